@@ -24,7 +24,7 @@ pub struct Metrics {
     ended: AtomicU64,
     has_met_proxy: AtomicBool,
     catalogs_left_out: AtomicU64,
-    streams: AtomicU64,
+    streams: [AtomicU64; StreamTransport::ALL.len()],
     recoveries: [AtomicU64; Recovery::ALL.len()],
     /// Why requests were refused.
     pub refusals: RefusalCounts,
@@ -42,6 +42,25 @@ pub struct Metrics {
     pub(super) not_saved: Seldom,
     /// Lines about sessions that end with it.
     pub(super) ended_lost: Seldom,
+}
+
+/// By which transport an event stream reaches its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamTransport {
+    StreamableHttp,
+    HttpSse,
+}
+
+impl StreamTransport {
+    const ALL: [Self; 2] = [Self::StreamableHttp, Self::HttpSse];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "streamable-http",
+            Self::HttpSse => "http-sse",
+        }
+    }
 }
 
 /// How a call was kept going that had lost its server.
@@ -141,16 +160,16 @@ impl Metrics {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Event streams that are open to clients of Streamable HTTP.
-    #[must_use]
-    pub fn streams(&self) -> u64 {
-        self.streams.load(Ordering::Relaxed)
+    /// Event streams that are open to clients.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamTransport, u64)> {
+        let read = |one: StreamTransport| self.streams[one as usize].load(Ordering::Relaxed);
+        StreamTransport::ALL.into_iter().map(move |one| (one, read(one)))
     }
 
     /// Counts an event stream until the guard is dropped.
-    pub(super) fn stream(self: &Arc<Self>) -> OpenStream {
-        add(&self.streams);
-        OpenStream(Arc::clone(self))
+    pub(super) fn stream(self: &Arc<Self>, transport: StreamTransport) -> OpenStream {
+        add(&self.streams[transport as usize]);
+        OpenStream { metrics: Arc::clone(self), transport }
     }
 
     /// How often calls were kept going, by how that was done.
@@ -197,11 +216,14 @@ impl Metrics {
 }
 
 /// One event stream in the count of all.
-pub struct OpenStream(Arc<Metrics>);
+pub struct OpenStream {
+    metrics: Arc<Metrics>,
+    transport: StreamTransport,
+}
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.streams[self.transport as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

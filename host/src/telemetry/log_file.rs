@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 /// The mode of the files: lines name clients.
 const MODE: u32 = 0o640;
 
@@ -49,8 +51,17 @@ impl LogFile {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        let file = File::options().append(true).create(true).mode(MODE).open(&self.path)?;
-        self.bytes = file.metadata()?.len();
+        // A pipe would block where nobody reads it, and cannot be begun anew.
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let options =
+            File::options().append(true).create(true).mode(MODE).custom_flags(flags).clone();
+        let file = options.open(&self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let why = "it is no regular file; use the path of one, or stdout";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        self.bytes = metadata.len();
         self.file = Some(file);
         Ok(())
     }

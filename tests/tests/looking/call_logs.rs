@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mooring_tests::http::Connection;
+use mooring_tests::over_sse::OverSse;
 use mooring_tests::{Cluster, Gateway, Request, Setup, eventually, servers, settings};
 use serde_json::{Value, json};
 
@@ -52,6 +54,127 @@ fn the_access_log_has_a_line_for_each_call() {
     gateway.terminate();
     let calls = lines(&path).iter().filter(|line| line["method"] == "tools/call").count();
     assert_eq!(calls, 202);
+}
+
+#[test]
+fn every_transport_scope_and_outcome_has_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let servers = json!({"counter": servers::counter(), "broken": {"command": "false"}});
+    let base = settings::merged(
+        settings::standalone(servers),
+        json!({"groups": [{"name": "team", "servers": ["counter"]}]}),
+    );
+    let gateway = Gateway::start_with(&with_logs(base, json!({"accessLog": {"to": path}})));
+    gateway.wait_until_discovered(&["counter"]);
+    // HTTP+SSE, of one server and of a group.
+    for (url, scope, tool) in
+        [("/sse/counter", "/mcp/counter", "count"), ("/sse/team", "/mcp/team", "counter-count")]
+    {
+        let mut client = OverSse::initialize(gateway.address(), url);
+        client.call(tool, json!({}));
+        let line = wait_for(&path, "the call", |line| {
+            line["scope"] == scope && line["method"] == "tools/call"
+        });
+        assert_eq!((&line["tool"], &line["server"]), (&json!(tool), &json!("counter")), "{line}");
+        assert_eq!(line["outcome"], "ok", "{line}");
+    }
+    // What goes wrong, and who has said so.
+    let session = gateway.client("/mcp/counter").initialize();
+    let _ = session.answer("tools/call", json!({"name": "no-such", "arguments": {}}));
+    let line = wait_for(&path, "the error", |line| line["tool"] == "no-such");
+    assert_eq!(line["outcome"], "error", "{line}");
+    assert_eq!((&line["emitter"], &line["error"]), (&json!("server"), &json!("invalid-params")));
+    let _ = gateway.client("/mcp/broken").try_initialize();
+    let line = wait_for(&path, "the refusal", |line| line["server"] == "broken");
+    assert_eq!((&line["method"], &line["outcome"]), (&json!("initialize"), &json!("refused")));
+    assert_eq!((&line["emitter"], &line["error"]), (&json!("node"), &json!("unavailable")));
+    // A batch on a scope of several is told message by message.
+    let all = gateway.client("/mcp").revision("2025-03-26").initialize();
+    let one = |id: u64, method: &str| json!({"jsonrpc": "2.0", "id": id, "method": method});
+    let batch = json!([one(901, "prompts/list"), one(902, "ping")]);
+    all.with(gateway.client("/mcp").post().json(&batch)).send(gateway.address()).expect(200);
+    for method in ["prompts/list", "ping"] {
+        let line = wait_for(&path, method, |line| line["method"] == method);
+        assert_eq!(line["scope"], "/mcp", "{line}");
+    }
+}
+
+#[test]
+fn a_full_file_is_begun_anew_and_old_ones_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let servers = json!({"counter": servers::counter()});
+    let log = json!({"accessLog": {"to": path, "maxBytes": 1 << 20, "keep": 1}});
+    let gateway = Gateway::start_with(&with_logs(settings::standalone(servers), log));
+    let session = gateway.client("/mcp/counter").initialize();
+    let mut connection = Connection::open(gateway.address());
+    let kept = folder.path().join("access.log.1");
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut name = 0;
+    let mut calls = |until: &dyn Fn() -> bool| {
+        eventually("the file is full", || {
+            for _ in 0..200 {
+                name += 1;
+                let tool = format!("{name:0>1000}");
+                let (_, call) =
+                    session.message("tools/call", json!({"name": tool, "arguments": {}}));
+                connection.exchange(&session.post(&call)).expect(200);
+            }
+            until().then_some(())
+        });
+    };
+    calls(&|| kept.exists());
+    let first = std::fs::read(&kept).unwrap();
+    calls(&|| size(&kept) > 0 && std::fs::read(&kept).unwrap() != first);
+    assert!(size(&kept) <= 1 << 20 && size(&path) <= 1 << 20);
+    assert!(!folder.path().join("access.log.2").exists());
+    // No line is cut.
+    assert!(lines(&kept).len() > 500);
+}
+
+/// Its stdout is a pipe that is open, and that nobody reads.
+#[test]
+fn a_log_that_nobody_reads_stops_no_call_and_loses_a_counted_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let servers = json!({"counter": servers::counter()});
+    let log = json!({"accessLog": {"to": "stdout"}});
+    let script = format!("exec 9<>{0}; exec \"$0\" \"$@\" >{0}", pipe.display());
+    let mut gateway = Setup::new(&with_logs(settings::standalone(servers), log))
+        .within(&["sh", "-c", &script])
+        .start();
+    let session = gateway.client("/mcp/counter").initialize();
+    let mut connection = Connection::open(gateway.address());
+    let long = format!("notifications/{}", "x".repeat(20));
+    let notice = session.post(&json!({"jsonrpc": "2.0", "method": long}));
+    let lost = |gateway: &Gateway| {
+        let page = gateway.get("/metrics").text();
+        let name = "mooring_log_lines_lost_total{log=\"access\",reason=\"full\"} ";
+        page.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse::<u64>().unwrap()
+    };
+    eventually("lines are lost", || {
+        for _ in 0..1000 {
+            connection.exchange(&notice).expect(202);
+        }
+        (lost(&gateway) > 0).then_some(())
+    });
+    // What waits is bounded: from now on each line is lost.
+    let before = lost(&gateway);
+    for _ in 0..10 {
+        connection.exchange(&notice).expect(202);
+    }
+    assert!(lost(&gateway) >= before + 10);
+    assert_eq!(session.count("count"), 1);
+    assert!(gateway.terminate().success());
 }
 
 #[test]
@@ -112,13 +235,62 @@ fn the_audit_log_says_who_did_what_and_why_not() {
 }
 
 #[test]
+fn arguments_are_audited_only_if_the_settings_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = json!({
+        "a": {"key": "s3cret-1", "n": 1}, "list": ["s3cret-2", "s3cret-3"], "plain": "shown",
+    });
+    for (name, audit, expect) in [
+        ("off", json!({}), Value::Null),
+        ("all", json!({"arguments": true}), arguments.clone()),
+        (
+            "some",
+            json!({"arguments": true, "redact": ["/*/key", "/list/*"]}),
+            json!({
+                "a": {"key": "[redacted]", "n": 1}, "list": ["[redacted]", "[redacted]"],
+                "plain": "shown",
+            }),
+        ),
+    ] {
+        let path = folder.path().join(name);
+        let audit = settings::merged(audit, json!({"to": path}));
+        let servers = json!({"counter": servers::counter()});
+        let settings = with_logs(settings::standalone(servers), json!({"auditLog": audit}));
+        let gateway = Gateway::start_with(&settings);
+        gateway.wait_until_discovered(&["counter"]);
+        for (scope, tool) in [("/mcp/counter", "count"), ("/mcp", "counter-count")] {
+            let session = gateway.client(scope).initialize();
+            let _ =
+                session.answer("tools/call", json!({"name": tool, "arguments": arguments.clone()}));
+            let line = wait_for(&path, "the call", |line| {
+                line["action"] == "call" && line["scope"] == scope
+            });
+            assert_eq!(line["arguments"], expect, "{name}: {line}");
+            assert_eq!((&line["target"], &line["server"]), (&json!(tool), &json!("counter")));
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.contains("s3cret"), name == "all", "{text}");
+    }
+}
+
+#[test]
+fn a_log_to_stdout_is_json_unless_text_is_wanted() {
+    let servers = json!({"counter": servers::counter()});
+    let log = json!({"accessLog": {}});
+    let gateway = Gateway::start_with(&with_logs(settings::standalone(servers), log));
+    gateway.client("/mcp/counter").initialize().count("count");
+    let line = gateway.wait_for_log("\"method\":\"tools/call\"");
+    let line: Value = serde_json::from_str(&line).expect(&line);
+    assert_eq!((&line["tool"], &line["outcome"]), (&json!("count"), &json!("ok")));
+}
+
+#[test]
 fn a_log_to_stdout_is_text_if_it_is_wanted() {
     let servers = json!({"counter": servers::counter()});
     let log = json!({"accessLog": {"to": "stdout", "format": "text"}});
     let gateway = Gateway::start_with(&with_logs(settings::standalone(servers), log));
     gateway.client("/mcp/counter").initialize().count("count");
-    let log = gateway.wait_for_log(" method=tools/call ");
-    let line = log.lines().find(|line| line.contains(" method=tools/call ")).unwrap();
+    let line = gateway.wait_for_log(" method=tools/call ");
     assert!(line.starts_with("time=") && line.contains(" tool=count "), "{line}");
 }
 
@@ -156,8 +328,12 @@ fn settings_that_cannot_be_obeyed_are_refused() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(text.contains(says) && text.contains("telemetry"), "{telemetry}: {text}");
     }
-    let nowhere = json!({"accessLog": {"to": "/no/such/folder/access.log"}});
-    let output = Setup::new(&with_logs(base(), nowhere)).refused();
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(text.contains("systemConfig.telemetry") && text.contains("/no/such/folder"), "{text}");
+    for (path, why) in
+        [("/no/such/folder/access.log", "No such file"), ("/dev/null", "no regular file")]
+    {
+        let output = Setup::new(&with_logs(base(), json!({"accessLog": {"to": path}}))).refused();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("systemConfig.telemetry") && text.contains(path), "{text}");
+        assert!(text.contains(why), "{text}");
+    }
 }

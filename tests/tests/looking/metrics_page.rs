@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use mooring_tests::{Cluster, Gateway, Request, servers, settings};
+use mooring_tests::over_sse::OverSse;
+use mooring_tests::{Cluster, Gateway, Request, eventually, servers, settings};
 use serde_json::json;
 
 /// A sample: its name, its labels, its value.
@@ -199,6 +200,94 @@ fn every_sample_has_its_type_and_every_histogram_adds_up() {
     assert_eq!(value(&families, "mooring_streams", &[]), 0.0);
 }
 
+/// The metrics that the documents describe.
+fn documented() -> BTreeSet<String> {
+    let text = std::fs::read_to_string(settings::repository().join("docs/operating.md")).unwrap();
+    let section = text.split("\n## Metrics\n").nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names = rows.map(|row| row.split('|').next().unwrap().trim().trim_end_matches('`'));
+    names.flat_map(|names| names.split("`, `")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_family_is_documented_and_every_documented_one_is_there() {
+    let cluster = Cluster::of_two_equal_nodes(json!({}));
+    let there = read(&page(&cluster.coordinator)).into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(there, documented());
+    let of_node: BTreeSet<_> = read(&page(&cluster.nodes[0])).into_keys().collect();
+    assert!(of_node.is_subset(&there), "{of_node:?}");
+}
+
+#[test]
+fn what_is_open_is_counted_while_it_is() {
+    let cluster = Cluster::of_two_equal_nodes(json!({}));
+    let now = |name: &str, labels: &[(&str, &str)]| {
+        value(&read(&page(&cluster.coordinator)), name, labels)
+    };
+    let streams = |transport: &str| now("mooring_streams", &[("transport", transport)]);
+    let session = cluster.client("/mcp/counter").initialize();
+    let node = session.whoami("whoami").name;
+    let stream = session.listen();
+    let sse = OverSse::initialize(cluster.coordinator.address(), "/sse/counter");
+    eventually("both streams are counted", || {
+        (streams("streamable-http") == 1.0 && streams("http-sse") == 1.0).then_some(())
+    });
+    assert_eq!(now("mooring_sessions", &[]), 2.0);
+    assert_eq!(now("mooring_bindings", &[]), 2.0);
+    assert_eq!(now("mooring_bindings", &[]), now("mooring_node_bindings", &[]));
+    assert!(now("mooring_node_bindings", &[("node", &node)]) >= 1.0);
+    assert_eq!(now("mooring_node_up", &[("status", "active")]), 2.0);
+    assert_eq!(now("mooring_server_replicas", &[("server", "counter"), ("state", "ok")]), 2.0);
+    assert!(now("mooring_connections", &[]) >= 2.0);
+    let on_nodes = |name: &str| {
+        cluster.nodes.iter().map(|node| value(&read(&page(node)), name, &[])).sum::<f64>()
+    };
+    assert!(on_nodes("mooring_children") >= 2.0);
+    assert!(on_nodes("mooring_instances") >= 2.0);
+    drop((stream, sse));
+    session.delete().expect(200);
+    eventually("nothing is open", || {
+        let left = streams("streamable-http") + streams("http-sse") + now("mooring_bindings", &[]);
+        (left == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn a_limit_that_is_met_is_counted() {
+    let servers = json!({"counter": servers::counter()});
+    let limits = json!({"systemConfig": {"limits": {"sessionsPerPrincipal": 1}}});
+    let gateway = Gateway::start_with(&settings::merged(settings::standalone(servers), limits));
+    let session = gateway.client("/mcp/counter").initialize();
+    gateway.client("/mcp/counter").try_initialize().expect(429);
+    let families = read(&page(&gateway));
+    let of = |name, label| value(&families, name, &[label]);
+    assert_eq!(of("mooring_limit_refusals_total", ("limit", "sessionsPerPrincipal")), 1.0);
+    assert_eq!(of("mooring_refusals_total", ("reason", "rate_limit")), 1.0);
+    let refused = [("server", "counter"), ("method", "initialize"), ("outcome", "refused")];
+    assert_eq!(value(&families, "mooring_calls_total", &refused), 1.0);
+    assert_eq!(session.count("count"), 1);
+}
+
+#[test]
+fn a_plugin_is_counted_with_its_time_and_its_faults() {
+    for (plugin, kind) in [("faults/traps.wasm", "trap"), ("faults/loops.wasm", "deadline")] {
+        let strategy = json!({"stickySession": {"strategy": settings::prebuilt(plugin)}});
+        let cluster = Cluster::of_two_equal_nodes(strategy);
+        for header in ["none", "fault"] {
+            let _ = cluster.client("/mcp/counter").header("X-Fault", header).initialize();
+        }
+        let families = read(&page(&cluster.coordinator));
+        let of = |name: &str, labels: &[(&str, &str)]| value(&families, name, labels);
+        assert!(of("mooring_strategy_faults_total", &[("kind", kind)]) >= 1.0, "{plugin}");
+        let decided = |outcome| of("mooring_strategy_decisions_total", &[("outcome", outcome)]);
+        assert!(decided("strategy") >= 1.0 && decided("fallback") >= 1.0, "{plugin}");
+        assert!(of("mooring_strategy_fallbacks_total", &[]) >= 1.0, "{plugin}");
+        let timed = of("mooring_strategy_decision_duration_seconds_count", &[]);
+        assert_eq!(timed, of("mooring_strategy_decisions_total", &[]), "{plugin}");
+    }
+}
+
 #[test]
 fn a_coordinator_counts_the_calls_that_its_nodes_serve() {
     let cluster = Cluster::of_two_equal_nodes(json!({}));
@@ -258,6 +347,15 @@ fn promtool_accepts_the_page() {
         return;
     }
     let gateway = gateway_with_calls();
+    promtool_accepts(&page(&gateway));
+    let cluster = Cluster::of_two_equal_nodes(json!({}));
+    cluster.client("/mcp/counter").initialize().count("count");
+    promtool_accepts(&page(&cluster.coordinator));
+    promtool_accepts(&page(&cluster.nodes[0]));
+}
+
+#[track_caller]
+fn promtool_accepts(page: &str) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -265,7 +363,7 @@ fn promtool_accepts_the_page() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    promtool.stdin.take().unwrap().write_all(page(&gateway).as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let says = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);

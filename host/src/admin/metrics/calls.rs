@@ -16,7 +16,10 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     page.counter("requests_refused_total", "MCP requests answered with a status of 400 or more")
         .is(counts.refused);
     page.gauge("requests_in_flight", "MCP requests and streams in progress").is(counts.in_flight);
-    page.gauge("streams", "Event streams open to clients of Streamable HTTP").is(metrics.streams());
+    let mut streams = page.gauge("streams", "Event streams open to clients");
+    for (transport, count) in metrics.streams() {
+        streams.add(&[("transport", transport.as_str())], count);
+    }
     let mut refusals =
         page.counter("refusals_total", "Messages and requests that the gateway refused, by reason");
     for (reason, count) in metrics.refusals.numbers() {

@@ -15,6 +15,8 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     page.counter("sessions_ended_total", "Sessions ended by their clients or by onLost")
         .is(counts.ended);
     page.gauge("sessions", "Sessions with affinity").is(admin.bindings.sessions());
+    page.gauge("bindings", "Servers of sessions that are bound to a node")
+        .is(admin.bindings.bound());
     page.gauge("instances", "Server instances running or opening on this node")
         .is(admin.runner.instances());
     page.gauge("children", "Child processes of this node").is(admin.runner.children().count());

@@ -63,13 +63,19 @@ impl Worker {
     ) -> Result<Response<Body>, Refused> {
         let read = Envelope::parse_strictly(&message);
         let envelope = read.map_err(|e| malformed(e, &message))?;
+        let origin = CallOrigin { context: Some(context), session, scope };
+        let call = ObservedCall::begin(self, origin, &message);
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
-                let params = StrictParams::of(envelope.params)
-                    .map_err(|unclear| (unclear.into(), Some(id.to_owned())))?;
-                let origin = CallOrigin { context: Some(context), session, scope };
-                let call = ObservedCall::begin(self, origin, &message);
+                let params = match StrictParams::of(envelope.params) {
+                    Ok(params) => params,
+                    Err(unclear) => {
+                        let refusal = Refusal::from(unclear);
+                        call.refused(&refusal);
+                        return Err((refusal, Some(id.to_owned())));
+                    }
+                };
                 let request = AggregateRequest {
                     call: &call,
                     context,
@@ -90,7 +96,7 @@ impl Worker {
             }
             Kind::Notification => {
                 self.notification(context, scope, session, &message, &envelope).await;
-                Ok(accepted())
+                Ok(call.answered(accepted()))
             }
             Kind::Response => {
                 match rewrite::answer_of_client(&message, &envelope) {
@@ -102,7 +108,7 @@ impl Worker {
                         "dropped a response that answers no server's request"
                     ),
                 }
-                Ok(accepted())
+                Ok(call.answered(accepted()))
             }
         }
     }
