@@ -1,10 +1,11 @@
 //! The access log and the audit log.
 
 use std::path::Path;
+use std::time::Duration;
 
 use mooring_tests::http::Connection;
 use mooring_tests::over_sse::OverSse;
-use mooring_tests::{Cluster, Gateway, Request, Setup, eventually, servers, settings};
+use mooring_tests::{Cluster, Gateway, Request, Setup, eventually, servers, settings, within};
 use serde_json::{Value, json};
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -113,7 +114,7 @@ fn a_full_file_is_begun_anew_and_old_ones_go() {
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let mut name = 0;
     let mut calls = |until: &dyn Fn() -> bool| {
-        eventually("the file is full", || {
+        within(Duration::from_secs(60), "the file is full", || {
             for _ in 0..200 {
                 name += 1;
                 let tool = format!("{name:0>1000}");
@@ -161,7 +162,7 @@ fn a_log_that_nobody_reads_stops_no_call_and_loses_a_counted_number() {
         let name = "mooring_log_lines_lost_total{log=\"access\",reason=\"full\"} ";
         page.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse::<u64>().unwrap()
     };
-    eventually("lines are lost", || {
+    within(Duration::from_secs(120), "lines are lost", || {
         for _ in 0..1000 {
             connection.exchange(&notice).expect(202);
         }
