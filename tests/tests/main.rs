@@ -9,10 +9,12 @@
 
 mod aggregate;
 mod cluster;
+mod failures;
 mod http;
 mod looking;
 mod processes;
 mod product;
+mod reload;
 mod remote;
 mod sessions;
 mod streams;

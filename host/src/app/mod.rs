@@ -18,9 +18,14 @@ mod node_side;
 mod notices;
 mod own_files;
 mod parts;
+mod presence;
+mod reload;
 mod routes;
+mod shared_store;
 mod shutdown;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod slow_starts;
 mod strategy_view;
 mod summary;
@@ -46,11 +51,13 @@ use crate::telemetry::LogFilter;
 
 use self::hand_over::{Before, Offer, TakenOver};
 use self::parts::Parts;
-use self::signals::EndSignals;
+use self::reload::Reloader;
+use self::signals::{EndSignals, HangUp};
 
 pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
+pub use reload::ReadSettings;
 pub use slow_starts::advice as advice_on_starts;
 pub use translate::{own_program, strategy_options};
 
@@ -81,9 +88,11 @@ pub struct RunOptions {
 pub struct Surroundings {
     /// Which lines the log has.
     pub log: Arc<dyn LogFilter>,
+    /// Reads the settings again.
+    pub read: ReadSettings,
 }
 
-/// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
+/// Runs the gateway until SIGTERM or SIGINT. SIGHUP has it read its settings again.
 ///
 /// # Errors
 /// If it cannot start: for example, the port is taken or the strategy is refused.
@@ -104,6 +113,9 @@ async fn control(
     options: &RunOptions,
     surroundings: Surroundings,
 ) -> anyhow::Result<()> {
+    // From here on it ends nothing, also while the gateway starts.
+    let hang_up = HangUp::watch()?;
+    let Surroundings { log, read } = surroundings;
     keep_a_thread();
     outlive_file_limit();
     let config = &loaded.config;
@@ -124,7 +136,7 @@ async fn control(
     // Those of another process may be more.
     let workers = listeners.sockets.len();
     let shared = listeners.share();
-    let (parts, background) = Parts::build(config, address, workers, descriptors, surroundings)?;
+    let (parts, mut background) = Parts::build(config, address, workers, descriptors, log).await?;
     let supervised = parts
         .runner
         .children()
@@ -136,7 +148,12 @@ async fn control(
     let threads = worker::start(&parts, listeners)?;
     let good_bye = Signal::default();
     let is_good_bye = good_bye.watch();
+    let reloads = background.reloads.take();
     let background = background.start(&parts, config, &is_good_bye);
+    let reloading = reloads.map(|asked| {
+        let reloader = Reloader::new(&parts, read, loaded, address);
+        tokio::spawn(reloader.run(asked, hang_up))
+    });
     let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
@@ -159,6 +176,10 @@ async fn control(
     };
     // What it holds would go on to accept connections.
     drop(offer);
+    // A process that ends begins no servers. Those of a trial are killed.
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
     let deadline = tokio::time::Instant::now() + config.drain_deadline;
     let seconds = config.drain_deadline.as_secs();
     if is_taken_over {

@@ -19,6 +19,7 @@ mod mcp_client;
 mod nodes;
 mod plugin;
 mod ps;
+mod reload;
 mod sessions;
 mod table;
 mod terminal;
@@ -100,6 +101,7 @@ pub fn main() -> ExitCode {
         Some(Command::LogLevel { filter, url }) => {
             log_level::run(&gateway(&cli, url.as_deref()), filter.as_deref())
         }
+        Some(Command::Reload { url }) => reload::run(&gateway(&cli, url.as_deref())),
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),
         Some(Command::Health { live, url }) => health::run(&gateway(&cli, url.as_deref()), *live),
     }
@@ -109,9 +111,9 @@ pub fn main() -> ExitCode {
 /// `url`, `PORT` or the default.
 fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
     let environment = Environment::default();
-    let loaded = try_load(cli, &environment);
+    let loaded = try_load(&cli.settings(), &environment);
     let env = |name: &str| environment.variable(name);
-    let folder = config::data_dir(&sources(cli, &env));
+    let folder = config::data_dir(&sources(&cli.settings(), &env));
     Gateway::find(url, loaded.as_ref().ok(), &folder)
 }
 
@@ -121,7 +123,7 @@ fn failed(why: &str) -> ExitCode {
 }
 
 fn serve(cli: &Cli, log: Arc<dyn LogFilter>) -> ExitCode {
-    let environment = Environment::default();
+    let mut environment = Environment::default();
     let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
     environment.forget_secrets();
     for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
@@ -133,7 +135,9 @@ fn serve(cli: &Cli, log: Arc<dyn LogFilter>) -> ExitCode {
         take_over: cli.take_over,
         is_log_json: log::is_json(),
     };
-    match app::run(&loaded, &options, app::Surroundings { log }) {
+    let (cli, environment) = (cli.settings(), Arc::new(environment));
+    let read = Arc::new(move || try_load(&cli, &environment));
+    match app::run(&loaded, &options, app::Surroundings { log, read }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(format!("mooring: {error:#}"));
@@ -165,7 +169,7 @@ fn check(cli: &Cli) -> ExitCode {
 }
 
 fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
-    match try_load(cli, environment) {
+    match try_load(&cli.settings(), environment) {
         Ok(loaded) => Some(loaded),
         Err(report) => {
             terminal::warn(&report);
@@ -178,12 +182,27 @@ fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
     }
 }
 
-fn try_load(cli: &Cli, environment: &Environment) -> Result<Loaded, config::ConfigErrors> {
+fn try_load(
+    cli: &SettingsOptions,
+    environment: &Environment,
+) -> Result<Loaded, config::ConfigErrors> {
     let env = |name: &str| environment.variable(name);
     config::load(&sources(cli, &env))
 }
 
-fn sources<'a>(cli: &Cli, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
+/// What the command line says of the settings.
+struct SettingsOptions {
+    config: Option<PathBuf>,
+    allow_open: bool,
+}
+
+impl Cli {
+    fn settings(&self) -> SettingsOptions {
+        SettingsOptions { config: self.config.clone(), allow_open: self.allow_open }
+    }
+}
+
+fn sources<'a>(cli: &SettingsOptions, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
     Sources {
         explicit: cli.config.clone(),
         env,

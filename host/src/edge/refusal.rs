@@ -30,6 +30,9 @@ pub enum Refusal {
     ForeignHost(String),
     #[error("Bad Request: one Host header is required, and the request has {0}")]
     Hosts(usize),
+    /// Holds the header's name.
+    #[error("Bad Request: the request has several {} headers, and may have one", as_written(.0))]
+    Several(HeaderName),
     #[error("Bad Request: the target names another authority than the Host header")]
     OtherAuthority,
     #[error("Not Implemented: the only transfer coding is chunked")]
@@ -205,7 +208,9 @@ impl Refusal {
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
             }
-            Self::Hosts(_) | Self::OtherAuthority => (StatusCode::BAD_REQUEST, code::TRANSPORT),
+            Self::Hosts(_) | Self::Several(_) | Self::OtherAuthority => {
+                (StatusCode::BAD_REQUEST, code::TRANSPORT)
+            }
             Self::Coding => (StatusCode::NOT_IMPLEMENTED, code::TRANSPORT),
             Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
@@ -276,6 +281,7 @@ impl Refusal {
                 | Self::NoRoomForBody
                 | Self::Crowded
                 | Self::Hosts(_)
+                | Self::Several(_)
                 | Self::OtherAuthority
                 | Self::Coding
         )

@@ -90,7 +90,9 @@ impl Refusal {
             | Self::LongBatch(_) => RefusalReason::TooLarge,
             Self::BodyStalled(_) => RefusalReason::Slow,
             Self::NoRoomForBody | Self::Crowded => RefusalReason::NoRoom,
-            Self::BodyBroken | Self::Malformed(_) | Self::Version(_) => RefusalReason::Malformed,
+            Self::BodyBroken | Self::Malformed(_) | Self::Several(_) | Self::Version(_) => {
+                RefusalReason::Malformed
+            }
             Self::MissingSession
             | Self::UnknownSession
             | Self::MissingStream

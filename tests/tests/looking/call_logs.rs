@@ -233,6 +233,12 @@ fn the_audit_log_says_who_did_what_and_why_not() {
     put.send(gateway.address()).expect(200);
     let line = wait_for(&path, "the change", |line| line["action"] == "log-level");
     assert_eq!((&line["decision"], &line["target"]), (&json!("allowed"), &json!("debug")));
+    let reload = Request::post("/api/reload")
+        .header("Authorization", "Bearer the-key-of-the-test")
+        .json(&json!({}));
+    reload.send(gateway.address()).expect(200);
+    let line = wait_for(&path, "the reload", |line| line["action"] == "reload");
+    assert_eq!((&line["decision"], &line["why"]), (&json!("allowed"), &json!("unchanged")));
 }
 
 #[test]

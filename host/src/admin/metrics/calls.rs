@@ -73,7 +73,7 @@ fn by_server(admin: &Admin, page: &mut Exposition) {
 fn errors(admin: &Admin, page: &mut Exposition) {
     // The edge and the runner of one process may both have counted one in a node's name.
     let mut counts: BTreeMap<CountedError, u64> = admin.edge_metrics.errors();
-    for (server, of_server) in admin.runner.errors() {
+    for (server, of_server) in &*admin.runner.errors() {
         for (emitter, kind, number) in of_server.each() {
             *counts.entry((Some(server.clone()), emitter, kind)).or_default() += number;
         }

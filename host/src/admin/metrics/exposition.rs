@@ -60,6 +60,13 @@ impl Family<'_> {
         self.add(&[], value);
     }
 
+    /// The only sample, if there is one.
+    pub fn is_if_known(self, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.is(value);
+        }
+    }
+
     pub fn add(&mut self, labels: Labels<'_>, value: impl Display) {
         self.sample("", labels, None, value);
     }

@@ -6,6 +6,8 @@ mod exposition;
 mod places;
 mod process;
 mod sessions;
+mod settings;
+mod store;
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ pub async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     process::add(&admin, &mut page);
     calls::add(&admin, &mut page);
     sessions::add(&admin, &mut page);
+    store::add(&admin, &mut page);
+    settings::add(&admin, &mut page);
     connections::add(&admin, &mut page);
     places::add(&admin, &mut page);
     ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], page.into_text()).into_response()

@@ -32,10 +32,6 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
         )
         .is(control.cut_off());
     }
-    let mut open = page.gauge("open_door", "1 for what neither key nor token closes");
-    for door in &admin.open_doors {
-        open.add(&[("door", door.as_str())], 1);
-    }
     limits(admin, page);
     records(admin, page);
     states(admin, page);

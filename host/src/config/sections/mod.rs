@@ -21,6 +21,7 @@ pub mod servers;
 pub mod shown_tools;
 pub mod state;
 pub mod sticky;
+pub mod store;
 pub mod telemetry;
 pub mod timeouts;
 pub mod transport;
