@@ -15,4 +15,5 @@ pub mod seam;
 pub mod store;
 pub mod streams;
 pub mod sync;
+pub mod telemetry;
 pub mod wasm;

@@ -12,11 +12,12 @@ use serde_json::json;
 use crate::cluster::{Control, NotOrdered};
 use crate::model::ServerName;
 use crate::protocol::objects::object_only;
+use crate::telemetry::{AuditAction, AuditEntry};
 
 use super::answer::ApiAnswer;
 use super::cluster::drain as shown;
 use super::extract::{AtCoordinator, ONLY_COORDINATOR, PathName};
-use super::{Admin, ProcessRole};
+use super::{Admin, ApiCaller, ProcessRole};
 
 /// Longest deadline, in milliseconds: a day.
 const MAX_DEADLINE: u64 = 24 * 3600 * 1000;
@@ -40,7 +41,9 @@ pub async fn drain(
         Err(why) => return ApiAnswer::failure(StatusCode::BAD_REQUEST, why),
     };
     let Some(control) = control(&admin) else { return only_coordinator() };
-    match control.drains.drain(&id, deadline, &caller.link).await {
+    let ordered = control.drains.drain(&id, deadline, &caller.link).await;
+    audit(&admin, "drain", &id, &caller, ordered.as_ref().err());
+    match ordered {
         Ok(ordered) => ApiAnswer::Data(json!({
             "id": id,
             "draining": true,
@@ -57,11 +60,30 @@ pub async fn undrain(
     PathName(id): PathName,
 ) -> ApiAnswer {
     let Some(control) = control(&admin) else { return only_coordinator() };
-    match control.drains.undrain(&id, &caller.link).await {
+    let taken_back = control.drains.undrain(&id, &caller.link).await;
+    audit(&admin, "undrain", &id, &caller, taken_back.as_ref().err());
+    match taken_back {
         Ok(was_draining) => ApiAnswer::Data(json!({
             "id": id, "draining": false, "wasDraining": was_draining,
         })),
         Err(why) => refusal(&why),
+    }
+}
+
+fn audit(
+    admin: &Admin,
+    what: &'static str,
+    node: &str,
+    caller: &ApiCaller,
+    refused: Option<&NotOrdered>,
+) {
+    if let Some(audit) = &admin.telemetry.audit {
+        let why = refused.map_or_else(|| "admitted".to_owned(), ToString::to_string);
+        audit.add(AuditEntry {
+            address: Some(caller.peer.ip()),
+            target: Some(node.to_owned()),
+            ..AuditEntry::of(AuditAction::Manage(what), refused.is_none(), why)
+        });
     }
 }
 

@@ -12,9 +12,13 @@ use serde::de::DeserializeOwned;
 
 use crate::cluster::{Control, NodeMessage, NodeRequest, ProvedMessage};
 use crate::net::{Kept, TooLong};
+use crate::telemetry::{AuditAction, AuditEntry};
 
 use super::answer::{ApiAnswer, refusal};
 use super::{Admin, ApiCaller, MAX_BODY, ProcessRole};
+
+/// What a closed node answers to everybody.
+const STATUS: &str = "/api/cluster/status";
 
 pub const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
 
@@ -29,7 +33,19 @@ impl FromRequestParts<Arc<Admin>> for AdmittedCaller {
         let caller = caller(parts)?;
         match (admin.admit)(&parts.headers, caller.peer, caller.local) {
             Ok(()) => Ok(Self(caller)),
-            Err((status, text)) => Err(ApiAnswer::failure(status, text)),
+            Err((status, text)) => {
+                // The status is no secret: see `StatusCaller`.
+                if parts.uri.path() != STATUS
+                    && let Some(audit) = &admin.telemetry.audit
+                {
+                    audit.add(AuditEntry {
+                        address: Some(caller.peer.ip()),
+                        method: Some(parts.uri.path().to_owned()),
+                        ..AuditEntry::of(AuditAction::Manage("management"), false, text.clone())
+                    });
+                }
+                Err(ApiAnswer::failure(status, text))
+            }
         }
     }
 }

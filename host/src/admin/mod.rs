@@ -11,12 +11,12 @@ mod health;
 mod instances;
 mod live;
 mod local;
+mod log_level;
 mod logs;
 mod metrics;
 mod nodes;
 mod page;
 mod reload;
-mod server_metrics;
 mod sessions;
 mod still_admitted;
 
@@ -43,6 +43,7 @@ use crate::runner;
 use crate::seam::{self, Link};
 use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records, SessionStates};
+use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::Strategy;
 
 use self::still_admitted::StillAdmitted;
@@ -82,6 +83,8 @@ pub struct Admin {
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
     pub edge_metrics: Arc<Metrics>,
+    pub telemetry: Arc<Telemetry>,
+    pub log: Arc<dyn LogFilter>,
     pub decisions: Arc<Decisions>,
     /// What the operators' page reads.
     pub live: Live,
@@ -144,6 +147,7 @@ impl Api {
             .route("/api/cluster/instances", get(instances::instances))
             .route("/api/cluster/explain", get(explain::explain))
             .route("/api/logs", get(logs::logs))
+            .route("/api/log-level", get(log_level::get).put(log_level::put))
             .route("/api/events", get(live::events))
             .route("/api/schema", get(documents::schema))
             .route("/api/openapi.json", get(documents::openapi))

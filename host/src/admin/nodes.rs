@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cluster::{Heartbeat, Registration, Rejected};
+use crate::telemetry::{AuditAction, AuditEntry};
 
 use super::answer::{ApiAnswer, refusal};
 use super::extract::{AdmittedCaller, FromNode};
@@ -27,10 +28,20 @@ pub async fn deregister(from: FromNode<Heartbeat>) -> ApiAnswer {
 }
 
 /// Registers a node that was started with `registerOnStartup: false`.
-pub async fn join(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
+pub async fn join(
+    AdmittedCaller(caller): AdmittedCaller,
+    State(admin): State<Arc<Admin>>,
+) -> ApiAnswer {
     match &admin.role {
         ProcessRole::Node { join, .. } => {
             join.notify_one();
+            if let Some(audit) = &admin.telemetry.audit {
+                let why = "admitted".to_owned();
+                audit.add(AuditEntry {
+                    address: Some(caller.peer.ip()),
+                    ..AuditEntry::of(AuditAction::Manage("join"), true, why)
+                });
+            }
             ApiAnswer::Data(json!({"id": admin.node_id.as_str()}))
         }
         ProcessRole::Standalone | ProcessRole::Coordinator { .. } => {

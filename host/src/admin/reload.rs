@@ -14,10 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::OpenDoor;
 use crate::model::UnixMillis;
 use crate::model::visible::{page, visible};
+use crate::telemetry::{AuditAction, AuditEntry};
 
-use super::Admin;
 use super::answer::ApiAnswer;
 use super::extract::AdmittedCaller;
+use super::{Admin, ApiCaller};
 
 /// Callers that may wait for a reload at once; all of them are answered by the next one.
 const WAITING: usize = 64;
@@ -209,8 +210,13 @@ fn data(report: &ReloadReport) -> Value {
 }
 
 /// Reloads the settings. A refusal is a 422 with all reasons.
-pub async fn reload(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Response {
-    let Some(report) = admin.reloads.ask().await else {
+pub async fn reload(
+    AdmittedCaller(caller): AdmittedCaller,
+    State(admin): State<Arc<Admin>>,
+) -> Response {
+    let report = admin.reloads.ask().await;
+    audit(&admin, &caller, report.as_ref());
+    let Some(report) = report else {
         let text = "no reload now: the process ends, or many wait for one";
         return ApiAnswer::failure(StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     };
@@ -222,4 +228,19 @@ pub async fn reload(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Respo
     let message = format!("nothing was changed: {}", page(&reasons, MAX_REASONS));
     let body = json!({"success": false, "message": message, "data": data});
     (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+}
+
+fn audit(admin: &Admin, caller: &ApiCaller, report: Option<&ReloadReport>) {
+    let Some(audit) = &admin.telemetry.audit else { return };
+    let outcome = report.map(ReloadReport::outcome);
+    let why = match (outcome, report.and_then(|report| report.reasons.first())) {
+        (_, Some(reason)) => visible(reason, MAX_REASON).to_string(),
+        (Some(outcome), None) => outcome.as_str().to_owned(),
+        (None, None) => "no reload now".to_owned(),
+    };
+    let is_done = outcome.is_some_and(|outcome| outcome != ReloadOutcome::Refused);
+    audit.add(AuditEntry {
+        address: Some(caller.peer.ip()),
+        ..AuditEntry::of(AuditAction::Manage("reload"), is_done, why)
+    });
 }

@@ -29,6 +29,7 @@ mod simulation;
 mod slow_starts;
 mod strategy_view;
 mod summary;
+mod telemetry;
 mod tls;
 mod translate;
 mod troubles;
@@ -47,6 +48,7 @@ use crate::edge::{self, Listeners};
 use crate::model::SessionId;
 use crate::model::visible::page;
 use crate::sync::Signal;
+use crate::telemetry::LogFilter;
 
 use self::hand_over::{Before, Offer, TakenOver};
 use self::parts::Parts;
@@ -84,21 +86,38 @@ pub struct RunOptions {
     pub is_log_json: bool,
 }
 
-/// Runs the gateway until SIGTERM or SIGINT. SIGHUP has it read its settings again, with `read`.
+/// The parts of the process that were there before the settings.
+pub struct Surroundings {
+    /// Which lines the log has.
+    pub log: Arc<dyn LogFilter>,
+    /// Reads the settings again.
+    pub read: ReadSettings,
+}
+
+/// Runs the gateway until SIGTERM or SIGINT. SIGHUP has it read its settings again.
 ///
 /// # Errors
 /// If it cannot start: for example, the port is taken or the strategy is refused.
-pub fn run(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> anyhow::Result<()> {
+pub fn run(
+    loaded: &Loaded,
+    options: &RunOptions,
+    surroundings: Surroundings,
+) -> anyhow::Result<()> {
     let runtime = runtime().context("cannot start the control runtime")?;
-    let ended = runtime.block_on(control(loaded, read, options));
+    let ended = runtime.block_on(control(loaded, options, surroundings));
     // After a second signal a task may still wait for the workers.
     runtime.shutdown_background();
     ended
 }
 
-async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> anyhow::Result<()> {
+async fn control(
+    loaded: &Loaded,
+    options: &RunOptions,
+    surroundings: Surroundings,
+) -> anyhow::Result<()> {
     // From here on it ends nothing, also while the gateway starts.
     let hang_up = HangUp::watch()?;
+    let Surroundings { log, read } = surroundings;
     keep_a_thread();
     outlive_file_limit();
     let config = &loaded.config;
@@ -119,7 +138,7 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
     // Those of another process may be more.
     let workers = listeners.sockets.len();
     let shared = listeners.share();
-    let (parts, mut background) = Parts::build(config, address, workers, descriptors).await?;
+    let (parts, mut background) = Parts::build(config, address, workers, descriptors, log).await?;
     let supervised = parts
         .runner
         .children()
@@ -194,6 +213,8 @@ async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> a
         parts.edge.state.states.written(SAVING).await;
         shutdown::end_servers(&parts).await;
         supervised.end().await;
+        let telemetry = Arc::clone(&parts.edge.telemetry);
+        let _ = tokio::task::spawn_blocking(move || telemetry.end()).await;
     };
     tokio::select! {
         () = ending => {}

@@ -28,6 +28,7 @@ use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::{Signal, now};
+use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -36,7 +37,7 @@ use super::routes::Routes;
 use super::shared_store::Secrets;
 use super::translate::{self, local_servers, strategy_options};
 use super::troubles::TroubleWatch;
-use super::{client_keys, identity, node_side, shared_store, tls};
+use super::{client_keys, identity, node_side, shared_store, telemetry, tls};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
@@ -97,9 +98,10 @@ impl Parts {
         address: SocketAddr,
         workers: usize,
         descriptors: Descriptors,
+        log: Arc<dyn LogFilter>,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let (parts, background) =
-            Self::without_own_node(config, address, workers, descriptors).await?;
+            Self::without_own_node(config, address, workers, descriptors, log).await?;
         parts.show_servers(config, address);
         Ok((parts, background))
     }
@@ -110,6 +112,7 @@ impl Parts {
         address: SocketAddr,
         workers: usize,
         descriptors: Descriptors,
+        log: Arc<dyn LogFilter>,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
         let folder = DataFolder::open(&config.data_dir)?;
         let store = shared_store::of(config);
@@ -125,7 +128,7 @@ impl Parts {
             runs_no_server: config.runs_no_server(),
             key_header: config.access.key_header.clone(),
         });
-        let admin = Arc::new(base.admin(&reloads, config, &edge, view, agents.as_ref()));
+        let admin = Arc::new(base.admin(&reloads, config, &edge, (view, log), agents.as_ref()));
         let joined = agents.as_ref().map(|(agents, _)| agents.joined.clone());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
@@ -231,6 +234,7 @@ struct Base {
     troubles: Arc<TroubleWatch>,
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
+    telemetry: Arc<Telemetry>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
     pressure: Arc<runner::Pressure>,
@@ -322,6 +326,7 @@ impl Base {
             troubles: TroubleWatch::new(&runner),
             drain,
             edge_metrics: Arc::default(),
+            telemetry: Arc::new(telemetry::start(config, workers)?),
             folder,
             registry,
             bindings,
@@ -394,6 +399,7 @@ impl Base {
             decisions: Arc::default(),
             doubts: Arc::new(doubts),
             metrics: Arc::clone(&self.edge_metrics),
+            telemetry: Arc::clone(&self.telemetry),
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
@@ -418,7 +424,7 @@ impl Base {
         reloads: &Arc<Reloads>,
         config: &Config,
         edge: &Arc<Edge>,
-        view: Arc<dyn RunnerView>,
+        (view, log): (Arc<dyn RunnerView>, Arc<dyn LogFilter>),
         agents: Option<&(Agents, bool)>,
     ) -> Admin {
         let role = match (&config.mode, agents) {
@@ -441,6 +447,8 @@ impl Base {
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
+            telemetry: Arc::clone(&self.telemetry),
+            log,
             decisions: Arc::clone(&edge.decisions),
             live: Live::default(),
             settings: edge.latest.replaced(),

@@ -121,6 +121,14 @@ pub enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Show which lines the log of the running gateway has, or change that until it ends
+    LogLevel {
+        /// A filter as in MOORING_LOG, such as debug or mooring=debug
+        filter: Option<String>,
+        /// Base URL of the gateway [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Have a running gateway read its settings again, and say what became of it
     ///
     /// Settings with a mistake, or with a server that does not start, change nothing. SIGHUP and a

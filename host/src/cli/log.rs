@@ -6,20 +6,23 @@
 
 use std::fmt::{self, Debug, Display, Write};
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::admin::LOG;
 use crate::model::visible::{VisibleWriter, visible};
 use crate::protocol::splice::quoted;
+use crate::sync::Locked;
+use crate::telemetry::LogFilter;
 
 use super::{log_filter, terminal};
 
@@ -33,18 +36,22 @@ const MESSAGE: &str = "message";
 const ELSEWHERE: [&str; 2] = ["mooring::server", "mooring::access"];
 
 /// Starts the log of this process, as `MOORING_LOG` and `MOORING_LOG_FORMAT` say. Panics are
-/// written like it.
-pub fn start() {
+/// written like it. Returns what changes the filter.
+pub fn start() -> Arc<dyn LogFilter> {
     let (filter, misread_filter) = log_filter::of(variable("MOORING_LOG").as_deref());
+    let current = Locked::new(filter.text.clone());
     // A line that cannot be written, as where stderr is a file on a full disk, is lost and no more:
     // to complain about it on stderr would be a panic.
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter.filter)
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
     let (form, misread_form) = form_of(variable("MOORING_LOG_FORMAT").as_deref());
     let is_colored = form == LineForm::Text && std::io::stderr().is_terminal();
-    log.with_ansi(is_colored).event_format(form).finish().with(LastLines).init();
+    let log = log.with_ansi(is_colored).event_format(form).with_filter_reloading();
+    let handle = log.reload_handle();
+    log.finish().with(LastLines).init();
+    let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     for misread in misread_filter.into_iter().chain(misread_form) {
         tracing::warn!("{misread}");
     }
@@ -57,6 +64,30 @@ pub fn start() {
             std::backtrace::Backtrace::capture()
         ));
     }));
+    Arc::new(ReloadedFilter { current, replace: Box::new(replace) })
+}
+
+type Replace = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// The filter of the running log.
+struct ReloadedFilter {
+    current: Locked<String>,
+    replace: Replace,
+}
+
+impl LogFilter for ReloadedFilter {
+    fn current(&self) -> String {
+        self.current.lock().clone()
+    }
+
+    fn set(&self, filter: &str) -> Result<(), String> {
+        let read = log_filter::read(filter)?;
+        // Held until the filter counts: two changes at once leave what is told here true.
+        let mut current = self.current.lock();
+        (self.replace)(read.filter)?;
+        *current = read.text;
+        Ok(())
+    }
 }
 
 /// Keeps the last lines for the operators' page, without those of servers and requests, which are

@@ -11,21 +11,42 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The loudest level of a library that no directive names, as a place in [`LEVELS`].
 const LOUDEST_OTHER: usize = 2;
 
+/// A filter, and the directives that it was made of.
+#[derive(Debug)]
+pub struct ReadFilter {
+    pub filter: EnvFilter,
+    pub text: String,
+}
+
+impl ReadFilter {
+    fn usual() -> Self {
+        Self { filter: EnvFilter::new(USUAL), text: USUAL.to_owned() }
+    }
+}
+
+/// # Errors
+/// What is wrong with the text.
+pub fn read(text: &str) -> Result<ReadFilter, String> {
+    let text = directives(text)?;
+    let filter = EnvFilter::try_new(&text).map_err(|error| error.to_string())?;
+    Ok(ReadFilter { filter, text })
+}
+
 /// The filter, and what is wrong with the text if it was not understood.
 #[must_use]
-pub fn of(text: Option<&str>) -> (EnvFilter, Option<String>) {
+pub fn of(text: Option<&str>) -> (ReadFilter, Option<String>) {
     let text = text.unwrap_or("").trim();
     if text.is_empty() {
-        return (EnvFilter::new(USUAL), None);
+        return (ReadFilter::usual(), None);
     }
-    match directives(text).and_then(|read| EnvFilter::try_new(read).map_err(|e| e.to_string())) {
+    match read(text) {
         Ok(filter) => (filter, None),
         Err(why) => {
             let misread = format!(
                 "MOORING_LOG={text:?} is not understood ({why}), and info is used; it is a level \
                  (off, error, warn, info, debug, trace), or target=level, with commas between"
             );
-            (EnvFilter::new(USUAL), Some(misread))
+            (ReadFilter::usual(), Some(misread))
         }
     }
 }
@@ -84,7 +105,8 @@ mod tests {
             let (filter, misread) = of(Some(text));
             let misread = misread.unwrap_or_else(|| panic!("{text}"));
             assert!(misread.contains(text) && misread.contains("is not understood"), "{misread}");
-            assert_eq!(filter.to_string(), EnvFilter::new(USUAL).to_string());
+            assert_eq!(filter.text, USUAL);
+            assert_eq!(filter.filter.to_string(), EnvFilter::new(USUAL).to_string());
         }
         for text in [None, Some(""), Some("  ")] {
             assert_eq!(of(text).1, None);

@@ -15,6 +15,7 @@ mod import;
 mod join;
 mod log;
 mod log_filter;
+mod log_level;
 mod logs;
 mod mcp_client;
 mod nodes;
@@ -35,6 +36,7 @@ use clap::Parser as _;
 use crate::app;
 use crate::config::{self, Loaded, Sources};
 use crate::model::visible::visible;
+use crate::telemetry::LogFilter;
 
 use self::args::{Cli, Command, PluginCommand};
 use self::forget::Environment;
@@ -49,9 +51,9 @@ const MAX_WHY: usize = 4096;
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::start();
+    let log = log::start();
     match &cli.command {
-        None => serve(&cli),
+        None => serve(&cli, log),
         Some(Command::Check) => check(&cli),
         Some(Command::Plugin { command: PluginCommand::Inspect { file, settings } }) => {
             plugin::inspect(file, settings)
@@ -97,6 +99,9 @@ pub fn main() -> ExitCode {
             let (timeout, json) = (*timeout, *json);
             let options = call::CallOptions { server, tool, arguments, timeout, json };
             call::run(&gateway(&cli, url.as_deref()), &options)
+        }
+        Some(Command::LogLevel { filter, url }) => {
+            log_level::run(&gateway(&cli, url.as_deref()), filter.as_deref())
         }
         Some(Command::Reload { url }) => reload::run(&gateway(&cli, url.as_deref())),
         Some(Command::Connect { url, key, headers, wait }) => {
@@ -145,7 +150,7 @@ fn wrong(why: &str) -> ExitCode {
     ExitCode::from(WRONG)
 }
 
-fn serve(cli: &Cli) -> ExitCode {
+fn serve(cli: &Cli, log: Arc<dyn LogFilter>) -> ExitCode {
     let mut environment = Environment::default();
     let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
     environment.forget_secrets();
@@ -159,8 +164,8 @@ fn serve(cli: &Cli) -> ExitCode {
         is_log_json: log::is_json(),
     };
     let (cli, environment) = (cli.settings(), Arc::new(environment));
-    let read = move || try_load(&cli, &environment);
-    match app::run(&loaded, Arc::new(read), &options) {
+    let read = Arc::new(move || try_load(&cli, &environment));
+    match app::run(&loaded, &options, app::Surroundings { log, read }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(format!("mooring: {error:#}"));

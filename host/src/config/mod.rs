@@ -62,6 +62,9 @@ pub use sections::shown_tools::{EntrySettings, Selections};
 pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::store::Store;
+pub use sections::telemetry::{
+    AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings,
+};
 pub use sections::timeouts::RequestOptions;
 pub use sections::transport::{Remote, Transport};
 
@@ -89,6 +92,7 @@ pub struct Config {
     pub children: ChildVariables,
     pub access: Access,
     pub limits: Limits,
+    pub telemetry: TelemetrySettings,
     /// Bytes. With less free memory, this process gets no new sessions while another
     /// node has room. `None`: a default derived from the machine's memory.
     pub min_free_memory: Option<u64>,
@@ -223,6 +227,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         children: sections::children::read(&system, sources),
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
+        telemetry: sections::telemetry::read(&system, folder),
         min_free_memory: cluster.min_free_memory,
         store: cluster.store,
         drain_deadline: cluster.drain_deadline,

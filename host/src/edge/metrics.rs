@@ -1,6 +1,7 @@
 //! What the edge counts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::model::ServerName;
@@ -8,6 +9,7 @@ use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::sync::{Locked, Seldom};
 
 use super::refusal::Refusal;
+use super::refusal_reason::RefusalCounts;
 
 /// The server that an error is about, who has made it, and its kind.
 pub type CountedError = (Option<ServerName>, Emitter, ErrorKind);
@@ -22,6 +24,10 @@ pub struct Metrics {
     ended: AtomicU64,
     has_met_proxy: AtomicBool,
     catalogs_left_out: AtomicU64,
+    streams: [AtomicU64; StreamTransport::ALL.len()],
+    recoveries: [AtomicU64; Recovery::ALL.len()],
+    /// Why requests were refused.
+    pub refusals: RefusalCounts,
     states_saved: AtomicU64,
     states_restored: AtomicU64,
     states_failed: AtomicU64,
@@ -36,6 +42,52 @@ pub struct Metrics {
     pub(super) not_saved: Seldom,
     /// Lines about sessions that end with it.
     pub(super) ended_lost: Seldom,
+}
+
+/// By which transport an event stream reaches its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamTransport {
+    StreamableHttp,
+    HttpSse,
+}
+
+impl StreamTransport {
+    const ALL: [Self; 2] = [Self::StreamableHttp, Self::HttpSse];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StreamableHttp => "streamable-http",
+            Self::HttpSse => "http-sse",
+        }
+    }
+}
+
+/// How a call was kept going that had lost its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// The node has lost the session's instance, which was opened again there.
+    Instance,
+    /// The node is gone or takes no sessions: the server was opened at another one.
+    Node,
+    /// The session had moved meanwhile, and the server was opened where it is now.
+    Moved,
+    /// The connection broke during the call, which was sent once more.
+    Repeated,
+}
+
+impl Recovery {
+    pub const ALL: [Self; 4] = [Self::Instance, Self::Node, Self::Moved, Self::Repeated];
+
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Instance => "instance",
+            Self::Node => "node",
+            Self::Moved => "moved",
+            Self::Repeated => "repeated",
+        }
+    }
 }
 
 /// The counts at one moment.
@@ -87,6 +139,7 @@ impl Metrics {
 
     /// Counts a refusal that a client gets.
     pub(super) fn refusal(&self, refusal: &Refusal) {
+        self.refusals.note(refusal.reason());
         let (server, emitter, kind) = refusal.counted();
         let counted = (server.cloned(), emitter, kind);
         *self.errors.lock().entry(counted).or_default() += 1;
@@ -105,6 +158,28 @@ impl Metrics {
 
     pub(super) fn settled(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Event streams that are open to clients.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamTransport, u64)> {
+        let read = |one: StreamTransport| self.streams[one as usize].load(Ordering::Relaxed);
+        StreamTransport::ALL.into_iter().map(move |one| (one, read(one)))
+    }
+
+    /// Counts an event stream until the guard is dropped.
+    pub(super) fn stream(self: &Arc<Self>, transport: StreamTransport) -> OpenStream {
+        add(&self.streams[transport as usize]);
+        OpenStream { metrics: Arc::clone(self), transport }
+    }
+
+    /// How often calls were kept going, by how that was done.
+    pub fn recoveries(&self) -> impl Iterator<Item = (Recovery, u64)> {
+        let read = |one: Recovery| self.recoveries[one as usize].load(Ordering::Relaxed);
+        Recovery::ALL.into_iter().map(move |one| (one, read(one)))
+    }
+
+    pub(super) fn recovered(&self, how: Recovery) {
+        add(&self.recoveries[how as usize]);
     }
 
     pub(super) fn left_catalog_out(&self) {
@@ -137,6 +212,18 @@ impl Metrics {
 
     pub(super) fn state_failed(&self) {
         add(&self.states_failed);
+    }
+}
+
+/// One event stream in the count of all.
+pub struct OpenStream {
+    metrics: Arc<Metrics>,
+    transport: StreamTransport,
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.metrics.streams[self.transport as usize].fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -12,7 +12,8 @@
 //! 5 bind      routing       live binding, or the strategy's choice
 //! 6 send      delivery      to the replica; if surely nothing was sent, to the next one
 //! 7 relay     relay         status, headers and frames, as they arrive
-//! 8 settle    connection    by Drop: metrics and the access log
+//! 8 settle    connection    by Drop: requests in progress
+//!             observed      each call: counts, the access log, the audit log
 //! ```
 //!
 //! Beside the steps, `catalog` knows what each scope offers, and `session` what a client's
@@ -33,8 +34,10 @@ mod delivery;
 mod front;
 mod leaving;
 mod metrics;
+mod observed;
 mod pass_through;
 mod refusal;
+mod refusal_reason;
 mod relay;
 mod routing;
 mod scope;

@@ -233,6 +233,12 @@ impl Refusal {
         }
     }
 
+    /// The status, where it does not answer one request of a session.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.table().0
+    }
+
     /// What is counted of it: about which server, who has made it, and its kind.
     #[must_use]
     pub fn counted(&self) -> (Option<&ServerName>, Emitter, ErrorKind) {

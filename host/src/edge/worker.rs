@@ -12,6 +12,7 @@ use crate::protocol::seal::KeyRing;
 use crate::seam::Link;
 use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records};
+use crate::telemetry::Telemetry;
 use crate::wasm::Strategy;
 
 use super::aggregate::found_owners::FoundOwners;
@@ -74,6 +75,7 @@ pub struct Edge {
     /// Reports nodes of which there is doubt to the task that asks them.
     pub doubts: Arc<Doubts>,
     pub metrics: Arc<Metrics>,
+    pub telemetry: Arc<Telemetry>,
     pub leaving: Arc<Leaving>,
     /// Signs affinity tokens and list cursors.
     pub signing_key: Vec<u8>,

@@ -1,6 +1,7 @@
 //! One body type for requests and responses, of clients and of upstreams.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use futures_util::Stream;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use crate::protocol::glance::MethodLabel;
 use crate::protocol::request_id::RequestId;
 use crate::sync::Locked;
 
@@ -38,6 +40,8 @@ pub struct Cut(Arc<Passed>);
 
 #[derive(Debug, Default)]
 struct Passed {
+    bytes: AtomicU64,
+    method: OnceLock<MethodLabel>,
     why: OnceLock<BodyFault>,
     request: Locked<RequestId>,
 }
@@ -61,7 +65,23 @@ impl Cut {
         let _ = self.0.why.set(why);
     }
 
+    /// Bytes that have passed.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The message's method, as far as its first piece has it.
+    #[must_use]
+    pub fn method(&self) -> MethodLabel {
+        self.0.method.get().copied().unwrap_or_else(|| MethodLabel::of(b""))
+    }
+
     fn passes(&self, piece: &[u8]) {
+        self.0.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if !piece.is_empty() {
+            self.0.method.get_or_init(|| MethodLabel::of(piece));
+        }
         self.0.request.lock().read(piece);
     }
 }
@@ -321,8 +341,8 @@ impl http_body::Body for Body {
             | Self::Begun(..)
             | Self::Chained(..)
             | Self::Until(..)
-            | Self::OrLastWords(..)
-            | Self::Through(_) => false,
+            | Self::OrLastWords(..) => false,
+            Self::Through(body) => body.is_end_stream(),
             Self::Guarded(inner, _) => inner.is_end_stream(),
         }
     }
@@ -347,8 +367,8 @@ impl http_body::Body for Body {
             | Self::Stream(_)
             | Self::Chained(..)
             | Self::Until(..)
-            | Self::OrLastWords(..)
-            | Self::Through(_) => SizeHint::default(),
+            | Self::OrLastWords(..) => SizeHint::default(),
+            Self::Through(body) => body.size_hint(),
             Self::Guarded(inner, _) => inner.size_hint(),
         }
     }

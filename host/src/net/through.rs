@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 
 /// What is read of such a body.
 pub type Piece = Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
@@ -12,4 +12,14 @@ pub type Piece = Result<Frame<Bytes>, Box<dyn std::error::Error + Send + Sync>>;
 pub trait Through: Send + Sync {
     /// The next piece, as [`http_body::Body::poll_frame`] has it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>>;
+
+    /// Whether nothing more comes, as [`http_body::Body::is_end_stream`] has it.
+    fn is_end_stream(&self) -> bool {
+        false
+    }
+
+    /// How much still comes, as far as it is known.
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
 }

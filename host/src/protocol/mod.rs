@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod catalog;
 pub mod error_kind;
+pub mod glance;
 pub mod handshake;
 pub mod headers;
 pub mod http1;

@@ -357,6 +357,12 @@ impl Bindings {
         loads.get(node).map_or(0, |load| load.load(Ordering::Relaxed))
     }
 
+    /// Number of bindings to all nodes.
+    #[must_use]
+    pub fn bound(&self) -> u64 {
+        self.loads.read().values().map(|load| u64::from(load.load(Ordering::Relaxed))).sum()
+    }
+
     pub(super) fn with<T>(
         &self,
         session: SessionId,

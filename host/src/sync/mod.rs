@@ -1,9 +1,10 @@
-//! Shared state of threads and tasks: locks that survive a panic, a signal raised once, and counts
-//! of what happens at a limit.
+//! Shared state of threads and tasks: locks that survive a panic, a signal raised once, counts of what
+//! happens at a limit, and of durations.
 
 use std::time::{Duration, Instant};
 
 mod beside;
+mod histogram;
 mod limit;
 mod locked;
 mod seldom;
@@ -12,6 +13,7 @@ mod signal;
 pub use beside::beside;
 #[cfg(test)]
 pub use beside::do_at_once;
+pub use histogram::{BOUNDS, Histogram, HistogramCounts};
 pub use limit::LimitCounts;
 pub use locked::{Locked, ReadMostly};
 pub use seldom::Seldom;

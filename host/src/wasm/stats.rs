@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::sync::{Histogram, HistogramCounts};
+
 /// Why the fallback decided instead of the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -83,6 +85,8 @@ pub struct Stats {
     pub replaced: u64,
     /// Bypasses that were started.
     pub quarantines: u64,
+    /// How long the questions took.
+    pub durations: HistogramCounts,
 }
 
 impl Stats {
@@ -109,6 +113,7 @@ pub(super) struct WorkerStats {
     pub(super) interrupts: Counter,
     pub(super) replaced: Counter,
     pub(super) quarantines: Counter,
+    pub(super) durations: Histogram,
 }
 
 impl Counters {
@@ -132,6 +137,7 @@ impl Counters {
             sum.interrupts += worker.interrupts.get();
             sum.replaced += worker.replaced.get();
             sum.quarantines += worker.quarantines.get();
+            worker.durations.add_to(&mut sum.durations);
         }
         sum
     }

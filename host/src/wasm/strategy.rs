@@ -1,6 +1,7 @@
 //! The handle that the edge holds: it loads a plugin, takes topologies, and chooses.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -149,7 +150,9 @@ impl Strategy {
         let snapshot = shared.current.load();
         let counters = shared.counters.of(question.worker);
         let asking = Asking { question, snapshot: &snapshot, counters, janitor: &shared.janitor };
+        let began = Instant::now();
         let choice = asking.choose(trace);
+        counters.durations.note(began.elapsed());
         match choice {
             Some(_) => counters.decisions.count(),
             None => counters.unanswered.count(),

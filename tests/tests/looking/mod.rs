@@ -1,12 +1,15 @@
 //! The operators' views: instances and logs.
 
+pub mod call_logs;
 pub mod commands;
 pub mod errors;
 pub mod explain;
 pub mod foreign_text;
 pub mod instances;
 pub mod local_key;
+pub mod log_level;
 pub mod log_lines;
 pub mod logs;
+pub mod metrics_page;
 pub mod outage;
 pub mod page;

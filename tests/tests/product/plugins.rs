@@ -38,8 +38,11 @@ fn a_fault_of_a_plugin_costs_a_decision_and_no_request() {
         let cluster = Cluster::of_two_equal_nodes(strategy(&format!("faults/{fault}.wasm")));
         let decided = |name: &str| -> u64 {
             let text = cluster.coordinator.get("/metrics").expect(200).text();
-            let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-            value.unwrap_or_else(|| panic!("{name} in {text}"))
+            let of_name = text.lines().filter_map(|line| line.strip_prefix(name));
+            let values = of_name.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<u64>().ok());
+            let values: Vec<u64> = values.collect();
+            assert!(!values.is_empty(), "{name} in {text}");
+            values.iter().sum()
         };
         // The plugin decides without a fault; with one its decision fails.
         for header in ["none", "fault", "fault", "none"] {

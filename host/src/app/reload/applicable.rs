@@ -30,6 +30,7 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         min_free_memory: now.min_free_memory,
         drain_deadline: now.drain_deadline,
         store: now.store.clone(),
+        telemetry: now.telemetry.clone(),
     };
     // Where it listens if the file does not say it depends on whether there is a key.
     let is_moved = now.listen.host != new.listen.host && new.listen.is_chosen;
@@ -48,6 +49,7 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         (config.drain_deadline != new.drain_deadline, "systemConfig.cluster.drainDeadline"),
         (config.sticky != new.sticky, "systemConfig.cluster.stickySession"),
         (config.access != new.access, "systemConfig.trustedProxies"),
+        (config.telemetry != new.telemetry, "systemConfig.telemetry"),
     ];
     let stays = settings.into_iter().filter_map(|(stays, key)| stays.then_some(key));
     let stays = stays.chain(limits_that_stay(&config.limits, &new.limits)).collect();
@@ -188,6 +190,11 @@ mod tests {
             ("{}", ("BASE_PATH", "/x"), "basePath"),
             (r#"{"systemConfig": {"limits": {"line": 100000}}}"#, ("", ""), "limits.line"),
             (r#"{"systemConfig": {"limits": {"keepAlive": 999}}}"#, ("", ""), "limits.keepAlive"),
+            (
+                r#"{"systemConfig": {"telemetry": {"accessLog": {}}}}"#,
+                ("", ""),
+                "systemConfig.telemetry",
+            ),
         ] {
             let variables = [("MOORING_DATA", "/a")].into_iter();
             let variables: Vec<_> =
@@ -196,6 +203,7 @@ mod tests {
             assert!(stays.len() == 1 && stays[0].ends_with(key), "{key}: {stays:?}");
             assert_eq!(Path::new(&config.data_dir), now.data_dir);
             assert_eq!((&config.listen, &config.limits), (&now.listen, &now.limits), "{key}");
+            assert_eq!(config.telemetry, now.telemetry, "{key}");
         }
     }
 

@@ -22,6 +22,7 @@ use crate::edge::{self, Ends};
 use crate::net::{Body, played};
 use crate::protocol::headers;
 use crate::sync::Signal;
+use crate::telemetry::NoLog;
 use crate::wasm::Strategy;
 
 use super::network::{SERVER, WayOut};
@@ -210,7 +211,8 @@ fn node(world: &Arc<World>, start: ProcessStart, config: &Config) -> Running {
 fn parts(config: &Config) -> (Arc<Parts>, Background) {
     let address = SocketAddr::from(ADDRESS);
     // Without a store to share, nothing is waited for.
-    let parts = Parts::without_own_node(config, address, 1, DESCRIPTORS).now_or_never();
+    let log = Arc::new(NoLog);
+    let parts = Parts::without_own_node(config, address, 1, DESCRIPTORS, log).now_or_never();
     parts.expect("no wait").expect("the parts of a process")
 }
 

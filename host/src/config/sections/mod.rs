@@ -23,5 +23,6 @@ pub mod shown_tools;
 pub mod state;
 pub mod sticky;
 pub mod store;
+pub mod telemetry;
 pub mod timeouts;
 pub mod transport;

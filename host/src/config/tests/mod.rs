@@ -15,6 +15,7 @@ mod lock;
 mod mcphub;
 mod page;
 mod servers;
+mod telemetry;
 mod text;
 mod transport;
 mod values;

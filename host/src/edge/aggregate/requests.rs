@@ -11,6 +11,8 @@ use crate::edge::catalog::part::Owner;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::observed::call::ObservedCall;
+use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::{Refusal, Refused, lost_words, malformed};
 use crate::edge::relay::{accepted, json};
 use crate::edge::scope;
@@ -61,12 +63,21 @@ impl Worker {
     ) -> Result<Response<Body>, Refused> {
         let read = Envelope::parse_strictly(&message);
         let envelope = read.map_err(|e| malformed(e, &message))?;
+        let origin = CallOrigin { context: Some(context), session, scope };
+        let call = ObservedCall::begin(self, origin, &message);
         match envelope.kind() {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null");
-                let params = StrictParams::of(envelope.params)
-                    .map_err(|unclear| (unclear.into(), Some(id.to_owned())))?;
+                let params = match StrictParams::of(envelope.params) {
+                    Ok(params) => params,
+                    Err(unclear) => {
+                        let refusal = Refusal::from(unclear);
+                        call.refused(&refusal);
+                        return Err((refusal, Some(id.to_owned())));
+                    }
+                };
                 let request = AggregateRequest {
+                    call: &call,
                     context,
                     scope,
                     session,
@@ -75,12 +86,17 @@ impl Worker {
                     params: &params,
                     id,
                 };
-                let answer = self.request(&request).await;
-                answer.map_err(|refusal| (refusal, Some(id.to_owned())))
+                match self.request(&request).await {
+                    Ok(answer) => Ok(call.answered(answer)),
+                    Err(refusal) => {
+                        call.refused(&refusal);
+                        Err((refusal, Some(id.to_owned())))
+                    }
+                }
             }
             Kind::Notification => {
                 self.notification(context, scope, session, &message, &envelope).await;
-                Ok(accepted())
+                Ok(call.answered(accepted()))
             }
             Kind::Response => {
                 match rewrite::answer_of_client(&message, &envelope) {
@@ -92,7 +108,7 @@ impl Worker {
                         "dropped a response that answers no server's request"
                     ),
                 }
-                Ok(accepted())
+                Ok(call.answered(accepted()))
             }
         }
     }
@@ -186,6 +202,7 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let AggregateRequest { context, scope, session, .. } = *request;
         let Addressed { server, message } = addressed;
+        request.call.is_for(&server);
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = names_tasks(request);
         if let Some((own, shown)) = renamed_uri(request, &message) {
@@ -193,6 +210,7 @@ impl Worker {
         }
         let outgoing = Outgoing::post(message);
         let delivered = Call::of_client(self, context, session, &server).deliver(&outgoing).await?;
+        request.call.was_at(&delivered.node.id);
         let last_words = |server: &ServerName| lost_words(request.id, server);
         let limit = self.edge.config.line;
         let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
@@ -371,6 +389,7 @@ impl Worker {
 /// One request of a session on an aggregate.
 #[derive(Clone, Copy)]
 pub struct AggregateRequest<'a> {
+    pub call: &'a ObservedCall<'a>,
     pub context: &'a ClientRequest,
     pub scope: &'a Scope,
     pub session: &'a Session,

@@ -132,7 +132,11 @@ impl Worker {
         let outgoing = Outgoing::asking(body);
         let call = Call::of_client(self, context, session, server);
         let delivered = match call.deliver(&outgoing).await {
-            Ok(delivered) => delivered,
+            Ok(delivered) => {
+                request.call.is_for(server);
+                request.call.was_at(&delivered.node.id);
+                delivered
+            }
             Err(refusal @ Refusal::Absent(_)) => return Reading::Absent(refusal),
             Err(_) => return Reading::None,
         };

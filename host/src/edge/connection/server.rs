@@ -19,6 +19,7 @@ use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
 use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
+use crate::edge::observed::refused_request;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
@@ -392,7 +393,7 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
-            worker.edge.metrics.refusal(&refusal);
+            refused_request::note(&worker.edge, &refusal, request.uri().path(), peer.ip());
             let noted = request.extensions_mut().remove::<NotedId>();
             let mut response = Box::pin(refused(refusal, id, request)).await;
             if let Some(NotedId(id)) = noted {

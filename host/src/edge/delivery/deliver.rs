@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use http::Response;
 
+use crate::edge::metrics::Recovery;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
@@ -129,6 +130,7 @@ impl<'a> MessageDelivery<'a> {
     /// Opens the server at the node that the session has moved to, where an instance of before may
     /// still be.
     async fn open_first(&mut self, node: &Node) -> Result<Attempt, Refusal> {
+        self.recovers(Recovery::Moved);
         self.call.open_again(node, &mut self.tried).await?;
         Ok(Attempt::Again("the session moved meanwhile".to_owned()))
     }
@@ -137,6 +139,9 @@ impl<'a> MessageDelivery<'a> {
         let call = self.call;
         if was_open && call.ends_at_once() {
             return Err(call.end_lost().await);
+        }
+        if was_open {
+            self.recovers(Recovery::Node);
         }
         let (message, handshake) = (&self.outgoing.body, Handshake::Runner);
         let opened = call.establish(message, handshake, &mut self.tried).await?;
@@ -167,6 +172,7 @@ impl<'a> MessageDelivery<'a> {
                 Err(call.end_lost().await)
             }
             Outcome::UnknownSession => {
+                self.recovers(Recovery::Instance);
                 call.open_again(node, &mut self.tried).await?;
                 let why = "its session was lost and could not be opened again";
                 Ok(Attempt::Again(why.to_owned()))
@@ -218,6 +224,10 @@ impl<'a> MessageDelivery<'a> {
         Ok(Attempt::Again(why))
     }
 
+    fn recovers(&self, how: Recovery) {
+        self.call.worker.edge.metrics.recovered(how);
+    }
+
     /// Whether the node that holds the session is asked once more before the session leaves it, and
     /// its state with it: one connection may fail by accident. True at most once in a delivery. A
     /// node that is suspect is asked on a new connection, and one that is silent is not asked.
@@ -229,6 +239,9 @@ impl<'a> MessageDelivery<'a> {
     /// once at another one.
     async fn may_repeat(&mut self) -> bool {
         let may = !self.is_repeated && self.call.is_safe_to_repeat(self.outgoing).await;
+        if may {
+            self.recovers(Recovery::Repeated);
+        }
         self.is_repeated |= may;
         may
     }

@@ -6,6 +6,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::tried::Tried;
+use crate::edge::observed::call::ObservedCall;
+use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::{Refusal, Refused, malformed};
 use crate::edge::relay::json;
 use crate::edge::routing::affinity::Token;
@@ -88,7 +90,16 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let is_single_server = scope::pass_through_server(&self.edge, scope).is_some();
         let mut session = Session::mint(principal, params_of(envelope)?, is_single_server);
-        let (result, token) = self.begin(context, scope, &session, message).await?;
+        let origin = CallOrigin { context: Some(context), session: &session, scope };
+        let call = ObservedCall::begin(self, origin, message);
+        let begun = self.begin(context, scope, &session, (message, &call)).await;
+        let (result, token) = match begun {
+            Ok(begun) => begun,
+            Err(refusal) => {
+                call.refused(&refusal);
+                return Err(refusal);
+            }
+        };
         let Granted { result, version, named } = initialize::granted(result, &session.params);
         (session.version, session.named) = (version, named.map(Into::into));
         let sealed = session.seal(&self.edge, scope, &context.quota)?;
@@ -103,7 +114,7 @@ impl Worker {
         let sealed = HeaderValue::from_str(&sealed).map_err(|_| Refusal::NoKey)?;
         headers.insert(headers::SESSION, sealed);
         self.edge.write_token(token.as_ref(), headers);
-        Ok(response)
+        Ok(call.answered(response))
     }
 
     /// Begins a session whose uuid and parameters are known. Returns its `InitializeResult`, and
@@ -113,7 +124,7 @@ impl Worker {
         context: &ClientRequest,
         scope: &Scope,
         session: &Session,
-        message: &Bytes,
+        (message, observed): (&Bytes, &ObservedCall<'_>),
     ) -> Result<(Bytes, Option<Token>), Refusal> {
         let admitted = self.admit_session(context, session)?;
         if self.edge.sharing.is_some() {
@@ -128,9 +139,11 @@ impl Worker {
             let result = Box::pin(self.own_result(scope, session, version)).await;
             return Ok((result, None));
         };
+        observed.is_for(server);
         let (handshake, mut tried) = (Handshake::Client, Tried::default());
         let call = Call::of_client(self, context, session, server);
         let opened = call.establish(message, handshake, &mut tried).await?;
+        observed.was_at(&opened.node.id);
         admitted.stays();
         Ok((opened.result, opened.token))
     }

@@ -18,6 +18,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use crate::edge::access::admit::Caller;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
+use crate::edge::observed::call::ObservedCall;
+use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::{Refusal, Refused, malformed};
 use crate::edge::relay::json;
 use crate::edge::routing::bind;
@@ -248,7 +250,13 @@ impl Worker {
             let text = "this session is initialized already; open another stream to start another";
             return Err(refused(Refusal::InvalidParams(text.to_owned())));
         };
-        let begun = self.begin(context, &live.scope, &session, message).await;
+        let origin = CallOrigin { context: Some(context), session: &session, scope: &live.scope };
+        let call = ObservedCall::begin(self, origin, message);
+        let begun = self.begin(context, &live.scope, &session, (message, &call)).await;
+        match &begun {
+            Ok((result, _)) => drop(call.answered(json(StatusCode::OK, result.clone()))),
+            Err(refusal) => call.refused(refusal),
+        }
         let granted = begun.map(|(result, _)| initialize::granted(result, &session.params));
         live.initialized(granted.as_ref().ok());
         let result = granted.map_err(refused)?.result;

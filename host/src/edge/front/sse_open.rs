@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, Request, Response};
 use crate::edge::access::admit::Caller;
 use crate::edge::access::quota::CountedStream;
 use crate::edge::client_request::ClientRequest;
+use crate::edge::metrics::StreamTransport;
 use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::relay::content_type;
 use crate::edge::scope;
@@ -73,7 +74,9 @@ impl Worker {
             Some(events) => events,
             None => self.new_stream(scope.clone(), &caller, request.headers(), draining)?,
         };
-        let mut response = Response::new(Body::Stream(Box::pin(events)));
+        let counted = self.edge.metrics.stream(StreamTransport::HttpSse);
+        let body = Body::Stream(Box::pin(events)).with_guard(counted);
+        let mut response = Response::new(body);
         let headers = response.headers_mut();
         content_type(headers, headers::EVENT_STREAM);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

@@ -17,6 +17,7 @@ use crate::edge::client_request::{ClientRequest, NotedId};
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::leaving::Leaving;
+use crate::edge::metrics::StreamTransport;
 use crate::edge::pass_through::pass::resumption;
 use crate::edge::refusal::{Refusal, Refused};
 use crate::edge::scope;
@@ -58,7 +59,7 @@ impl Worker {
                 }
             }
             Err(_) => {
-                *request.headers_mut() = context.headers;
+                (*request.headers_mut(), *request.uri_mut()) = (context.headers, context.uri);
                 if let Some(id) = noted {
                     request.extensions_mut().insert(NotedId(id));
                 }
@@ -121,6 +122,7 @@ impl Worker {
             return response;
         }
         let held = self.edge.bindings.hold_for(session.id, &context.quota);
+        let held = (held, self.edge.metrics.stream(StreamTransport::StreamableHttp));
         response.map(|body| match leaving {
             Some(leaving) => leaving.stream(body.with_guard(held)),
             None => body.with_guard(held),

@@ -12,10 +12,12 @@ use crate::edge::delivery::call::Call;
 use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::front::whole::{asks_first, count_for, id_of_rest};
+use crate::edge::observed::call::ObservedCall;
+use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
 use crate::edge::worker::Worker;
-use crate::model::ServerName;
+use crate::model::{Scope, ServerName};
 use crate::net::{Body, Cut, Kept, TooLong, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
@@ -62,6 +64,8 @@ impl Call<'_> {
     /// name that has the server's name in front.
     pub async fn pass(&self, body: Body) -> Result<Response<Body>, Refused> {
         let (worker, server) = (self.worker, self.server);
+        let scope = Scope::Server(server.clone());
+        let origin = CallOrigin { context: self.context, session: self.session, scope: &scope };
         if let Some(client) = self.context {
             count_for(&body, client);
         }
@@ -69,7 +73,7 @@ impl Call<'_> {
         let limit = worker.edge.config.kept_body;
         let limit = self.state_plan().map_or(limit, |plan| plan.most_bytes.max(limit));
         let kept = worker.keep(body, self.context, limit).await?;
-        let delivered = match kept {
+        let (delivered, call) = match kept {
             KeptBody::Whole(message) => {
                 let separator = &worker.edge.config.separator;
                 let message = match may_be_prefixed(&message, server, separator) {
@@ -77,19 +81,36 @@ impl Call<'_> {
                     false => message,
                 };
                 let outgoing = Outgoing::post(message);
-                let sent = self.deliver(&outgoing).await;
-                let delivered = sent.map_err(|refusal| (refusal, request_id(&outgoing.body)))?;
-                to_the_end(delivered, server, || request_id(&outgoing.body))
+                let call = ObservedCall::begin(worker, origin, &outgoing.body);
+                call.is_for(server);
+                match self.deliver(&outgoing).await {
+                    Ok(delivered) => {
+                        (to_the_end(delivered, server, || request_id(&outgoing.body)), call)
+                    }
+                    Err(refusal) => {
+                        call.refused(&refusal);
+                        return Err((refusal, request_id(&outgoing.body)));
+                    }
+                }
             }
             KeptBody::Larger(body, cut) => {
                 let outgoing = Outgoing::post(Bytes::new());
+                let mut call = ObservedCall::begin_streamed(worker, origin);
+                call.is_for(server);
                 let sent = self.deliver_streamed(&outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
-                let delivered = sent.map_err(|refusal| (refusal, cut.request_id()))?;
-                to_the_end(delivered, server, || cut.request_id())
+                call.passed(&cut);
+                match sent {
+                    Ok(delivered) => (to_the_end(delivered, server, || cut.request_id()), call),
+                    Err(refusal) => {
+                        call.refused(&refusal);
+                        return Err((refusal, cut.request_id()));
+                    }
+                }
             }
         };
-        let mut response = relay(delivered.response);
+        call.was_at(&delivered.node.id);
+        let mut response = call.answered(relay(delivered.response));
         worker.edge.write_token(delivered.token.as_ref(), response.headers_mut());
         Ok(response)
     }

@@ -1,0 +1,131 @@
+//! Metrics of calls, of what becomes of them, and of the logs that tell of them.
+
+use std::collections::BTreeMap;
+
+use crate::admin::Admin;
+use crate::edge::CountedError;
+use crate::wasm;
+
+use super::exposition::Exposition;
+
+pub fn add(admin: &Admin, page: &mut Exposition) {
+    let metrics = &admin.edge_metrics;
+    let counts = metrics.counts();
+    page.counter("requests_total", "MCP requests over HTTP received from clients")
+        .is(counts.requests);
+    page.counter("requests_refused_total", "MCP requests answered with a status of 400 or more")
+        .is(counts.refused);
+    page.gauge("requests_in_flight", "MCP requests and streams in progress").is(counts.in_flight);
+    let mut streams = page.gauge("streams", "Event streams open to clients");
+    for (transport, count) in metrics.streams() {
+        streams.add(&[("transport", transport.as_str())], count);
+    }
+    let mut refusals =
+        page.counter("refusals_total", "Messages and requests that the gateway refused, by reason");
+    for (reason, count) in metrics.refusals.numbers() {
+        refusals.add(&[("reason", reason)], count);
+    }
+    by_server(admin, page);
+    errors(admin, page);
+    let mut recoveries =
+        page.counter("recoveries_total", "Calls kept going after a loss, by what was done");
+    for (how, count) in metrics.recoveries() {
+        recoveries.add(&[("cause", how.as_str())], count);
+    }
+    strategy(admin, page);
+    logs(admin, page);
+}
+
+fn by_server(admin: &Admin, page: &mut Exposition) {
+    let totals = admin.telemetry.calls.totals();
+    let mut calls = page.counter("calls_total", "Messages of clients, by how they ended");
+    for of in &totals {
+        for method in &of.methods {
+            let name = method.method.as_str();
+            for (outcome, count) in method.outcomes.iter().filter(|(_, count)| *count > 0) {
+                let labels =
+                    [("server", &*of.server), ("method", name), ("outcome", outcome.as_str())];
+                calls.add(&labels, count);
+            }
+        }
+    }
+    let mut durations = page.histogram(
+        "call_duration_seconds",
+        "Time from a client's message to the end of its answer",
+    );
+    for of in &totals {
+        for method in &of.methods {
+            let labels = [("server", &*of.server), ("method", method.method.as_str())];
+            durations.add_histogram(&labels, &method.durations);
+        }
+    }
+    let mut received = page.counter("call_received_bytes_total", "Bytes of clients' messages");
+    for of in &totals {
+        received.add(&[("server", &of.server)], of.received);
+    }
+    let mut sent = page.counter("call_sent_bytes_total", "Bytes of answers to clients");
+    for of in &totals {
+        sent.add(&[("server", &of.server)], of.sent);
+    }
+}
+
+/// The errors that clients got: also those that are an answer with status 200.
+fn errors(admin: &Admin, page: &mut Exposition) {
+    // The edge and the runner of one process may both have counted one in a node's name.
+    let mut counts: BTreeMap<CountedError, u64> = admin.edge_metrics.errors();
+    for (server, of_server) in &*admin.runner.errors() {
+        for (emitter, kind, number) in of_server.each() {
+            *counts.entry((Some(server.clone()), emitter, kind)).or_default() += number;
+        }
+    }
+    let mut errors = page.counter("errors_total", "Errors that clients got, by who has made them");
+    for ((server, emitter, kind), number) in &counts {
+        let server = server.as_ref().map_or("", |server| server.as_str());
+        let labels = [("kind", kind.as_str()), ("server", server), ("emitter", emitter.as_str())];
+        errors.add(&labels, number);
+    }
+}
+
+fn strategy(admin: &Admin, page: &mut Exposition) {
+    let (stats, name) = (admin.strategy.stats(), admin.strategy.name());
+    let name = &*name;
+    let fallbacks = stats.all_fallbacks();
+    let mut decisions =
+        page.counter("strategy_decisions_total", "Routing decisions, by who decided");
+    for (outcome, count) in [
+        ("strategy", stats.decisions.saturating_sub(fallbacks)),
+        ("fallback", fallbacks),
+        ("none", stats.unanswered),
+    ] {
+        decisions.add(&[("strategy", name), ("outcome", outcome)], count);
+    }
+    let mut by_reason =
+        page.counter("strategy_fallbacks_total", "Decisions made by the native fallback");
+    for reason in wasm::Reason::ALL {
+        let labels = [("strategy", name), ("reason", reason.label())];
+        by_reason.add(&labels, stats.fallbacks_for(reason));
+    }
+    page.histogram("strategy_decision_duration_seconds", "Time that routing decisions took")
+        .add_histogram(&[("strategy", name)], &stats.durations);
+    let mut faults = page.counter("strategy_faults_total", "Faults of the strategy's component");
+    for (kind, count) in [("trap", stats.traps), ("deadline", stats.interrupts)] {
+        faults.add(&[("strategy", name), ("kind", kind)], count);
+    }
+    page.counter("strategy_quarantines_total", "Times that the component was bypassed for a while")
+        .add(&[("strategy", name)], stats.quarantines);
+}
+
+fn logs(admin: &Admin, page: &mut Exposition) {
+    let logs: Vec<_> = admin.telemetry.logs().collect();
+    let mut written =
+        page.counter("log_lines_total", "Lines written into the access and audit logs");
+    for (log, counts) in &logs {
+        written.add(&[("log", log)], counts.written);
+    }
+    let mut lost = page.counter("log_lines_lost_total", "Lines of these logs that were lost");
+    for (log, counts) in &logs {
+        for (reason, count) in [("full", counts.overflowed), ("failed", counts.failed)] {
+            lost.add(&[("log", log), ("reason", reason)], count);
+        }
+    }
+}

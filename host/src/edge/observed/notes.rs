@@ -1,0 +1,158 @@
+//! What is known of a call, and where that goes when it ends.
+
+use std::net::IpAddr;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use crate::edge::client_request::ClientRequest;
+use crate::edge::refusal::Refusal;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Edge;
+use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
+use crate::protocol::glance::MethodLabel;
+use crate::telemetry::{AccessEntry, AuditAction, AuditEntry, CallEnd, CallOutcome, CallSize};
+
+/// What is known of a call.
+pub struct CallNotes {
+    began: Instant,
+    pub method: MethodLabel,
+    /// Bytes of the message.
+    pub received: u64,
+    server: OnceLock<ServerName>,
+    /// For the logs alone.
+    pub told: Option<Box<ToldCall>>,
+}
+
+/// What the logs say of a call.
+pub struct ToldCall {
+    principal: Principal,
+    scope: Scope,
+    session: SessionId,
+    pub target: Option<String>,
+    pub node: OnceLock<NodeId>,
+    address: Option<IpAddr>,
+    pub arguments: Option<String>,
+}
+
+/// Whose call it is.
+#[derive(Clone, Copy)]
+pub struct CallOrigin<'a> {
+    pub context: Option<&'a ClientRequest>,
+    pub session: &'a Session,
+    pub scope: &'a Scope,
+}
+
+impl CallNotes {
+    #[must_use]
+    pub fn begin(method: MethodLabel, received: u64, told: Option<Box<ToldCall>>) -> Self {
+        Self { began: Instant::now(), method, received, server: OnceLock::new(), told }
+    }
+
+    /// Notes the server that the call is for.
+    pub fn is_for(&self, server: &ServerName) {
+        let _ = self.server.set(server.clone());
+    }
+
+    /// Counts the call, and tells the logs of it.
+    pub fn end(self, edge: &Edge, worker: usize, end: CallEnd, sent: u64) {
+        self.end_with(edge, worker, end, sent, None);
+    }
+
+    /// The same, of a call that may have been refused.
+    pub fn end_with(
+        self,
+        edge: &Edge,
+        worker: usize,
+        end: CallEnd,
+        sent: u64,
+        refusal: Option<&Refusal>,
+    ) {
+        let size = CallSize { duration: self.began.elapsed(), received: self.received, sent };
+        let server = self.server.get();
+        edge.telemetry.calls.note(worker, server, self.method, end.outcome, &size);
+        if let Some(told) = self.told {
+            told.tell(edge, self.method, server.cloned(), (end, size), refusal);
+        }
+    }
+}
+
+impl ToldCall {
+    #[must_use]
+    pub fn of(origin: CallOrigin<'_>) -> Self {
+        let CallOrigin { context, session, scope } = origin;
+        Self {
+            principal: session.principal.clone(),
+            scope: scope.clone(),
+            session: session.id,
+            target: None,
+            node: OnceLock::new(),
+            address: context.map(|client| client.peer),
+            arguments: None,
+        }
+    }
+
+    fn tell(
+        self,
+        edge: &Edge,
+        method: MethodLabel,
+        server: Option<ServerName>,
+        (end, size): (CallEnd, CallSize),
+        refusal: Option<&Refusal>,
+    ) {
+        let Self { principal, scope, session, target, node, address, arguments } = self;
+        let (at, node) = (UnixMillis::now(), node.into_inner());
+        if let Some(audit) = &edge.telemetry.audit
+            && let Some(action) = audited(method)
+        {
+            let allowed = end.outcome != CallOutcome::Refused;
+            let why = refusal.map_or_else(|| why(end), ToString::to_string);
+            audit.add(AuditEntry {
+                at,
+                principal: Some(principal.clone()),
+                address,
+                scope: Some(scope.clone()),
+                server: server.clone(),
+                method: Some(method.as_str().to_owned()),
+                target: target.clone(),
+                session: Some(session),
+                node: node.clone(),
+                arguments,
+                ..AuditEntry::of(action, allowed, why)
+            });
+        }
+        if let Some(access) = &edge.telemetry.access {
+            access.add(AccessEntry {
+                at,
+                principal,
+                scope,
+                server,
+                method,
+                target,
+                session,
+                node,
+                end,
+                size,
+            });
+        }
+    }
+}
+
+/// Calls by which something is done or read are audited; lists and notifications are not.
+fn audited(method: MethodLabel) -> Option<AuditAction> {
+    match method.as_str() {
+        "initialize" => Some(AuditAction::Session),
+        "tools/call" | "prompts/get" | "resources/read" | "resources/subscribe" => {
+            Some(AuditAction::Call)
+        }
+        _ => None,
+    }
+}
+
+fn why(end: CallEnd) -> String {
+    match end.error {
+        None => end.outcome.as_str().to_owned(),
+        Some((emitter, kind)) => {
+            format!("{}: {} said {}", end.outcome.as_str(), emitter.as_str(), kind.as_str())
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The access log: one line for each call.
+
+use std::io;
+use std::time::Duration;
+
+use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
+use crate::protocol::glance::MethodLabel;
+
+use super::line_writer::{Fields, Line, LineForm, LineWriter, LogCounts, LogSettings};
+use super::outcome::{CallEnd, CallSize};
+
+/// One call that has ended.
+#[derive(Debug, Clone)]
+pub struct AccessEntry {
+    /// When it ended.
+    pub at: UnixMillis,
+    pub principal: Principal,
+    pub scope: Scope,
+    /// `None` if the gateway has answered by itself.
+    pub server: Option<ServerName>,
+    pub method: MethodLabel,
+    /// The tool, prompt or resource.
+    pub target: Option<String>,
+    pub session: SessionId,
+    /// The node that has answered.
+    pub node: Option<NodeId>,
+    pub end: CallEnd,
+    pub size: CallSize,
+}
+
+/// The access log.
+#[derive(Debug)]
+pub struct AccessLog(LineWriter<AccessEntry>);
+
+impl AccessLog {
+    /// # Errors
+    /// If its file cannot be opened.
+    pub fn start(settings: LogSettings) -> io::Result<Self> {
+        LineWriter::start("access", settings).map(Self)
+    }
+
+    pub fn add(&self, entry: AccessEntry) {
+        self.0.add(entry);
+    }
+
+    #[must_use]
+    pub fn counts(&self) -> LogCounts {
+        self.0.counts()
+    }
+
+    pub fn end(&self) {
+        self.0.end();
+    }
+}
+
+impl Line for AccessEntry {
+    fn write(&self, form: LineForm, line: &mut Vec<u8>) {
+        let mut fields = Fields::begin(form, line);
+        fields.word("time", &self.at.iso8601());
+        fields.text("principal", self.principal.as_str());
+        scope(&mut fields, &self.scope);
+        if let Some(server) = &self.server {
+            fields.text("server", server.as_str());
+        }
+        fields.word("method", self.method.as_str());
+        if let Some(target) = &self.target {
+            fields.text(if self.method.is_tool_call() { "tool" } else { "target" }, target);
+        }
+        fields.word("session", &self.session.short());
+        if let Some(node) = &self.node {
+            fields.word("node", node.as_str());
+        }
+        end(&mut fields, self.end);
+        fields.number("received", self.size.received);
+        fields.number("sent", self.size.sent);
+        fields.number("seconds", Seconds(self.size.duration));
+        fields.end();
+    }
+}
+
+/// The scope as the path that leads to it.
+pub fn scope(fields: &mut Fields<'_>, scope: &Scope) {
+    match scope {
+        Scope::All => fields.word("scope", "/mcp"),
+        Scope::Key(_) => fields.word("scope", "/mcp (key)"),
+        Scope::Group(group) => fields.text("scope", &format!("/mcp/{group}")),
+        Scope::Server(server) => fields.text("scope", &format!("/mcp/{server}")),
+    }
+}
+
+/// How a call ended; with an error, who has said so.
+pub fn end(fields: &mut Fields<'_>, end: CallEnd) {
+    fields.word("outcome", end.outcome.as_str());
+    if let Some((emitter, kind)) = end.error {
+        fields.word("emitter", emitter.as_str());
+        fields.word("error", kind.as_str());
+    }
+}
+
+/// With six decimal places.
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_who_has_called_what_and_how_it_ended() {
+        let entry = AccessEntry {
+            at: UnixMillis(1_704_103_200_000),
+            principal: Principal::named("key a"),
+            scope: Scope::All,
+            server: ServerName::parse("s").ok(),
+            method: MethodLabel::named("tools/call"),
+            target: Some("s-echo".to_owned()),
+            session: SessionId::from_bytes([0xab; 16]),
+            node: NodeId::parse("n1").ok(),
+            end: CallEnd::error(-32602),
+            size: CallSize { duration: Duration::from_micros(1_000_250), received: 10, sent: 20 },
+        };
+        let mut line = Vec::new();
+        entry.write(LineForm::Text, &mut line);
+        let expect = "time=2024-01-01T10:00:00.000Z principal=\"key a\" scope=/mcp server=s \
+            method=tools/call tool=s-echo session=abababab node=n1 outcome=error emitter=server \
+            error=invalid-params received=10 sent=20 seconds=1.000250\n";
+        assert_eq!(String::from_utf8(line).unwrap(), expect);
+        let mut line = Vec::new();
+        let entry = AccessEntry { scope: Scope::Key(Principal::named("k")), ..entry };
+        entry.write(LineForm::Json, &mut line);
+        let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(line["tool"], "s-echo");
+        assert_eq!(line["scope"], "/mcp (key)");
+        assert_eq!(line["seconds"], 1.00025);
+        assert_eq!(line["sent"], 20);
+    }
+}
