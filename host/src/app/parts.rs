@@ -24,7 +24,7 @@ use crate::runner::{self, Runner};
 use crate::seam::Link;
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::Signal;
-use crate::telemetry::{LogFilter, Telemetry};
+use crate::telemetry::{LogFilter, SpanExporter, Telemetry};
 use crate::wasm::{self, Strategy};
 
 use super::Surroundings;
@@ -45,6 +45,8 @@ pub struct Background {
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
+    /// Sends spans, if there are any.
+    pub exporter: Option<SpanExporter>,
     /// A node's agent, and whether it registers at startup.
     pub agent: Option<(Agent, bool)>,
 }
@@ -116,7 +118,7 @@ impl Parts {
             links,
         };
         parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, exporter: base.exporter, agent }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -189,6 +191,7 @@ struct Base {
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     telemetry: Arc<Telemetry>,
+    exporter: Option<SpanExporter>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
     pressure: Arc<runner::Pressure>,
@@ -222,7 +225,10 @@ impl Base {
             Box::new(move |server| topology.load().ends_when_lost(server)),
         );
         let bindings = Arc::new(bindings);
-        let runner = runner::SharedRunner::new(translate::runner(config));
+        let node_id = identity::node_id(&config.mode, &folder, address.port());
+        let (telemetry, exporter) = telemetry::start(config, &node_id, workers)?;
+        let runner =
+            runner::SharedRunner::new(translate::runner(config), telemetry.traces.clone());
         runner.enable_eviction();
         // Towards nodes; a process without any never uses it.
         let own = Party {
@@ -269,7 +275,7 @@ impl Base {
             pressure,
             connections,
             bodies,
-            node_id: identity::node_id(&config.mode, &folder, address.port()),
+            node_id,
             zone,
             keys: KeyRing::new(&[&secret]),
             secret,
@@ -281,7 +287,8 @@ impl Base {
             troubles: TroubleWatch::new(&runner),
             drain,
             edge_metrics: Arc::default(),
-            telemetry: Arc::new(telemetry::start(config, workers)?),
+            telemetry: Arc::new(telemetry),
+            exporter,
             folder,
             registry,
             bindings,

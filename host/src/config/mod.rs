@@ -56,7 +56,7 @@ pub use sections::shown_tools::{EntrySettings, Selections};
 pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::telemetry::{
-    AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings,
+    AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings, TraceOutput,
 };
 pub use sections::timeouts::RequestOptions;
 pub use sections::transport::{Remote, Transport};
@@ -210,7 +210,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         children: sections::children::read(&system, sources),
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
-        telemetry: sections::telemetry::read(&system, folder),
+        telemetry: sections::telemetry::read(&system, folder, sources),
         min_free_memory: cluster.min_free_memory,
         drain_deadline: cluster.drain_deadline,
         mode: cluster.mode,

@@ -10,6 +10,7 @@ use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
 use crate::streams::KeptAnswers;
 use crate::sync::LimitCounts;
+use crate::telemetry::Traces;
 
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
@@ -55,6 +56,7 @@ pub struct RunnerConfig {
 /// with a reference to it.
 pub struct SharedRunner {
     pub(super) config: RunnerConfig,
+    pub(super) traces: Option<Arc<Traces>>,
     pub(super) resources: Resources,
     pub(super) table: Table,
     pub discovery: Arc<Discovery>,
@@ -63,7 +65,7 @@ pub struct SharedRunner {
 
 impl SharedRunner {
     #[must_use]
-    pub fn new(config: RunnerConfig) -> Arc<Self> {
+    pub fn new(config: RunnerConfig, traces: Option<Arc<Traces>>) -> Arc<Self> {
         let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
         let errors = config.servers.keys().map(|server| (server.clone(), Arc::default()));
         let resources = Resources {
@@ -86,7 +88,7 @@ impl SharedRunner {
         };
         let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());
-        Arc::new(Self { config, resources, table, discovery, complaints })
+        Arc::new(Self { config, traces, resources, table, discovery, complaints })
     }
 
     /// At most `limit` open sessions after a cursor, as reported to a coordinator.

@@ -10,7 +10,7 @@ use crate::model::ServerName;
 use crate::net::{
     Body, Failure, Message, Pool, Proxy, Target, Written, WrittenHead, decoded, is_event_stream,
 };
-use crate::protocol::headers;
+use crate::protocol::{headers, trace_context};
 use crate::sync::Locked;
 
 use super::cookies::Cookies;
@@ -275,6 +275,8 @@ impl UpstreamClient {
                 let mut passed = passed.lock();
                 if !forwarded.is_empty() && *passed != *forwarded {
                     passed.clone_from(forwarded);
+                    // What the gateway sends by itself is of no trace.
+                    trace_context::remove(&mut passed);
                 }
                 add(&passed, request.headers_mut());
             }
