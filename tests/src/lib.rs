@@ -38,6 +38,7 @@ pub mod scripted;
 pub mod servers;
 pub mod settings;
 pub mod sources;
+pub mod spans;
 pub mod sse;
 
 pub use cable::Cable;

@@ -53,6 +53,9 @@ impl Background {
         runner.discovery.start(pool);
         tokio::spawn(publish_topology(Arc::clone(parts)));
         tokio::spawn(publish_catalogs(Arc::clone(parts)));
+        if let Some(exporter) = self.exporter {
+            tokio::spawn(exporter.run(pool.clone()));
+        }
         let names = WrittenNames::of(config);
         tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
         let capacity = Arc::clone(&parts.capacity);

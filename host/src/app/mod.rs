@@ -214,6 +214,9 @@ async fn control(
         shutdown::end_servers(&parts).await;
         supervised.end().await;
         let telemetry = Arc::clone(&parts.edge.telemetry);
+        if let Some(traces) = &telemetry.traces {
+            traces.flush().await;
+        }
         let _ = tokio::task::spawn_blocking(move || telemetry.end()).await;
     };
     tokio::select! {

@@ -28,7 +28,7 @@ use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::sync::{Signal, now};
-use crate::telemetry::{LogFilter, Telemetry};
+use crate::telemetry::{LogFilter, SpanExporter, Telemetry};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
@@ -52,6 +52,8 @@ pub struct Background {
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
+    /// Sends spans, if there are any.
+    pub exporter: Option<SpanExporter>,
     /// A node's agents, and whether they register at startup.
     pub agents: Option<(Agents, bool)>,
     /// What other coordinators tell, if there may be any.
@@ -152,8 +154,9 @@ impl Parts {
             retired: Signal::default(),
             links,
         };
-        let reloads = Some(asked);
-        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agents, told, reloads }))
+        let (exporter, reloads) = (base.exporter, Some(asked));
+        let background = Background { admin, doubted, forgotten, exporter, agents, told, reloads };
+        Ok((Arc::new(parts), background))
     }
 
     /// The edge of one worker, with its own connections.
@@ -235,6 +238,7 @@ struct Base {
     drain: Arc<OwnDrain>,
     edge_metrics: Arc<edge::Metrics>,
     telemetry: Arc<Telemetry>,
+    exporter: Option<SpanExporter>,
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
     pressure: Arc<runner::Pressure>,
@@ -267,7 +271,9 @@ impl Base {
             Box::new(move |server| topology.load().ends_when_lost(server)),
         );
         let bindings = Arc::new(bindings);
-        let runner = runner::SharedRunner::new(translate::runner(config));
+        let node_id = identity::node_id(&config.mode, &folder, address.port());
+        let (telemetry, exporter) = telemetry::start(config, &node_id, workers)?;
+        let runner = runner::SharedRunner::new(translate::runner(config), telemetry.traces.clone());
         runner.enable_eviction();
         // Towards nodes; a process without any never uses it.
         let own = Party {
@@ -314,7 +320,7 @@ impl Base {
             pressure,
             connections,
             bodies,
-            node_id: identity::node_id(&config.mode, &folder, address.port()),
+            node_id,
             zone,
             keys: KeyRing::new(&[&secret]),
             secret,
@@ -326,7 +332,8 @@ impl Base {
             troubles: TroubleWatch::new(&runner),
             drain,
             edge_metrics: Arc::default(),
-            telemetry: Arc::new(telemetry::start(config, workers)?),
+            telemetry: Arc::new(telemetry),
+            exporter,
             folder,
             registry,
             bindings,

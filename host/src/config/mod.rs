@@ -63,13 +63,13 @@ pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::store::Store;
 pub use sections::telemetry::{
-    AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings,
+    AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings, TraceOutput,
 };
 pub use sections::timeouts::RequestOptions;
 pub use sections::transport::{Remote, Transport};
 
 /// Every setting of Mooring, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub listen: Listen,
     /// Folder for identity, keys and session records. May not exist yet.
@@ -123,7 +123,7 @@ fn serves_clients(mode: &Mode) -> bool {
 }
 
 /// A configuration without errors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     pub config: Config,
     /// In the order of the file.
@@ -227,7 +227,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         children: sections::children::read(&system, sources),
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
-        telemetry: sections::telemetry::read(&system, folder),
+        telemetry: sections::telemetry::read(&system, folder, sources),
         min_free_memory: cluster.min_free_memory,
         store: cluster.store,
         drain_deadline: cluster.drain_deadline,

@@ -31,6 +31,7 @@ pub mod seal;
 pub mod splice;
 pub mod sse;
 pub mod strict;
+pub mod trace_context;
 pub mod uri;
 pub mod uri_template;
 pub mod version;

@@ -25,6 +25,7 @@ use super::session::settings_note;
 use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
 use super::session::withheld::{self, Withheld};
 use super::shared::SharedRunner;
+use super::traced::TracedMessage;
 use super::upkeep::watch;
 
 /// A client that sends only these keeps its session, and its process no longer than others need it.
@@ -244,15 +245,20 @@ impl Runner {
         request: &mut Request<Body>,
     ) -> Response<Body> {
         let accepts = Accepts::of(request.headers());
-        let forwarded = match asks.passes_headers {
+        let mut forwarded = match asks.passes_headers {
             true => self.forwarded(&key.1, request.headers()),
             false => HeaderMap::new(),
         };
+        let traced = TracedMessage::of(request.headers(), self.shared.traces.as_ref());
         let mut body = take(request.body_mut());
-        let message = match collect_request(&mut body, self.shared.config.message).await {
+        let mut message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
             Err((error, read)) => return unreadable(&error, read.get()),
         };
+        if let Some(traced) = &traced {
+            message = traced.written_into(message);
+            traced.add_to(&mut forwarded);
+        }
         let forwarded = &forwarded;
         if instance.takes_batches()
             && let Some(response) =
@@ -288,7 +294,10 @@ impl Runner {
             instance.remember(&note);
             note.write(response.headers_mut());
         }
-        response
+        match traced {
+            Some(traced) => traced.answered(&key.1, &message, response),
+            None => response,
+        }
     }
 
     /// Sends a batch (2025-03-26, basic, "Batching"). `None` if the body is no batch.

@@ -31,6 +31,7 @@ mod shared;
 mod shared_process;
 mod stderr;
 mod stdio;
+mod traced;
 mod upkeep;
 
 pub use crate::protocol::catalog::Discovered;

@@ -10,6 +10,7 @@ use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
 use crate::streams::KeptAnswers;
 use crate::sync::LimitCounts;
+use crate::telemetry::Traces;
 
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
@@ -60,6 +61,7 @@ pub struct SharedRunner {
     /// Notified when they were replaced, for the sweep, and for what retires instances.
     pub(super) reloaded: Notify,
     pub(super) retiring: Notify,
+    pub(super) traces: Option<Arc<Traces>>,
     pub(super) resources: Resources,
     pub(super) table: Table,
     pub discovery: Arc<Discovery>,
@@ -68,7 +70,7 @@ pub struct SharedRunner {
 
 impl SharedRunner {
     #[must_use]
-    pub fn new(config: RunnerConfig) -> Arc<Self> {
+    pub fn new(config: RunnerConfig, traces: Option<Arc<Traces>>) -> Arc<Self> {
         let errors = config.servers.keys().map(|server| (server.clone(), Arc::default()));
         let resources = Resources {
             rules: config.rules,
@@ -94,6 +96,7 @@ impl SharedRunner {
         let (reloaded, retiring) = (Notify::new(), Notify::new());
         Arc::new(Self {
             config,
+            traces,
             servers,
             reloaded,
             retiring,

@@ -4,7 +4,9 @@
 //! thread empties. What does not fit is lost and counted; no call ever waits for its line.
 
 mod access_log;
+mod answer_watch;
 mod audit_log;
+mod call_span;
 mod calls;
 mod line_writer;
 mod log_file;
@@ -12,15 +14,22 @@ mod log_filter;
 mod outcome;
 mod redaction;
 mod target;
+mod traces;
+mod watched_answer;
 
 pub use access_log::AccessEntry;
 pub use audit_log::{AuditAction, AuditEntry, AuditLog, AuditSettings};
+pub use call_span::{call_attributes, span_name};
 pub use calls::{CallMetrics, CallTotals, MethodTotals};
 pub use line_writer::{LineForm, LineWriter, LogCounts, LogSettings};
 pub use log_filter::{LogFilter, NoLog};
 pub use outcome::{CallEnd, CallOutcome, CallSize};
 pub use redaction::Pointer;
 pub use target::LogTarget;
+pub use traces::{Attributes, BegunSpan, Collector, SpanExporter, SpanKind, TraceCounts, Traces};
+pub use watched_answer::watched;
+
+use std::sync::Arc;
 
 use access_log::AccessLog;
 
@@ -30,6 +39,8 @@ pub struct Telemetry {
     pub calls: CallMetrics,
     pub access: Option<AccessLog>,
     pub audit: Option<AuditLog>,
+    /// Set if spans are told to a collector.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Telemetry {
@@ -39,11 +50,13 @@ impl Telemetry {
         workers: usize,
         access: Option<LogSettings>,
         audit: Option<AuditSettings>,
+        traces: Option<Traces>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             calls: CallMetrics::new(workers),
             access: access.map(AccessLog::start).transpose()?,
             audit: audit.map(AuditLog::start).transpose()?,
+            traces: traces.map(Arc::new),
         })
     }
 

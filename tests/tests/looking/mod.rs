@@ -13,3 +13,4 @@ pub mod logs;
 pub mod metrics_page;
 pub mod outage;
 pub mod page;
+pub mod traces;

@@ -1,6 +1,7 @@
 //! Metrics of calls, of what becomes of them, and of the logs that tell of them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::admin::Admin;
 use crate::edge::CountedError;
@@ -34,6 +35,7 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     }
     strategy(admin, page);
     logs(admin, page);
+    spans(admin, page);
 }
 
 fn by_server(admin: &Admin, page: &mut Exposition) {
@@ -126,6 +128,21 @@ fn logs(admin: &Admin, page: &mut Exposition) {
     for (log, counts) in &logs {
         for (reason, count) in [("full", counts.overflowed), ("failed", counts.failed)] {
             lost.add(&[("log", log), ("reason", reason)], count);
+        }
+    }
+}
+
+fn spans(admin: &Admin, page: &mut Exposition) {
+    let counts = admin.telemetry.traces.as_ref().map(|traces| traces.counts());
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let mut sent = page.counter("spans_total", "Spans that the collector has taken");
+    if let Some(counts) = counts {
+        sent.add(&[], read(&counts.sent));
+    }
+    let mut lost = page.counter("spans_lost_total", "Spans that were lost");
+    if let Some(counts) = counts {
+        for (reason, count) in [("full", &counts.overflowed), ("failed", &counts.failed)] {
+            lost.add(&[("reason", reason)], read(count));
         }
     }
 }

@@ -81,6 +81,19 @@ impl<'d> Item<'d> {
         None
     }
 
+    /// A number from 0 to 1.
+    pub fn fraction(&self) -> Option<f64> {
+        let advice = "use a number from 0 to 1, such as 0.01";
+        let Value::NumberLit(number) = self.value else {
+            return self.wrong_type("a number", advice);
+        };
+        let found = number.value.parse().ok().filter(|found| (0.0..=1.0).contains(found));
+        if found.is_none() {
+            self.refuse("is not from 0 to 1", advice);
+        }
+        found
+    }
+
     /// The object; if the value is not one, an empty section and a finding. Within a server's entry
     /// an empty list counts as an empty object: languages with one kind of both write it so.
     pub fn section(&self) -> Section<'d> {

@@ -38,3 +38,37 @@ fn what_is_no_log_is_refused_with_its_place() {
         assert!(report.errors[0].to_string().contains(part), "{text}: {}", report.errors[0]);
     }
 }
+
+#[test]
+fn traces_go_to_the_collectors_path() {
+    for (endpoint, expect) in [
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("https://c.example/otlp/", "https://c.example/otlp/v1/traces"),
+        ("http://c/v1/traces", "http://c/v1/traces"),
+    ] {
+        let text = format!(
+            r#"{{"traces": {{"endpoint": "{endpoint}", "ratio": 0.25, "headers": {{"X-Key": "k"}}}}}}"#
+        );
+        let traces = telemetry(&text).config().telemetry.traces.unwrap();
+        assert_eq!(traces.endpoint.to_string(), expect);
+        assert!((traces.ratio - 0.25).abs() < f64::EPSILON);
+        assert_eq!(traces.headers[0].0, "x-key");
+    }
+    let off = r#"{"traces": {"endpoint": "http://c:4318", "enabled": false}}"#;
+    assert_eq!(telemetry(off).config().telemetry.traces, None);
+}
+
+#[test]
+fn what_names_no_collector_is_refused_with_its_place() {
+    for (text, part) in [
+        (r#"{"traces": {}}"#, "telemetry.traces.endpoint"),
+        (r#"{"traces": {"endpoint": "c:4318"}}"#, "telemetry.traces.endpoint"),
+        (r#"{"traces": {"endpoint": "http://c", "ratio": 1.5}}"#, "telemetry.traces.ratio"),
+        (r#"{"traces": {"endpoint": "http://c", "ratio": "1"}}"#, "telemetry.traces.ratio"),
+        (r#"{"traces": {"endpoint": "http://c", "headers": {"Mcp-Session-Id": "x"}}}"#, "headers"),
+    ] {
+        let report = telemetry(text).load().expect_err(text);
+        assert_eq!(report.errors.len(), 1, "{text}");
+        assert!(report.errors[0].to_string().contains(part), "{text}: {}", report.errors[0]);
+    }
+}

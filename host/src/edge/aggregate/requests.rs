@@ -208,7 +208,7 @@ impl Worker {
         if let Some((own, shown)) = renamed_uri(request, &message) {
             std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
         }
-        let outgoing = Outgoing::post(message);
+        let outgoing = Outgoing::post(message).within(request.call.trace());
         let delivered = Call::of_client(self, context, session, &server).deliver(&outgoing).await?;
         request.call.was_at(&delivered.node.id);
         let last_words = |server: &ServerName| lost_words(request.id, server);

@@ -99,6 +99,9 @@ impl<'a> Call<'a> {
             headers.insert(header::ACCEPT, json);
         }
         self.add_client_headers(node, headers);
+        if let Some(trace) = &outgoing.trace {
+            trace.write(headers);
+        }
         request
     }
 

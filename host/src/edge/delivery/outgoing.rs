@@ -5,6 +5,7 @@ use http::Method;
 use http::header::HeaderValue;
 
 use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::trace_context::TraceContext;
 use crate::seam::StateStep;
 
 /// A message that can be sent again, since all of it is kept.
@@ -17,13 +18,28 @@ pub struct Outgoing {
     pub answer_alone: bool,
     /// Set where state is brought back to a new instance.
     pub state: Option<StateStep>,
+    /// The span that the message belongs to, if it is traced.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Outgoing {
     /// A JSON-RPC message, or a batch of them.
     #[must_use]
     pub fn post(body: Bytes) -> Self {
-        Self { method: Method::POST, body, last_event_id: None, answer_alone: false, state: None }
+        Self {
+            method: Method::POST,
+            body,
+            last_event_id: None,
+            answer_alone: false,
+            state: None,
+            trace: None,
+        }
+    }
+
+    /// The same, within a trace.
+    #[must_use]
+    pub fn within(self, trace: Option<Box<TraceContext>>) -> Self {
+        Self { trace, ..self }
     }
 
     /// The same, of whose answer alone is read.

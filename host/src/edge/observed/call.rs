@@ -1,18 +1,18 @@
 //! One call, from its message until its answer has passed. Nothing here waits, and without logs
 //! nothing is allocated for an answer that comes whole.
 
+use std::sync::Arc;
+
 use http::Response;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, ServerName};
-use crate::net::{Body, Cut, is_event_stream};
-use crate::protocol::error_kind::{Emitter, ErrorKind};
+use crate::net::{Body, Cut};
 use crate::protocol::glance::{MethodLabel, target};
-use crate::telemetry::CallEnd;
+use crate::protocol::trace_context::TraceContext;
+use crate::telemetry::{BegunSpan, CallEnd, watched};
 
-use super::answer_watch::AnswerWatch;
-use super::later::LaterCall;
 use super::notes::{CallNotes, CallOrigin, ToldCall};
 
 /// A call under way. One that is dropped without an answer counts as left by its client.
@@ -26,11 +26,12 @@ impl<'a> ObservedCall<'a> {
     pub fn begin(worker: &'a Worker, origin: CallOrigin<'_>, message: &[u8]) -> Self {
         let telemetry = &worker.edge.telemetry;
         let method = MethodLabel::of(message);
-        let told = telemetry.tells_calls().then(|| {
+        let trace = trace(worker, origin, message);
+        let told = (telemetry.tells_calls() || trace.is_some()).then(|| {
             let audit = telemetry.audit.as_ref();
             let arguments = || audit.and_then(|audit| audit.arguments(message));
             let arguments = method.is_tool_call().then(arguments).flatten();
-            let mut told = ToldCall::of(origin);
+            let mut told = ToldCall::of(origin, trace);
             (told.target, told.arguments) = (target(message), arguments);
             Box::new(told)
         });
@@ -39,8 +40,9 @@ impl<'a> ObservedCall<'a> {
 
     /// Begins with a message that passes as it arrives.
     pub fn begin_streamed(worker: &'a Worker, origin: CallOrigin<'_>) -> Self {
-        let told = worker.edge.telemetry.tells_calls();
-        let told = told.then(|| Box::new(ToldCall::of(origin)));
+        let trace = trace(worker, origin, b"");
+        let is_told = worker.edge.telemetry.tells_calls() || trace.is_some();
+        let told = is_told.then(|| Box::new(ToldCall::of(origin, trace)));
         Self::with(worker, MethodLabel::of(b""), 0, told)
     }
 
@@ -51,6 +53,13 @@ impl<'a> ObservedCall<'a> {
         told: Option<Box<ToldCall>>,
     ) -> Self {
         Self { worker, noted: Some(CallNotes::begin(method, received, told)) }
+    }
+
+    /// The context of the call's span, for whoever takes the message. `None` if it is not traced.
+    #[must_use]
+    pub fn trace(&self) -> Option<Box<TraceContext>> {
+        let span = self.noted.as_ref()?.told.as_ref()?.trace.as_ref()?;
+        Some(Box::new(span.context.clone()))
     }
 
     /// Notes the server that the call is for.
@@ -77,27 +86,10 @@ impl<'a> ObservedCall<'a> {
     /// Notes the answer, whose body may still have to come.
     pub fn answered(mut self, response: Response<Body>) -> Response<Body> {
         let Some(noted) = self.noted.take() else { return response };
-        let edge = &self.worker.edge;
-        match response.body() {
-            Body::Empty if response.status().as_u16() >= 400 => {
-                let end = CallEnd::refused(Emitter::Gateway, ErrorKind::Transport);
-                noted.end(edge, self.worker.index, end, 0);
-            }
-            Body::Empty => noted.end(edge, self.worker.index, CallEnd::OK, 0),
-            Body::Full(bytes) | Body::Held(bytes, _) if !is_event_stream(&response) => {
-                let end = CallEnd::said(bytes, noted.method.is_tool_call()).unwrap_or(CallEnd::OK);
-                noted.end(edge, self.worker.index, end, bytes.len() as u64);
-            }
-            _ => {
-                let is_tool_call = noted.method.is_tool_call();
-                let watch = AnswerWatch::new(is_tool_call, is_event_stream(&response));
-                let worker = (std::sync::Arc::clone(edge), self.worker.index);
-                return response.map(|body| {
-                    Body::Through(Box::new(LaterCall::new(body, watch, noted, worker)))
-                });
-            }
-        }
-        response
+        let (edge, worker) = (Arc::clone(&self.worker.edge), self.worker.index);
+        watched(response, noted.method.is_tool_call(), move |end, sent| {
+            noted.end(&edge, worker, end, sent);
+        })
     }
 
     /// Notes that the gateway has refused it.
@@ -116,4 +108,12 @@ impl Drop for ObservedCall<'_> {
             noted.end(&self.worker.edge, self.worker.index, CallEnd::LEFT, 0);
         }
     }
+}
+
+/// Begins the span of a call. The caller's context is in the headers of its request, else in
+/// `params._meta`.
+fn trace(worker: &Worker, origin: CallOrigin<'_>, message: &[u8]) -> Option<BegunSpan> {
+    let traces = worker.edge.telemetry.traces.as_ref()?;
+    let of_headers = origin.context.and_then(|client| TraceContext::of_headers(&client.headers));
+    traces.begin(of_headers.or_else(|| TraceContext::of_message(message)).as_ref())
 }

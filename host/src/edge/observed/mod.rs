@@ -1,7 +1,5 @@
 //! What is noted of each call: counted always, and told to the access and audit logs if they are on.
 
-pub mod answer_watch;
 pub mod call;
-mod later;
 pub mod notes;
 pub mod refused_request;

@@ -10,7 +10,10 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Edge;
 use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
 use crate::protocol::glance::MethodLabel;
-use crate::telemetry::{AccessEntry, AuditAction, AuditEntry, CallEnd, CallOutcome, CallSize};
+use crate::telemetry::{
+    AccessEntry, AuditAction, AuditEntry, BegunSpan, CallEnd, CallOutcome, CallSize, SpanKind,
+    call_attributes, span_name,
+};
 
 /// What is known of a call.
 pub struct CallNotes {
@@ -32,6 +35,8 @@ pub struct ToldCall {
     pub node: OnceLock<NodeId>,
     address: Option<IpAddr>,
     pub arguments: Option<String>,
+    /// The call's span.
+    pub trace: Option<BegunSpan>,
 }
 
 /// Whose call it is.
@@ -78,7 +83,7 @@ impl CallNotes {
 
 impl ToldCall {
     #[must_use]
-    pub fn of(origin: CallOrigin<'_>) -> Self {
+    pub fn of(origin: CallOrigin<'_>, trace: Option<BegunSpan>) -> Self {
         let CallOrigin { context, session, scope } = origin;
         Self {
             principal: session.principal.clone(),
@@ -88,6 +93,7 @@ impl ToldCall {
             node: OnceLock::new(),
             address: context.map(|client| client.peer),
             arguments: None,
+            trace,
         }
     }
 
@@ -99,8 +105,18 @@ impl ToldCall {
         (end, size): (CallEnd, CallSize),
         refusal: Option<&Refusal>,
     ) {
-        let Self { principal, scope, session, target, node, address, arguments } = self;
+        let Self { principal, scope, session, target, node, address, arguments, trace } = self;
         let (at, node) = (UnixMillis::now(), node.into_inner());
+        if let (Some(traces), Some(trace)) = (&edge.telemetry.traces, trace) {
+            let mut said = call_attributes(method, target.as_deref(), server.as_ref(), end);
+            said.text("mooring.session", session.short());
+            if let Some(node) = &node {
+                said.text("mooring.node", node.as_str());
+            }
+            said.number("mooring.received_bytes", size.received);
+            said.number("mooring.sent_bytes", size.sent);
+            traces.end(trace, span_name(method, target.as_deref()), SpanKind::Server, said);
+        }
         if let Some(audit) = &edge.telemetry.audit
             && let Some(action) = audited(method)
         {

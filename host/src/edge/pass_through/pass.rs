@@ -80,8 +80,8 @@ impl Call<'_> {
                     true => Box::pin(self.by_own_names(message)).await,
                     false => message,
                 };
-                let outgoing = Outgoing::post(message);
-                let call = ObservedCall::begin(worker, origin, &outgoing.body);
+                let call = ObservedCall::begin(worker, origin, &message);
+                let outgoing = Outgoing::post(message).within(call.trace());
                 call.is_for(server);
                 match self.deliver(&outgoing).await {
                     Ok(delivered) => {
@@ -94,8 +94,8 @@ impl Call<'_> {
                 }
             }
             KeptBody::Larger(body, cut) => {
-                let outgoing = Outgoing::post(Bytes::new());
                 let mut call = ObservedCall::begin_streamed(worker, origin);
+                let outgoing = Outgoing::post(Bytes::new()).within(call.trace());
                 call.is_for(server);
                 let sent = self.deliver_streamed(&outgoing, body, &cut);
                 let sent = Box::pin(sent).await;

@@ -10,7 +10,7 @@ use crate::model::ServerName;
 use crate::net::{
     Body, Failure, Message, Pool, Proxy, Target, Written, WrittenHead, decoded, is_event_stream,
 };
-use crate::protocol::headers;
+use crate::protocol::{headers, trace_context};
 use crate::sync::Locked;
 
 use super::cookies::Cookies;
@@ -273,10 +273,9 @@ impl UpstreamClient {
             None => add(forwarded, request.headers_mut()),
             Some(passed) => {
                 let mut passed = passed.lock();
-                if !forwarded.is_empty() && *passed != *forwarded {
-                    passed.clone_from(forwarded);
-                }
+                keep(&mut passed, forwarded);
                 add(&passed, request.headers_mut());
+                trace_context::copy(forwarded, request.headers_mut());
             }
         }
         self.cookies.give(request.headers_mut());
@@ -314,6 +313,21 @@ fn posting(upstream: &Upstream, headers: &HeaderMap) -> WrittenHead {
     WrittenHead::of(&request)
 }
 
+/// Keeps a client's headers for what the gateway sends by itself, which is of no trace.
+fn keep(passed: &mut HeaderMap, forwarded: &HeaderMap) {
+    if !trace_context::is_in(forwarded) {
+        if !forwarded.is_empty() && passed != forwarded {
+            passed.clone_from(forwarded);
+        }
+        return;
+    }
+    let mut of_client = forwarded.clone();
+    trace_context::remove(&mut of_client);
+    if !of_client.is_empty() {
+        *passed = of_client;
+    }
+}
+
 /// Replaces headers by those of the client, each with all its values.
 fn add(more: &HeaderMap, headers: &mut HeaderMap) {
     for name in more.keys() {
@@ -338,6 +352,30 @@ mod tests {
         more.append("x-a", HeaderValue::from_static("2"));
         add(&more, &mut headers);
         assert_eq!(headers.get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_trace_is_of_its_message_alone_and_a_clients_headers_stay() {
+        let map = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = pairs.iter().copied().map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            });
+            HeaderMap::from_iter(pairs)
+        };
+        let uri: Uri = "http://upstream/mcp".parse().unwrap();
+        let mut client = UpstreamClient::new(Upstream::new(&uri, &[], None).unwrap());
+        client.passes_headers();
+        let sent = |forwarded: &HeaderMap| {
+            let request = client.request(Method::POST, None, Body::Empty, forwarded);
+            let value = |name| request.headers().get(name).map(|value| value.to_str().unwrap());
+            (value("x-user").map(str::to_owned), value("traceparent").map(str::to_owned))
+        };
+        let (user, trace) = (Some("u".to_owned()), Some("t".to_owned()));
+        let both = map(&[("x-user", "u"), ("traceparent", "t")]);
+        assert_eq!(sent(&both), (user.clone(), trace.clone()));
+        assert_eq!(sent(&HeaderMap::new()), (user.clone(), None));
+        assert_eq!(sent(&map(&[("traceparent", "t")])), (user, trace));
+        assert_eq!(sent(&map(&[("x-user", "v")])), (Some("v".to_owned()), None));
     }
 
     /// The lines of a message's head, sorted.

@@ -1,7 +1,8 @@
 //! How a call ends, seen in the bytes of its answer as they pass.
 
 use crate::protocol::glance::says_tool_error;
-use crate::telemetry::{CallEnd, CallOutcome};
+
+use super::outcome::{CallEnd, CallOutcome};
 
 /// Bytes from the beginning of a message in which it shows what it is.
 const HEAD: usize = 512;
