@@ -290,7 +290,7 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("systemConfig.cluster.token", Text, "The secret that coordinator and nodes share."),
     ("systemConfig.cluster.secret", Text, "Seals session ids."),
     ("systemConfig.cluster.store", Any, "What several coordinators share."),
-    ("systemConfig.cluster.store.type", Choice(&["memory", "redis"]), ""),
+    ("systemConfig.cluster.store.type", Choice(&["memory", "redis", "valkey"]), ""),
     ("systemConfig.cluster.store.url", Text, "redis://, rediss:// with TLS; may have variables."),
     ("systemConfig.cluster.store.prefix", Text, "What the store's keys begin with."),
     ("systemConfig.cluster.drainDeadline", Whole(0, 86_400_000), ""),
