@@ -48,8 +48,13 @@ mod tests {
         for (at, _) in source.match_indices(".route(\"") {
             let rest = &source[at + ".route(\"".len()..];
             let (path, rest) = rest.split_once("\", ").unwrap();
-            let method = rest.split_once('(').unwrap().0;
-            routes.insert((path.to_owned(), method.to_owned()));
+            let handlers = rest.split_once(".route(").map_or(rest, |(own, _)| own);
+            let handlers = handlers.split_once('\n').map_or(handlers, |(line, _)| line);
+            for method in ["get", "put", "post", "delete"] {
+                if handlers.contains(&format!("{method}(")) {
+                    routes.insert((path.to_owned(), method.to_owned()));
+                }
+            }
         }
         routes
     }

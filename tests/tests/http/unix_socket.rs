@@ -115,6 +115,12 @@ fn one_process_has_the_socket_and_what_a_killed_one_left_is_replaced() {
     gateway.kill9();
     assert!(place.socket().exists());
     let mut next = started(&settings, &place);
+    // The file of before is there already.
+    let livez = "GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    eventually("it serves", || {
+        std::os::unix::net::UnixStream::connect(place.socket()).ok()?;
+        asked(&place.socket(), livez).starts_with("HTTP/1.1 200").then_some(())
+    });
     assert!(next.terminate().success());
     std::fs::write(place.socket(), "a file").unwrap();
     let refused = Setup::new(&settings).env("MOORING_HOST", &place.host()).refused();

@@ -118,7 +118,7 @@ fn a_full_file_is_begun_anew_and_old_ones_go() {
             for _ in 0..200 {
                 name += 1;
                 let tool = format!("{name:0>1000}");
-                let (_, call) =
+                let (call, _) =
                     session.message("tools/call", json!({"name": tool, "arguments": {}}));
                 connection.exchange(&session.post(&call)).expect(200);
             }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::reader::item::Item;
+use crate::config::reader::place::{Place, Stops};
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
@@ -169,7 +170,13 @@ const HOST_ADVICE: &str = "write it like 127.0.0.1, :: or unix:/run/mooring/sock
 fn host_of(item: &Item<'_>, folder: &Path) -> Option<Host> {
     let host = checked_host(&item.text()?, folder);
     if host.is_none() {
-        item.warn(NO_HOST, format!("{HOST_ADVICE}; until then only this machine is served"));
+        // Instead of a socket that is for few, no port is opened.
+        if item.value.as_string_lit().is_some_and(|text| text.value.starts_with("unix:")) {
+            let place = Place { stops: Stops::Load, ..item.place.clone() };
+            item.notes.refuse(&place, NO_HOST, HOST_ADVICE);
+        } else {
+            item.warn(NO_HOST, format!("{HOST_ADVICE}; until then only this machine is served"));
+        }
     }
     host
 }

@@ -127,14 +127,15 @@ fn the_environment_goes_before_the_file() {
 #[test]
 fn an_address_that_cannot_be_is_refused() {
     system("{}").env("PORT", "3k").env("MOORING_HOST", "[x]").errors(&[
-        "environment: MOORING_HOST: is not an IP address or a host name; write it like 127.0.0.1 or ::",
+        "environment: MOORING_HOST: is not an IP address, a host name or unix: with the path of a socket; \
+         write it like 127.0.0.1, :: or unix:/run/mooring/socket",
         "environment: PORT: is not a port; use a whole number from 0 to 65535",
     ]);
     // Of an address in the file that is not understood, the narrowest counts.
     let node = r#""cluster": {"enabled": true, "mode": "coordinator"}"#;
     let config = system(&format!(r#"{{{node}, "listen": {{"host": "a b", "port": 65536}}}}"#)).warns(&[
-        "1:91: systemConfig.listen.host: is not an IP address or a host name; write it like 127.0.0.1 or \
-         ::; until then only this machine is served",
+        "1:91: systemConfig.listen.host: is not an IP address, a host name or unix: with the path of a \
+         socket; write it like 127.0.0.1, :: or unix:/run/mooring/socket; until then only this machine is served",
         "1:106: systemConfig.listen.port: is too large; use a whole number from 0 to 65535; until then \
          its default counts",
     ]);

@@ -15,8 +15,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 pub struct SocketFile {
     path: PathBuf,
     /// Device and number: a later process may have put its own in the place.
-    identity: (u64, u64),
+    identity: FileIdentity,
 }
+
+/// Device, number, and when it was made or changed.
+type FileIdentity = (u64, u64, (i64, i64));
 
 impl SocketFile {
     /// Binds and listens.
@@ -49,9 +52,10 @@ impl Drop for SocketFile {
     }
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Tells a file from a later one, which may get the number of the one before.
+fn identity(path: &Path) -> io::Result<FileIdentity> {
     let found = std::fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
+    Ok((found.dev(), found.ino(), (found.ctime(), found.ctime_nsec())))
 }
 
 /// Removes a socket that nobody listens at.
