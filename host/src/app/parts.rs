@@ -321,6 +321,8 @@ impl Base {
             own_ids: edge::OwnIds::default(),
             found_owners: edge::FoundOwners::default(),
             streams: edge::AggregateStreams::default(),
+            feeds: edge::SessionFeeds::default(),
+            suspended: edge::Suspended::default(),
             snapshots: edge::ListSnapshots::default(),
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,

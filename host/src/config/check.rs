@@ -11,6 +11,7 @@ use super::sections::bearer_keys::{BearerKey, KeyReach};
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
 use super::sections::lock::Lock;
+use super::sections::eras::ConversationBy;
 use super::sections::names::Prefix;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
@@ -47,6 +48,9 @@ fn overview(page: &mut CheckPage, config: &Config) {
     page.row("strategy", strategy(&config.sticky));
     page.row("access", access(config));
     page.row("tool names", tool_names(config));
+    if config.eras.modern {
+        page.row("eras", eras(config));
+    }
     if config.mode != Mode::Standalone {
         page.row("cluster token", set_or_not(config.token.is_some()));
     }
@@ -109,6 +113,14 @@ fn access(config: &Config) -> String {
         parts.push("groups by id only".to_owned());
     }
     parts.join(", ")
+}
+
+/// The eras, and what names a conversation of clients without a session.
+fn eras(config: &Config) -> String {
+    let named = config.eras.conversations.iter().map(ConversationBy::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    let named = if named.is_empty() { "nothing".to_owned() } else { named };
+    format!("legacy and modern, conversations by {named}")
 }
 
 fn tool_names(config: &Config) -> String {

@@ -12,6 +12,8 @@ use crate::store::{Bindings, Records};
 use crate::wasm::Strategy;
 
 use super::aggregate::found_owners::FoundOwners;
+use super::bridge::session_feeds::SessionFeeds;
+use super::bridge::timers::Suspended;
 use super::catalog::cache::Catalogs;
 use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
@@ -52,6 +54,10 @@ pub struct Edge {
     /// Servers that have resources which no list names.
     pub found_owners: FoundOwners,
     pub streams: AggregateStreams,
+    /// What sessions of clients that have none hear outside of requests.
+    pub feeds: SessionFeeds,
+    /// Requests that wait for their client's input.
+    pub suspended: Suspended,
     pub snapshots: ListSnapshots,
     /// State that comes along to new instances.
     pub state: KeptState,

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod era;
 pub mod error_kind;
 pub mod handshake;
 pub mod headers;
@@ -25,6 +26,7 @@ pub mod passthrough;
 mod properties;
 pub mod request_id;
 pub mod request_proof;
+pub mod request_state;
 pub mod resource_judge;
 pub mod seal;
 pub mod splice;

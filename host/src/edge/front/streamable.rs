@@ -16,6 +16,7 @@ use crate::edge::aggregate::server_ids;
 use crate::edge::client_request::{ClientRequest, NotedId};
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::front::modern::entry::Sent;
 use crate::edge::leaving::Leaving;
 use crate::edge::pass_through::pass::resumption;
 use crate::edge::refusal::{Refusal, Refused};
@@ -25,6 +26,7 @@ use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope, ServerName};
 use crate::net::{Body, is_event_stream};
+use crate::protocol::era::ladder::names_modern;
 use crate::protocol::headers::{self, Accepts};
 
 impl Worker {
@@ -76,6 +78,11 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
+        if self.edge.config.eras.modern && names_no_session(context) {
+            let sent = Sent { context, scope, principal: &principal, recent };
+            let missing = Refusal::MissingSession;
+            return Box::pin(self.without_session(sent, take(body), missing)).await;
+        }
         let same = recent.same(&self.edge, &context.headers, scope, &principal);
         let session = match same {
             Some(session) => session.map(Some),
@@ -134,6 +141,9 @@ impl Worker {
         principal: &Principal,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
+        if self.edge.config.eras.modern && names_modern(&context.headers) {
+            return Err(Refusal::MethodNotAllowed("POST"));
+        }
         if !Accepts::of(&context.headers).events {
             return Err(Refusal::Accept("text/event-stream"));
         }
@@ -183,6 +193,9 @@ impl Worker {
         principal: &Principal,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
+        if self.edge.config.eras.modern && names_modern(&context.headers) {
+            return Err(Refusal::MethodNotAllowed("POST"));
+        }
         let session = self.session(context, scope, principal, recent, true).await?;
         self.edge.metrics.ended();
         self.end(&session).await;
@@ -204,6 +217,12 @@ impl Worker {
         let opening = recent.open(&self.edge, context, scope, principal, ends);
         Box::pin(opening).await?.ok_or(Refusal::MissingSession)
     }
+}
+
+/// Whether a message is none of a session, by its head: its body then says of which era it is. One
+/// that names a revision without sessions is none, whatever session it names.
+fn names_no_session(context: &ClientRequest) -> bool {
+    !context.headers.contains_key(headers::SESSION) || names_modern(&context.headers)
 }
 
 fn check_media(context: &ClientRequest) -> Result<(), Refusal> {
