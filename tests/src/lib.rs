@@ -36,6 +36,7 @@ pub mod servers;
 pub mod settings;
 pub mod sources;
 pub mod sse;
+pub mod stateless;
 
 pub use cable::Cable;
 pub use canned::Canned;
@@ -51,3 +52,4 @@ pub use over_sse::OverSse;
 pub use played::{Behind, PlayedCoordinator, PlayedNode, Stranger};
 pub use port::Port;
 pub use scripted::Scripted;
+pub use stateless::Stateless;

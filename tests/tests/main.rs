@@ -11,6 +11,7 @@ mod aggregate;
 mod cluster;
 mod http;
 mod looking;
+mod modern;
 mod processes;
 mod product;
 mod remote;

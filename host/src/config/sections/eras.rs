@@ -62,7 +62,7 @@ impl std::fmt::Display for ConversationBy {
 }
 
 /// The words for what needs no name behind it.
-const PLAIN: [(&str, ConversationBy); 5] = [
+static PLAIN: [(&str, ConversationBy); 5] = [
     ("handle", ConversationBy::Handle),
     ("cookie", ConversationBy::Cookie),
     ("principal", ConversationBy::Principal),

@@ -22,6 +22,8 @@ use super::questions;
 #[derive(Debug)]
 pub struct Returned {
     pub session: SessionId,
+    /// When the request began to wait.
+    pub since: UnixMillis,
     pub state: RequestState,
 }
 
@@ -40,9 +42,9 @@ impl Edge {
     ) -> Result<Returned, Refusal> {
         let opened = self.keys.open_request_state(text, scope, principal);
         let opened = opened.filter(|(_, at, _)| UnixMillis::now().since(*at) <= PATIENCE);
-        let returned = opened.and_then(|(session, _, state)| {
+        let returned = opened.and_then(|(session, since, state)| {
             let state = RequestState::read(&state).filter(|state| state.digest == digest)?;
-            Some(Returned { session, state })
+            Some(Returned { session, since, state })
         });
         returned.ok_or_else(|| {
             let minutes = PATIENCE.as_secs() / 60;

@@ -62,7 +62,8 @@ impl ModernRequest<'_> {
         // Where only URLs had to be opened, the request begins anew.
         let returned = returned.filter(|returned| !returned.state.request.is_empty());
         if let Some(returned) = &returned {
-            session.id = returned.session;
+            // After a restart, what nodes have of it is waited for.
+            (session.id, session.minted_at) = (returned.session, returned.since);
             session.has_id = !returned.state.alone;
             session.origin =
                 if returned.state.alone { Origin::Request } else { Origin::Conversation };
