@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::edge::absent_server::AbsentServer;
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
-use crate::protocol::era::fault::Fault;
+use crate::protocol::era::fault::EraFault;
 use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
@@ -143,7 +143,7 @@ pub enum Refusal {
     NoKey,
     /// Of a request without a session.
     #[error("{0}")]
-    Era(Box<Fault>),
+    Era(Box<EraFault>),
     /// What a server held for a conversation is lost, and `onLost` demands that it ends.
     #[error(
         "this conversation has ended, since what a server held for it is lost (onLost); the next request begins another one"
@@ -151,8 +151,8 @@ pub enum Refusal {
     ConversationEnded,
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Self {
+impl From<EraFault> for Refusal {
+    fn from(fault: EraFault) -> Self {
         Self::Era(Box::new(fault))
     }
 }

@@ -296,8 +296,10 @@ mod tests {
 
     #[test]
     fn equal_capabilities_have_one_text_whatever_their_order() {
-        let one = legacy_capabilities(r#"{"sampling":{},"elicitation":{"url":{},"form":{}},"tasks":{}}"#);
-        let other = legacy_capabilities(r#"{ "elicitation":{"form":{}, "url":{}}, "sampling":{} }"#);
+        let one =
+            legacy_capabilities(r#"{"sampling":{},"elicitation":{"url":{},"form":{}},"tasks":{}}"#);
+        let other =
+            legacy_capabilities(r#"{ "elicitation":{"form":{}, "url":{}}, "sampling":{} }"#);
         assert_eq!(one, other);
         assert_eq!(one.as_deref(), Some(r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#));
         let extensions = r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#;

@@ -19,7 +19,7 @@ pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
 /// A question of the server that waits for the client's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
-pub struct Question {
+pub struct WaitingQuestion {
     /// The client's name for it.
     pub key: String,
     /// Its id, as JSON.
@@ -27,7 +27,7 @@ pub struct Question {
     /// What is asked.
     pub method: String,
 }
-object_only!(both Question);
+object_only!(both WaitingQuestion);
 
 /// A request that waits for input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ pub struct RequestState {
     /// The last event that was read.
     pub seen: String,
     /// In the order in which they came.
-    pub questions: Vec<Question>,
+    pub questions: Vec<WaitingQuestion>,
     /// The last number in a question's name.
     pub asked: u32,
     /// Whether the session is that of this request alone, and ends with it.
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_state_comes_back() {
         let question =
-            Question { key: "1".into(), id: "\"7@s\"".into(), method: "roots/list".into() };
+            WaitingQuestion { key: "1".into(), id: "\"7@s\"".into(), method: "roots/list".into() };
         let state = RequestState {
             digest: digest("tools/call", None, None),
             request: "5".into(),

@@ -277,7 +277,8 @@ impl KeyRing {
     ) -> Option<(SessionId, UnixMillis, Vec<u8>)> {
         let contents = self.decrypt(text)?;
         let (head, state) = read_head(&contents)?;
-        let is_it = head.purpose == PURPOSE_REQUEST_STATE && head.owner == binding(scope, principal);
+        let is_it =
+            head.purpose == PURPOSE_REQUEST_STATE && head.owner == binding(scope, principal);
         is_it.then(|| (head.session, head.minted_at, state.to_vec()))
     }
 

@@ -13,10 +13,9 @@ fn a_conversation_keeps_its_process_and_no_other_sees_it() {
     let servers = json!({"counter": servers::counter()});
     Front::each(&servers, &both(&json!(["handle"])), |front| {
         let address = front.gateway().address();
-        for (path, tool, whoami) in [
-            ("/mcp/counter", "count", "whoami"),
-            ("/mcp", "counter-count", "counter-whoami"),
-        ] {
+        for (path, tool, whoami) in
+            [("/mcp/counter", "count", "whoami"), ("/mcp", "counter-count", "counter-whoami")]
+        {
             let client = || Stateless::new(address, path);
             let clients: Vec<Stateless> =
                 (0..4).map(|_| client().conversation(&client().new_conversation())).collect();
@@ -62,9 +61,7 @@ fn the_operator_says_what_names_a_conversation() {
     assert_eq!((client("a").count("count"), client("b").count("count")), (1, 1));
     assert_eq!((client("a").count("count"), client("b").count("count")), (2, 2));
     let by_meta = start(json!(["meta:com.example/thread"]));
-    let client = |thread| {
-        stateless(&by_meta, "/mcp/counter").meta("com.example/thread", thread)
-    };
+    let client = |thread| stateless(&by_meta, "/mcp/counter").meta("com.example/thread", thread);
     assert_eq!((client(json!("a")).count("count"), client(json!(7)).count("count")), (1, 1));
     assert_eq!((client(json!("a")).count("count"), client(json!(7)).count("count")), (2, 2));
     let by_address = start(json!(["address"]));
@@ -73,7 +70,8 @@ fn the_operator_says_what_names_a_conversation() {
     let by_cookie = start(json!(["cookie"]));
     let client = stateless(&by_cookie, "/mcp/counter");
     let discovered = client.send("server/discover", json!({})).expect(200);
-    let cookie = discovered.header("set-cookie").expect("a cookie").split(';').next().unwrap().to_owned();
+    let cookie =
+        discovered.header("set-cookie").expect("a cookie").split(';').next().unwrap().to_owned();
     let client = client.header("Cookie", &cookie);
     assert_eq!((client.count("count"), client.count("count")), (1, 2));
 }
@@ -87,7 +85,8 @@ fn a_client_with_a_key_is_a_conversation_of_its_own() {
     let servers = settings::standalone(json!({"counter": servers::counter()}));
     let gateway = Gateway::start_with(&settings::merged(servers, keys));
     let client = |key: &str| {
-        stateless(&gateway, "/mcp/counter").header("Authorization", &format!("Bearer 0123456789abcdef-{key}"))
+        stateless(&gateway, "/mcp/counter")
+            .header("Authorization", &format!("Bearer 0123456789abcdef-{key}"))
     };
     assert_eq!((client("one").count("count"), client("two").count("count")), (1, 1));
     assert_eq!((client("one").count("count"), client("two").count("count")), (2, 2));

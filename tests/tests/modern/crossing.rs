@@ -65,9 +65,11 @@ fn a_conversation_is_its_clients_alone() {
     refused(&client(&gateway, "/mcp/counter", KEYS[1]).conversation(&name), &call);
     let elsewhere = json!({"name": "counter-count", "arguments": {}});
     refused(&client(&gateway, "/mcp", KEYS[0]).conversation(&name), &elsewhere);
-    let session = gateway.client("/mcp/counter").header("Authorization", &format!("Bearer {}", KEYS[0]));
+    let session =
+        gateway.client("/mcp/counter").header("Authorization", &format!("Bearer {}", KEYS[0]));
     let session = session.initialize().id;
-    let changed = format!("{}{}", &name[..name.len() - 1], if name.ends_with('A') { 'B' } else { 'A' });
+    let changed =
+        format!("{}{}", &name[..name.len() - 1], if name.ends_with('A') { 'B' } else { 'A' });
     for forged in ["", "m1", "x", &session, &changed, &format!("{name}A"), &"m1".repeat(2000)] {
         refused(&client(&gateway, "/mcp/counter", KEYS[0]).conversation(forged), &call);
     }
@@ -83,9 +85,7 @@ fn a_request_that_waits_is_its_clients_alone() {
     assert_eq!(asks["resultType"], "input_required", "{asks}");
     let state = asks["requestState"].as_str().unwrap();
     let answers = json!({"input-1": {"action": "accept", "content": {"name": "Mallory"}}});
-    let with = |state: &Value, name: &str, arguments: Value| {
-        json!({"name": name, "arguments": arguments, "inputResponses": answers, "requestState": state})
-    };
+    let with = |state: &Value, name: &str, arguments: Value| json!({"name": name, "arguments": arguments, "inputResponses": answers, "requestState": state});
     let good = json!(state);
     refused(&client(&gateway, "/mcp/fixture", KEYS[1]), &with(&good, tool, json!({})));
     refused(&client(&gateway, "/mcp/twin", KEYS[0]), &with(&good, tool, json!({})));
@@ -94,8 +94,16 @@ fn a_request_that_waits_is_its_clients_alone() {
     refused(&mine, &with(&good, "test_input_required_result_multi_round", json!({})));
     refused(&mine, &with(&good, tool, json!({"other": 1})));
     let handle = mine.new_conversation();
-    let changed = format!("{}{}", &state[..state.len() - 1], if state.ends_with('A') { 'B' } else { 'A' });
-    for forged in [json!(""), json!(7), json!("m1"), json!(handle), json!(changed), json!(format!("{state}-TAMPERED"))] {
+    let changed =
+        format!("{}{}", &state[..state.len() - 1], if state.ends_with('A') { 'B' } else { 'A' });
+    for forged in [
+        json!(""),
+        json!(7),
+        json!("m1"),
+        json!(handle),
+        json!(changed),
+        json!(format!("{state}-TAMPERED")),
+    ] {
         refused(&mine, &with(&forged, tool, json!({})));
     }
     let mine_answers = json!({"input-1": {"action": "accept", "content": {"name": "Alice"}}});

@@ -60,23 +60,29 @@ fn a_question_becomes_input_that_is_required_and_its_answer_reaches_the_call() {
                 asks
             };
             let asks = call("elicitation");
-            let done = client.result("tools/call", again(&tool("elicitation"), &asks, responses(&asks)));
+            let done =
+                client.result("tools/call", again(&tool("elicitation"), &asks, responses(&asks)));
             assert_eq!(text(&done), "Hello, Alice!", "{path}");
             let asks = call("sampling");
-            let done = client.result("tools/call", again(&tool("sampling"), &asks, responses(&asks)));
+            let done =
+                client.result("tools/call", again(&tool("sampling"), &asks, responses(&asks)));
             assert!(text(&done).contains("Paris"), "{path}: {done}");
             let asks = call("list_roots");
-            let done = client.result("tools/call", again(&tool("list_roots"), &asks, responses(&asks)));
+            let done =
+                client.result("tools/call", again(&tool("list_roots"), &asks, responses(&asks)));
             assert!(text(&done).contains("file:///r"), "{path}: {done}");
             let asks = call("multiple_inputs");
             assert_eq!(asks["inputRequests"].as_object().unwrap().len(), 3, "{path}: {asks}");
-            let done = client.result("tools/call", again(&tool("multiple_inputs"), &asks, responses(&asks)));
+            let done = client
+                .result("tools/call", again(&tool("multiple_inputs"), &asks, responses(&asks)));
             assert!(text(&done).starts_with("Alice, "), "{path}: {done}");
             let first = call("multi_round");
-            let second = client.result("tools/call", again(&tool("multi_round"), &first, responses(&first)));
+            let second =
+                client.result("tools/call", again(&tool("multi_round"), &first, responses(&first)));
             assert_eq!(second["resultType"], "input_required", "{path}: {second}");
             assert_ne!(first["requestState"], second["requestState"]);
-            let done = client.result("tools/call", again(&tool("multi_round"), &second, responses(&second)));
+            let done = client
+                .result("tools/call", again(&tool("multi_round"), &second, responses(&second)));
             assert!(text(&done).contains("likes"), "{path}: {done}");
         }
     });

@@ -106,7 +106,10 @@ fn sessions_are_served_beside_as_ever() {
         let asking = gateway.client(path).revision(STATELESS).try_initialize().expect(200);
         let granted = &asking.messages()[0]["result"]["protocolVersion"];
         assert_eq!(granted, "2025-11-25", "no session has a revision without sessions");
-        let lost = gateway.client(path).post().json(&json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"}));
+        let lost = gateway
+            .client(path)
+            .post()
+            .json(&json!({"jsonrpc": "2.0", "id": 7, "method": "tools/list"}));
         let lost = lost.send(gateway.address()).expect(400);
         assert_eq!((lost.error_code(), &lost.json()["id"]), (-32000, &json!(7)));
     }
@@ -115,7 +118,8 @@ fn sessions_are_served_beside_as_ever() {
 /// Until the operator says otherwise, clients that ask first fall back on sessions at once.
 #[test]
 fn by_default_sessions_alone_are_served() {
-    let gateway = Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
+    let gateway =
+        Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
     let client = stateless(&gateway, "/mcp/counter");
     let (request, id) = client.request("server/discover", json!({}));
     let refused = request.send(gateway.address()).expect(400);
@@ -165,7 +169,8 @@ fn the_server_gets_a_request_of_a_session() {
         json!({"name": "t", "arguments": {"a": 1}, "_meta": {"traceparent": "00-1", "progressToken": id}})
     );
     let opened = told.iter().filter(|(_, told)| told["method"] == "initialize");
-    let mut of_client = opened.filter(|(_, told)| told["params"]["clientInfo"]["name"] == "mooring-tests");
+    let mut of_client =
+        opened.filter(|(_, told)| told["params"]["clientInfo"]["name"] == "mooring-tests");
     let params = &of_client.next().expect("the client's own session").1["params"];
     assert_eq!(params["capabilities"], json!({"sampling": {}}));
     assert_eq!(params["protocolVersion"], "2025-11-25");
@@ -186,7 +191,8 @@ fn progress_and_log_messages_come_to_those_who_ask_for_them() {
     assert!(told.events().iter().all(|event| event.id.is_none()), "nobody comes back to it");
     let messages = told.messages();
     let progress = messages.iter().filter(|message| message["method"] == "notifications/progress");
-    let tokens: Vec<_> = progress.map(|message| message["params"]["progressToken"].clone()).collect();
+    let tokens: Vec<_> =
+        progress.map(|message| message["params"]["progressToken"].clone()).collect();
     assert_eq!(tokens, ["mine", "mine", "mine"]);
     let level = |level: &str| json!({"io.modelcontextprotocol/logLevel": level});
     let logged = |meta: Value| {

@@ -281,7 +281,8 @@ fn needs_no_session(client: Client, options: &Value) {
     if !client.is_at_hand("a client without a session") {
         return;
     }
-    let system = json!({"systemConfig": {"eras": ["legacy", "modern"], "conversations": ["address"]}});
+    let system =
+        json!({"systemConfig": {"eras": ["legacy", "modern"], "conversations": ["address"]}});
     let mut servers = examples();
     servers["fixture"] = json!({"command": "mooring-conformance-server", "args": ["stdio"]});
     let standalone = settings::merged(settings::standalone(servers.clone()), system.clone());

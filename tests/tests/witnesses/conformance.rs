@@ -77,9 +77,8 @@ fn a_cluster_conforms_with_an_http_server() {
 
 #[test]
 fn a_server_with_sessions_conforms_without_them() {
-    let gateway = Gateway::start_with(&stateless(settings::standalone(
-        json!({"fixture": stdio_fixture()}),
-    )));
+    let gateway =
+        Gateway::start_with(&stateless(settings::standalone(json!({"fixture": stdio_fixture()}))));
     conforms_without_sessions(&format!("{}/mcp/fixture", gateway.url()));
 }
 

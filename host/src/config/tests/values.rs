@@ -255,8 +255,7 @@ fn the_eras_and_what_names_a_conversation() {
     )
     .warns(&[]);
     assert!(config.eras.modern);
-    let named: Vec<String> =
-        config.eras.conversations.iter().map(ToString::to_string).collect();
+    let named: Vec<String> = config.eras.conversations.iter().map(ToString::to_string).collect();
     assert_eq!(named, ["handle", "header:x-thread", "meta:a/b", "connection"]);
     let page = describe(&config);
     let line = "eras            legacy and modern, conversations by handle, header:x-thread, meta:a/b, connection";

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use crate::edge::aggregate::reply::rewritten;
@@ -27,20 +26,18 @@ use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
 use crate::net::Body;
-use crate::protocol::era::fault;
 use crate::protocol::era::methods::Method;
 use crate::protocol::era::result::Additions;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::lenient::Members;
 use crate::protocol::log_level::LogLevel;
-use crate::protocol::request_state::{MOST_QUESTIONS, Question, RequestState};
-use crate::protocol::{error_kind, methods, splice};
+use crate::protocol::request_state::{MOST_QUESTIONS, RequestState, WaitingQuestion};
+use crate::protocol::{methods, splice};
 use crate::streams::EventId;
 
 use super::inner_session::InnerInUse;
-use super::notices;
-use super::questions;
-use super::source::{Source, Told, before, number_of};
+use super::questions::{self, ClientQuestion};
+use super::source::{AnswerSource, Told, before, number_of};
 use super::suspension::Returned;
 
 /// How long further questions are waited for: servers ask several at a time.
@@ -50,7 +47,7 @@ const AHEAD: usize = 16;
 
 /// What the client gets.
 #[derive(Debug)]
-pub enum Said {
+pub enum CallOutput {
     /// A notification.
     Note(Bytes),
     /// The answer, and the status of a response that has nothing but it.
@@ -60,11 +57,11 @@ pub enum Said {
 }
 
 /// How the call begins.
-pub enum Beginning {
+pub enum CallStart {
     /// The message for the server.
     New(Bytes),
     /// The client has come back with input, which the server has by now.
-    Returned(Returned, Vec<Question>),
+    Returned(Returned, Vec<WaitingQuestion>),
 }
 
 /// A request, as the gateway makes it in the client's place.
@@ -90,26 +87,18 @@ pub struct InnerCall {
     pub additions: Additions,
 }
 
-/// A question that the client is to be asked.
-struct Asked {
-    question: Question,
-    /// As the client gets it.
-    text: String,
-    event: String,
-}
-
 /// What one message means.
-enum Step {
+enum Meaning {
     On,
     Note(Bytes),
-    Ask(Asked),
+    Ask(ClientQuestion),
     Answer(StatusCode, Bytes),
 }
 
 /// Where the call stands.
 #[derive(Default)]
 struct Progress {
-    asked: Vec<Asked>,
+    asked: Vec<ClientQuestion>,
     /// The last number in a question's name.
     named: u32,
     /// The last event that was read.
@@ -117,12 +106,12 @@ struct Progress {
     /// Messages up to this one have been seen by the client, but for the questions that wait.
     skips: Option<u64>,
     /// Questions of before that wait.
-    waiting: Vec<Question>,
+    waiting: Vec<WaitingQuestion>,
 }
 
 impl InnerCall {
     /// Begins the call, of which the receiver gets what the client gets.
-    pub fn begin(mut self, beginning: Beginning) -> mpsc::Receiver<Said> {
+    pub fn begin(mut self, beginning: CallStart) -> mpsc::Receiver<CallOutput> {
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(async move {
             let is_over = tokio::select! {
@@ -137,32 +126,28 @@ impl InnerCall {
         receiver
     }
 
-    async fn run(&mut self, beginning: Beginning, sender: &mpsc::Sender<Said>) {
+    async fn run(&mut self, beginning: CallStart, sender: &mpsc::Sender<CallOutput>) {
         let said = match self.answer(beginning, sender).await {
-            Ok((status, answer)) => Said::Answer(status, answer),
-            Err(refusal) => Said::Refused(refusal),
+            Ok((status, answer)) => CallOutput::Answer(status, answer),
+            Err(refusal) => CallOutput::Refused(refusal),
         };
         let _ = sender.send(said).await;
     }
 
     async fn answer(
         &mut self,
-        beginning: Beginning,
-        sender: &mpsc::Sender<Said>,
+        beginning: CallStart,
+        sender: &mpsc::Sender<CallOutput>,
     ) -> Result<(StatusCode, Bytes), Refusal> {
         let mut progress = Progress::default();
         let response = match beginning {
-            Beginning::New(message) => {
+            CallStart::New(message) => {
                 self.set_level().await;
-                let answer = self.worker.aggregate_one(
-                    &self.context,
-                    &self.scope,
-                    &self.session,
-                    message,
-                );
+                let answer =
+                    self.worker.aggregate_one(&self.context, &self.scope, &self.session, message);
                 answer.await.map_err(|(refusal, _)| refusal)?
             }
-            Beginning::Returned(returned, waiting) => {
+            CallStart::Returned(returned, waiting) => {
                 let RequestState { request, first, seen, asked, .. } = returned.state;
                 self.id = request;
                 progress.named = asked;
@@ -172,13 +157,16 @@ impl InnerCall {
                 self.resumed(&first).await?
             }
         };
-        let mut source = Source::of(response, self.worker.edge.config.line).await;
+        let mut source = AnswerSource::of(response, self.worker.edge.config.line).await;
         loop {
             let told = match progress.asked.is_empty() {
                 true => source.next().await,
                 false => match tokio::time::timeout(TOGETHER, source.next()).await {
                     Ok(told) => told,
-                    Err(_) => return self.suspend(progress),
+                    Err(_) => {
+                        let Progress { asked, named, seen, .. } = progress;
+                        return self.suspend(&asked, named, seen);
+                    }
                 },
             };
             let Some(told) = told else {
@@ -186,12 +174,12 @@ impl InnerCall {
                 return Ok(self.error(code::SERVER_LOST, text));
             };
             match self.step(told, &mut progress).await {
-                Step::On => {}
-                Step::Note(note) => {
-                    let _ = sender.send(Said::Note(note)).await;
+                Meaning::On => {}
+                Meaning::Note(note) => {
+                    let _ = sender.send(CallOutput::Note(note)).await;
                 }
-                Step::Ask(asked) => progress.asked.push(asked),
-                Step::Answer(status, answer) => return Ok((status, answer)),
+                Meaning::Ask(asked) => progress.asked.push(asked),
+                Meaning::Answer(status, answer) => return Ok((status, answer)),
             }
         }
     }
@@ -217,12 +205,13 @@ impl InnerCall {
         Ok(rewritten(response, rewriter, Some(last_words), limit).await)
     }
 
-    async fn step(&self, told: Told, progress: &mut Progress) -> Step {
+    async fn step(&self, told: Told, progress: &mut Progress) -> Meaning {
         let Told { message, event } = told;
-        let Ok(envelope) = Envelope::parse(&message) else { return Step::On };
+        let Ok(envelope) = Envelope::parse(&message) else { return Meaning::On };
         if envelope.kind() == Kind::Response {
             let is_ours = envelope.id_text().is_none_or(|id| id == self.id || id == "null");
-            return if is_ours { self.answered(&envelope) } else { Step::On };
+            let answer = if is_ours { self.answered(&envelope) } else { None };
+            return answer.map_or(Meaning::On, |(status, answer)| Meaning::Answer(status, answer));
         }
         let number = event.as_deref().and_then(number_of);
         let is_seen = progress.skips.zip(number).is_some_and(|(last, this)| this <= last);
@@ -231,9 +220,9 @@ impl InnerCall {
         }
         match envelope.kind() {
             Kind::Request => self.asked(&envelope, event, is_seen, progress).await,
-            Kind::Notification if is_seen => Step::On,
+            Kind::Notification if is_seen => Meaning::On,
             Kind::Notification | Kind::Response => {
-                self.note(&message, &envelope).map_or(Step::On, Step::Note)
+                self.note(&message, &envelope).map_or(Meaning::On, Meaning::Note)
             }
         }
     }
@@ -245,30 +234,32 @@ impl InnerCall {
         event: Option<String>,
         is_seen: bool,
         progress: &mut Progress,
-    ) -> Step {
-        let (Some(id), method) = (envelope.id_text(), envelope.method()) else { return Step::On };
+    ) -> Meaning {
+        let (Some(id), method) = (envelope.id_text(), envelope.method()) else {
+            return Meaning::On;
+        };
         let known = progress.waiting.iter().find(|question| question.id == id).cloned();
         if is_seen && known.is_none() {
-            return Step::On;
+            return Meaning::On;
         }
         if method == methods::PING {
             self.reply(&jsonrpc::result(id, b"{}")).await;
-            return Step::On;
+            return Meaning::On;
         }
         let may_ask = self.method.may_ask()
             && progress.asked.len() < MOST_QUESTIONS
             && questions::may_be_asked(method, &self.capabilities);
         let Some(event) = event.filter(|event| may_ask && before(event).is_some()) else {
             self.reply(&questions::refused(id, method)).await;
-            return Step::On;
+            return Meaning::On;
         };
         let question = known.unwrap_or_else(|| {
             progress.named += 1;
             let key = format!("input-{}", progress.named);
-            Question { key, id: id.to_owned(), method: method.to_owned() }
+            WaitingQuestion { key, id: id.to_owned(), method: method.to_owned() }
         });
         let text = questions::request(method, envelope.params);
-        Step::Ask(Asked { question, text, event })
+        Meaning::Ask(ClientQuestion { question, text, event })
     }
 
     /// A notification for the client: progress that it has asked for, and log messages from its
@@ -289,112 +280,6 @@ impl InnerCall {
             }
             _ => None,
         }
-    }
-
-    fn answered(&self, envelope: &Envelope<'_>) -> Step {
-        let (status, answer) = match (envelope.result, envelope.error) {
-            (Some(result), _) => self.result(result),
-            (None, Some(error)) => self.failed(error),
-            (None, None) => return Step::On,
-        };
-        Step::Answer(status, answer)
-    }
-
-    fn result(&self, result: &RawValue) -> (StatusCode, Bytes) {
-        let told = self.worker.edge.untold_losses(&self.session);
-        let mut meta = self.additions.meta.clone();
-        meta.extend(notices::in_meta(&told));
-        let additions = Additions { is_kept: self.additions.is_kept, meta };
-        let Some(result) = additions.to(result) else {
-            return self.error(code::INTERNAL, "the server's result is no object");
-        };
-        let with_content = match self.method {
-            Method::Tool => notices::in_content(&result, &told),
-            _ => None,
-        };
-        let result = with_content.unwrap_or(result);
-        (StatusCode::OK, jsonrpc::result(&self.client_id, result.as_bytes()))
-    }
-
-    fn failed(&self, error: &RawValue) -> (StatusCode, Bytes) {
-        let known = error_kind::code_of(error.get());
-        if known == Some(code::URL_REQUIRED)
-            && self.method.may_ask()
-            && questions::may_be_asked("elicitation/create", &self.capabilities)
-            && let Some(asks) = self.asks_for_urls(error)
-        {
-            return asks;
-        }
-        let mut text = error.get().to_owned();
-        // Clients without sessions know another code for it.
-        if self.method == Method::Resource
-            && known == Some(code::RESOURCE)
-            && let Some(span) = code_in(error)
-        {
-            text.replace_range(span, &code::INVALID_PARAMS.to_string());
-        }
-        let id = &self.client_id;
-        let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{text}}}");
-        let status = known.and_then(fault::status_of).unwrap_or(StatusCode::OK);
-        (status, answer.into())
-    }
-
-    /// The URLs are opened by the client, and the request is sent anew.
-    fn asks_for_urls(&self, error: &RawValue) -> Option<(StatusCode, Bytes)> {
-        let urls = questions::urls_to_open(error);
-        if urls.is_empty() || urls.len() > MOST_QUESTIONS {
-            return None;
-        }
-        let keys: Vec<String> = (1..=urls.len()).map(|n| format!("url-{n}")).collect();
-        let state = RequestState {
-            digest: self.digest.clone(),
-            request: String::new(),
-            first: String::new(),
-            seen: String::new(),
-            questions: Vec::new(),
-            asked: 0,
-            alone: self.session.origin == Origin::Request,
-        };
-        let asked = keys.iter().map(String::as_str).zip(urls.iter().map(String::as_str));
-        Some((StatusCode::OK, self.input_required(asked, &state)?))
-    }
-
-    /// Ends the client's request with what the server asks.
-    fn suspend(&mut self, progress: Progress) -> Result<(StatusCode, Bytes), Refusal> {
-        let Progress { asked, named, seen, .. } = progress;
-        let first = asked.iter().min_by_key(|asked| number_of(&asked.event));
-        let first = first.map(|asked| asked.event.clone()).unwrap_or_default();
-        let state = RequestState {
-            digest: self.digest.clone(),
-            request: self.id.clone(),
-            seen: seen.unwrap_or_else(|| first.clone()),
-            first,
-            questions: asked.iter().map(|asked| asked.question.clone()).collect(),
-            asked: named,
-            alone: self.session.origin == Origin::Request,
-        };
-        let texts = asked.iter().map(|asked| (&*asked.question.key, &*asked.text));
-        let answer = self.input_required(texts, &state).ok_or(Refusal::NoKey)?;
-        self.worker.expire_later(&self.session, &state);
-        self.in_use.goes_on();
-        Ok((StatusCode::OK, answer))
-    }
-
-    fn input_required<'a>(
-        &self,
-        asked: impl Iterator<Item = (&'a str, &'a str)>,
-        state: &RequestState,
-    ) -> Option<Bytes> {
-        let (edge, session) = (&self.worker.edge, &self.session);
-        let bytes = state.to_bytes();
-        let sealed =
-            edge.keys.seal_request_state(session.id, &bytes, &self.scope, &session.principal)?;
-        let result = questions::input_required(asked, &sealed);
-        Some(jsonrpc::result(&self.client_id, result.as_bytes()))
-    }
-
-    fn error(&self, code: i64, text: &str) -> (StatusCode, Bytes) {
-        (StatusCode::OK, jsonrpc::error(Some(&self.client_id), code, text))
     }
 
     async fn reply(&self, answer: &Bytes) {
@@ -429,10 +314,4 @@ impl InnerCall {
             call.tell_holder(&Outgoing::post(cancelled.clone())).await;
         }
     }
-}
-
-/// Where the code stands in an error.
-fn code_in(error: &RawValue) -> Option<std::ops::Range<usize>> {
-    let code = Members::of(error.get())?.get("code")?;
-    splice::span(error.get().as_bytes(), code)
 }

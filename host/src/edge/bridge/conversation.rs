@@ -11,7 +11,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, Scope, SessionId};
-use crate::protocol::era::claim::Claim;
+use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::meta;
 use crate::protocol::lenient::{self, Members};
 use crate::protocol::{headers, mac};
@@ -30,7 +30,7 @@ pub struct Speaker<'a> {
     pub context: &'a ClientRequest,
     pub scope: &'a Scope,
     pub principal: &'a Principal,
-    pub claim: &'a Claim<'a>,
+    pub claim: &'a EraClaim<'a>,
     pub recent: &'a RecentSession,
 }
 

@@ -8,7 +8,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::{Edge, Worker};
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
-use crate::protocol::era::claim::Claim;
+use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::meta;
 use crate::protocol::initialize::legacy_capabilities;
 use crate::protocol::mac;
@@ -59,7 +59,7 @@ impl Edge {
         &self,
         scope: &Scope,
         principal: &Principal,
-        claim: &Claim<'_>,
+        claim: &EraClaim<'_>,
         conversation: Conversation,
     ) -> Result<Session, Refusal> {
         let capabilities = legacy_capabilities(claim.capabilities).ok_or_else(|| {

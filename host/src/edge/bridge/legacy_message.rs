@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::protocol::era::claim::Claim;
+use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::meta;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::lenient::Members;
@@ -22,7 +22,7 @@ const PROGRESS_TOKEN: &str = "progressToken";
 pub fn legacy_message(
     message: &Bytes,
     envelope: &Envelope<'_>,
-    claim: &Claim<'_>,
+    claim: &EraClaim<'_>,
     id: &str,
 ) -> Option<Bytes> {
     let own_id = (splice::span(message, envelope.id?)?, id.to_owned());
@@ -58,7 +58,7 @@ mod tests {
         let message =
             Bytes::from(format!(r#"{{ "jsonrpc":"2.0","id":"a","method":"m","params":{params}}}"#));
         let envelope = Envelope::parse(&message).unwrap();
-        let claim = Claim::of(envelope.params).unwrap().unwrap();
+        let claim = EraClaim::of(envelope.params).unwrap().unwrap();
         let got = legacy_message(&message, &envelope, &claim, "7").unwrap();
         let expect = format!(r#"{{ "jsonrpc":"2.0","id":7,"method":"m","params":{expect}}}"#);
         assert_eq!(std::str::from_utf8(&got).unwrap(), expect);

@@ -7,11 +7,21 @@ use crate::protocol::era::methods::needs;
 use crate::protocol::era::result::INPUT_REQUIRED;
 use crate::protocol::jsonrpc::{self, code};
 use crate::protocol::lenient::Members;
+use crate::protocol::request_state::WaitingQuestion;
 use crate::protocol::splice;
 
 /// Members of the parameters that have no meaning without a session: `elicitationId` names what a
 /// notification would end, and tasks are others.
 const OF_SESSIONS: [&str; 2] = ["elicitationId", "task"];
+
+/// A question that the client is to be asked.
+pub struct ClientQuestion {
+    pub question: WaitingQuestion,
+    /// As the client gets it.
+    pub text: String,
+    /// The event that has brought it.
+    pub event: String,
+}
 
 /// Whether a client with these capabilities may be asked this.
 #[must_use]

@@ -9,7 +9,7 @@ use crate::protocol::jsonrpc::{self, code};
 use crate::streams::{EventId, Tag};
 
 /// Where they come from.
-pub enum Source {
+pub enum AnswerSource {
     Answer(Option<Bytes>),
     Events(Box<EventReader>),
 }
@@ -20,7 +20,7 @@ pub struct Told {
     pub event: Option<String>,
 }
 
-impl Source {
+impl AnswerSource {
     /// Reads a response. `limit` is the largest message, in bytes.
     pub async fn of(response: Response<Body>, limit: usize) -> Self {
         if is_event_stream(&response) {
@@ -36,9 +36,7 @@ impl Source {
     /// The next message; `None` if no more come.
     pub async fn next(&mut self) -> Option<Told> {
         match self {
-            Self::Answer(answer) => {
-                answer.take().map(|message| Told { message, event: None })
-            }
+            Self::Answer(answer) => answer.take().map(|message| Told { message, event: None }),
             Self::Events(events) => loop {
                 match events.next().await? {
                     Read::Event(event) if event.has_message() => {

@@ -16,7 +16,7 @@ use crate::edge::aggregate::server_ids;
 use crate::edge::client_request::{ClientRequest, NotedId};
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::front::modern::entry::Sent;
+use crate::edge::front::modern::entry::Sessionless;
 use crate::edge::leaving::Leaving;
 use crate::edge::pass_through::pass::resumption;
 use crate::edge::refusal::{Refusal, Refused};
@@ -79,7 +79,7 @@ impl Worker {
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
         if self.edge.config.eras.modern && names_no_session(context) {
-            let sent = Sent { context, scope, principal: &principal, recent };
+            let sent = Sessionless { context, scope, principal: &principal, recent };
             let missing = Refusal::MissingSession;
             return Box::pin(self.without_session(sent, take(body), missing)).await;
         }

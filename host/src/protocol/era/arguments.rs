@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
-use super::fault::Fault;
+use super::fault::EraFault;
 use super::field;
 
 /// The name of the annotation in a schema.
@@ -65,12 +65,11 @@ pub fn check(
     mirrored: &[Mirrored],
     arguments: Option<&str>,
     headers: &HeaderMap,
-) -> Result<(), Fault> {
-    let arguments: Value = arguments
-        .and_then(|arguments| serde_json::from_str(arguments).ok())
-        .unwrap_or(Value::Null);
+) -> Result<(), EraFault> {
+    let arguments: Value =
+        arguments.and_then(|arguments| serde_json::from_str(arguments).ok()).unwrap_or(Value::Null);
     for Mirrored { path, header } in mirrored {
-        let wrong = |why: String| Fault::Header(format!("{header} {why}"));
+        let wrong = |why: String| EraFault::Header(format!("{header} {why}"));
         let value = field::only(headers, header).map_err(|why| wrong(why.to_string()))?;
         let argument = path.iter().try_fold(&arguments, |at, name| at.get(name));
         let argument = argument.filter(|argument| !argument.is_null());
@@ -124,7 +123,7 @@ mod tests {
         }
         let got = check(&mirrored(TOOL.as_bytes()), Some(arguments), &headers);
         assert_eq!(got.is_ok(), is_good, "{arguments} {pairs:?}: {got:?}");
-        assert!(got.is_ok() || matches!(got, Err(Fault::Header(_))));
+        assert!(got.is_ok() || matches!(got, Err(EraFault::Header(_))));
     }
 
     #[test]

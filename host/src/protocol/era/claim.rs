@@ -6,12 +6,12 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::members::members;
 use crate::protocol::splice;
 
-use super::fault::Fault;
+use super::fault::EraFault;
 use super::meta;
 
 members! {
     /// The members of `_meta` that say it.
-    struct Said {
+    struct MetaMembers {
         version = "io.modelcontextprotocol/protocolVersion",
         capabilities = "io.modelcontextprotocol/clientCapabilities",
         client = "io.modelcontextprotocol/clientInfo",
@@ -38,7 +38,7 @@ members! {
 
 /// A request's word on itself. Texts are those of the message.
 #[derive(Debug, Clone)]
-pub struct Claim<'a> {
+pub struct EraClaim<'a> {
     /// The revision, served here or not.
     pub version: String,
     /// An object, as JSON.
@@ -55,17 +55,18 @@ pub struct Claim<'a> {
     pub meta: &'a RawValue,
 }
 
-fn wrong(member: &str, what: &str) -> Fault {
-    Fault::Meta(format!("params._meta[{member:?}] {what}"))
+fn wrong(member: &str, what: &str) -> EraFault {
+    EraFault::Meta(format!("params._meta[{member:?}] {what}"))
 }
 
 /// The `_meta` of parameters. `None` if they have none.
-fn meta_of(params: Option<&RawValue>) -> Result<Option<&RawValue>, Fault> {
+fn meta_of(params: Option<&RawValue>) -> Result<Option<&RawValue>, EraFault> {
     let Some(params) = params.filter(|params| params.get().starts_with('{')) else {
         return Ok(None);
     };
-    let read: Params<'_> = serde_json::from_str(params.get())
-        .map_err(|_| Fault::Meta("params has _meta twice, or a name that cannot be read".into()))?;
+    let read: Params<'_> = serde_json::from_str(params.get()).map_err(|_| {
+        EraFault::Meta("params has _meta twice, or a name that cannot be read".into())
+    })?;
     Ok(read.meta.filter(|meta| meta.get().starts_with('{')))
 }
 
@@ -77,21 +78,21 @@ fn is_object(value: &RawValue) -> bool {
     value.get().starts_with('{')
 }
 
-impl<'a> Claim<'a> {
+impl<'a> EraClaim<'a> {
     /// The claim in a request's parameters. `None` if they name no revision: whether they had to is
     /// for the headers to say.
     ///
     /// # Errors
     /// If something is missing, or has another type than the specification says.
-    pub fn of(params: Option<&'a RawValue>) -> Result<Option<Self>, Fault> {
+    pub fn of(params: Option<&'a RawValue>) -> Result<Option<Self>, EraFault> {
         let Some(raw) = meta_of(params)? else { return Ok(None) };
-        let said: Said<'a> = serde_json::from_str(raw.get()).map_err(|_| {
-            Fault::Meta("params._meta has a member twice, or a name that cannot be read".into())
+        let said: MetaMembers<'a> = serde_json::from_str(raw.get()).map_err(|_| {
+            EraFault::Meta("params._meta has a member twice, or a name that cannot be read".into())
         })?;
         let Some(version) = said.version else { return Ok(None) };
         if said.has_lookalike {
             let text = "params._meta has a member that is spelled like one that counts";
-            return Err(Fault::Meta(text.into()));
+            return Err(EraFault::Meta(text.into()));
         }
         let version =
             splice::string(version).ok_or_else(|| wrong(meta::VERSION, "must be a string"))?;
@@ -147,9 +148,9 @@ fn is_client(value: &RawValue) -> bool {
 
 /// What has to be said and is not, for a request whose headers name a revision without sessions.
 #[must_use]
-pub fn missing() -> Fault {
+pub fn missing() -> EraFault {
     let (version, capabilities) = (meta::VERSION, meta::CAPABILITIES);
-    Fault::Meta(format!(
+    EraFault::Meta(format!(
         "MCP-Protocol-Version names a revision without sessions, in which params._meta has to have {version:?} and {capabilities:?}"
     ))
 }
@@ -171,13 +172,14 @@ mod tests {
 
     #[test]
     fn a_request_may_say_nothing_of_itself() {
-        for params in ["{}", "[]", "null", r#"{"_meta":null}"#, r#"{"_meta":{}}"#, r#"{"_meta":[1]}"#]
+        for params in
+            ["{}", "[]", "null", r#"{"_meta":null}"#, r#"{"_meta":{}}"#, r#"{"_meta":[1]}"#]
         {
-            assert!(matches!(Claim::of(Some(raw(params))), Ok(None)), "{params}");
+            assert!(matches!(EraClaim::of(Some(raw(params))), Ok(None)), "{params}");
         }
-        assert!(matches!(Claim::of(None), Ok(None)));
+        assert!(matches!(EraClaim::of(None), Ok(None)));
         let other = said(&format!("{{{NONE}}}"));
-        assert!(matches!(Claim::of(Some(raw(&other))), Ok(None)), "only a revision is a claim");
+        assert!(matches!(EraClaim::of(Some(raw(&other))), Ok(None)), "only a revision is a claim");
     }
 
     #[test]
@@ -185,7 +187,7 @@ mod tests {
         let client = r#""io.modelcontextprotocol/clientInfo":{"name":"c","version":"1","x":[1]}"#;
         let rest = r#""io.modelcontextprotocol/logLevel":"info","progressToken":7,"mooring/conversation":"m1x""#;
         let params = said(&format!("{{{VERSION},{NONE},{client},{rest}}}"));
-        let claim = Claim::of(Some(raw(&params))).unwrap().unwrap();
+        let claim = EraClaim::of(Some(raw(&params))).unwrap().unwrap();
         assert_eq!((&*claim.version, claim.capabilities), ("2026-07-28", "{}"));
         assert_eq!(claim.client_name(), "c");
         assert_eq!(claim.log_level, LogLevel::parse("info"));
@@ -202,15 +204,17 @@ mod tests {
             format!("{{\"io.modelcontextprotocol/protocolVersion\":null,{NONE}}}"),
             format!("{{{VERSION},{VERSION},{NONE}}}"),
             format!("{{{VERSION},{NONE},\"io.modelcontextprotocol/clientInfo\":\"c\"}}"),
-            format!("{{{VERSION},{NONE},\"io.modelcontextprotocol/clientInfo\":{{\"name\":\"c\"}}}}"),
+            format!(
+                "{{{VERSION},{NONE},\"io.modelcontextprotocol/clientInfo\":{{\"name\":\"c\"}}}}"
+            ),
             format!("{{{VERSION},{NONE},\"io.modelcontextprotocol/logLevel\":\"loud\"}}"),
             format!("{{{VERSION},{NONE},\"mooring/conversation\":[]}}"),
         ] {
             let params = said(&meta);
-            let read = Claim::of(Some(raw(&params)));
-            assert!(matches!(read, Err(Fault::Meta(_))), "{meta}: {read:?}");
+            let read = EraClaim::of(Some(raw(&params)));
+            assert!(matches!(read, Err(EraFault::Meta(_))), "{meta}: {read:?}");
         }
         let twice = format!("{{\"_meta\":{{{VERSION},{NONE}}},\"_meta\":{{}}}}");
-        assert!(matches!(Claim::of(Some(raw(&twice))), Err(Fault::Meta(_))));
+        assert!(matches!(EraClaim::of(Some(raw(&twice))), Err(EraFault::Meta(_))));
     }
 }

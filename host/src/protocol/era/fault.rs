@@ -10,7 +10,7 @@ use super::REVISION;
 
 /// Why the request is not served. The client reads the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum EraFault {
     /// More than one message, or one that only sessions have.
     #[error("Invalid Request: {0}")]
     Request(&'static str),
@@ -28,7 +28,7 @@ pub enum Fault {
     Method(String),
 }
 
-impl Fault {
+impl EraFault {
     /// The code of the error.
     #[must_use]
     pub fn code(&self) -> i64 {
@@ -73,11 +73,11 @@ mod tests {
     #[test]
     fn every_fault_has_the_status_and_code_of_the_specification() {
         for (fault, status, code) in [
-            (Fault::Request("x"), 400, -32600),
-            (Fault::Meta("x".into()), 400, -32602),
-            (Fault::Header("x".into()), 400, -32020),
-            (Fault::Version("x".into()), 400, -32022),
-            (Fault::Method("x".into()), 404, -32601),
+            (EraFault::Request("x"), 400, -32600),
+            (EraFault::Meta("x".into()), 400, -32602),
+            (EraFault::Header("x".into()), 400, -32020),
+            (EraFault::Version("x".into()), 400, -32022),
+            (EraFault::Method("x".into()), 404, -32601),
         ] {
             assert_eq!((fault.status().as_u16(), fault.code()), (status, code), "{fault}");
         }
@@ -87,10 +87,10 @@ mod tests {
 
     #[test]
     fn the_client_learns_which_revisions_are_served() {
-        let data = Fault::Version("v\"9".into()).data().unwrap();
+        let data = EraFault::Version("v\"9".into()).data().unwrap();
         let data: serde_json::Value = serde_json::from_str(&data).unwrap();
         assert_eq!(data["supported"], serde_json::json!([REVISION]));
         assert_eq!(data["requested"], "v\"9");
-        assert_eq!(Fault::Meta(String::new()).data(), None);
+        assert_eq!(EraFault::Meta(String::new()).data(), None);
     }
 }

@@ -27,10 +27,7 @@ pub enum Unreadable {
 ///
 /// # Errors
 /// If the header comes more than once.
-pub fn only<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> Result<Option<&'a [u8]>, Unreadable> {
+pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Unreadable> {
     let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
     let first = values.next().map(<[u8]>::trim_ascii);
     if values.next().is_some() { Err(Unreadable::Twice) } else { Ok(first) }

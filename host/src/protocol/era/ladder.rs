@@ -8,8 +8,8 @@ use crate::protocol::headers::{METHOD, NAME, PROTOCOL_VERSION};
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::splice::{self, RequestTarget};
 
-use super::claim::{self, Claim};
-use super::fault::Fault;
+use super::claim::{self, EraClaim};
+use super::fault::EraFault;
 use super::{REVISION, field, is_modern};
 
 /// The era of a message.
@@ -18,7 +18,7 @@ pub enum Era<'a> {
     /// Of a session, or beginning one.
     Legacy,
     /// A request that says itself what others say once for their session.
-    Modern(Claim<'a>),
+    Modern(EraClaim<'a>),
     /// A notification of a client without a session.
     ModernNotice,
 }
@@ -34,18 +34,18 @@ pub fn names_modern(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// If it is a request without a session and cannot be served.
-pub fn era<'a>(envelope: &Envelope<'a>, headers: &HeaderMap) -> Result<Era<'a>, Fault> {
+pub fn era<'a>(envelope: &Envelope<'a>, headers: &HeaderMap) -> Result<Era<'a>, EraFault> {
     match envelope.kind() {
         Kind::Response => return Ok(Era::Legacy),
         Kind::Notification => {
-            let claims = matches!(Claim::of(envelope.params), Ok(Some(_)) | Err(_));
+            let claims = matches!(EraClaim::of(envelope.params), Ok(Some(_)) | Err(_));
             let is_modern = claims || names_modern(headers);
             return Ok(if is_modern { Era::ModernNotice } else { Era::Legacy });
         }
         Kind::Request => {}
     }
     let begins_session = envelope.method() == crate::protocol::methods::INITIALIZE;
-    let claim = match Claim::of(envelope.params) {
+    let claim = match EraClaim::of(envelope.params) {
         // What a client of sessions has in `_meta` there is its own affair.
         Err(_) if begins_session => None,
         claim => claim?,
@@ -53,7 +53,7 @@ pub fn era<'a>(envelope: &Envelope<'a>, headers: &HeaderMap) -> Result<Era<'a>, 
     let Some(claim) = claim else {
         return match (names_modern(headers), begins_session) {
             (false, _) => Ok(Era::Legacy),
-            (true, true) => Err(Fault::Header(
+            (true, true) => Err(EraFault::Header(
                 "MCP-Protocol-Version names a revision without sessions, and initialize begins one"
                     .into(),
             )),
@@ -65,35 +65,35 @@ pub fn era<'a>(envelope: &Envelope<'a>, headers: &HeaderMap) -> Result<Era<'a>, 
     Ok(Era::Modern(claim))
 }
 
-fn check_version(claim: &Claim<'_>, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_version(claim: &EraClaim<'_>, headers: &HeaderMap) -> Result<(), EraFault> {
     let named = text_of(headers, &PROTOCOL_VERSION, "MCP-Protocol-Version")?;
     if named != claim.version {
-        return Err(Fault::Header(format!(
+        return Err(EraFault::Header(format!(
             "MCP-Protocol-Version is {named:?}, and params._meta says {:?}",
             claim.version
         )));
     }
-    if claim.version == REVISION { Ok(()) } else { Err(Fault::Version(claim.version.clone())) }
+    if claim.version == REVISION { Ok(()) } else { Err(EraFault::Version(claim.version.clone())) }
 }
 
 /// `Mcp-Method`, and `Mcp-Name` where the request names something.
-fn check_names(envelope: &Envelope<'_>, headers: &HeaderMap) -> Result<(), Fault> {
+fn check_names(envelope: &Envelope<'_>, headers: &HeaderMap) -> Result<(), EraFault> {
     let method = text_of(headers, &METHOD, "Mcp-Method")?;
     if method != envelope.method() {
         let said = envelope.method();
-        return Err(Fault::Header(format!("Mcp-Method is {method:?}, and the method {said:?}")));
+        return Err(EraFault::Header(format!("Mcp-Method is {method:?}, and the method {said:?}")));
     }
     let Some((member, value)) = name_of(envelope)? else { return Ok(()) };
     let header = text_of(headers, &NAME, "Mcp-Name")?;
     if header == value {
         return Ok(());
     }
-    Err(Fault::Header(format!("Mcp-Name is {header:?}, and params.{member} {value:?}")))
+    Err(EraFault::Header(format!("Mcp-Name is {header:?}, and params.{member} {value:?}")))
 }
 
 /// What a request names, by the member of its parameters. `None` if its method names nothing, or
 /// the member is no text: then its receiver says what is wrong.
-fn name_of(envelope: &Envelope<'_>) -> Result<Option<(&'static str, String)>, Fault> {
+fn name_of(envelope: &Envelope<'_>) -> Result<Option<(&'static str, String)>, EraFault> {
     let member = match envelope.method() {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
@@ -101,19 +101,15 @@ fn name_of(envelope: &Envelope<'_>) -> Result<Option<(&'static str, String)>, Fa
     };
     let Some(params) = envelope.params else { return Ok(None) };
     let target: RequestTarget<'_> = serde_json::from_str(params.get())
-        .map_err(|_| Fault::Meta("params has a member twice that counts".into()))?;
+        .map_err(|_| EraFault::Meta("params has a member twice that counts".into()))?;
     let raw = if member == "uri" { target.uri } else { target.name };
     Ok(raw.and_then(splice::string).map(|value| (member, value)))
 }
 
-fn text_of(
-    headers: &HeaderMap,
-    name: &http::HeaderName,
-    shown: &str,
-) -> Result<String, Fault> {
-    let wrong = |why: field::Unreadable| Fault::Header(format!("{shown} {why}"));
+fn text_of(headers: &HeaderMap, name: &http::HeaderName, shown: &str) -> Result<String, EraFault> {
+    let wrong = |why: field::Unreadable| EraFault::Header(format!("{shown} {why}"));
     let value = field::only(headers, name).map_err(wrong)?;
-    let value = value.ok_or_else(|| Fault::Header(format!("{shown} is required")))?;
+    let value = value.ok_or_else(|| EraFault::Header(format!("{shown} is required")))?;
     field::decoded(value).map_err(wrong)
 }
 
@@ -194,7 +190,11 @@ mod tests {
         check(&request("initialize", "\"protocolVersion\":\"2026-07-28\""), &[], Ok("legacy"));
         check(&request("initialize", ""), &[V], Err(-32020));
         check(&request("initialize", META), &[V, m], Ok("modern"));
-        check(&request("initialize", "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":7}"), &[], Ok("legacy"));
+        check(
+            &request("initialize", "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":7}"),
+            &[],
+            Ok("legacy"),
+        );
         check(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, &[V], Ok("legacy"));
         let notice = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
         check(notice, &[], Ok("legacy"));

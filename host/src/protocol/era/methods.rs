@@ -86,9 +86,15 @@ mod tests {
 
     #[test]
     fn methods_of_sessions_are_gone() {
-        for gone in
-            ["initialize", "ping", "logging/setLevel", "resources/subscribe", "tasks/get", "", "x/y"]
-        {
+        for gone in [
+            "initialize",
+            "ping",
+            "logging/setLevel",
+            "resources/subscribe",
+            "tasks/get",
+            "",
+            "x/y",
+        ] {
             assert_eq!(Method::of(gone), None, "{gone}");
         }
         assert_eq!(Method::of("prompts/list"), Some(Method::List(List::Prompts)));

@@ -73,8 +73,7 @@ fn set(
     added: &mut Vec<String>,
 ) {
     let named = members.iter().filter(|(known, _)| *known == name);
-    let spans: Vec<_> =
-        named.filter_map(|(_, old)| splice::span(text.as_bytes(), old)).collect();
+    let spans: Vec<_> = named.filter_map(|(_, old)| splice::span(text.as_bytes(), old)).collect();
     if spans.is_empty() {
         added.push(format!("{}:{value}", splice::quoted(name)));
     }
@@ -101,7 +100,11 @@ mod tests {
             &none,
             r#"{"resultType":"complete", "content":[ 1.0 ],"x":12345678901234567890123 }"#,
         );
-        check(r#"{"a":1,"resultType":"input_required"}"#, &none, r#"{"a":1,"resultType":"complete"}"#);
+        check(
+            r#"{"a":1,"resultType":"input_required"}"#,
+            &none,
+            r#"{"a":1,"resultType":"complete"}"#,
+        );
         assert!(none.to(serde_json::from_str("[1]").unwrap()).is_none());
         assert!(none.to(serde_json::from_str("null").unwrap()).is_none());
     }

@@ -3,7 +3,7 @@
 use http::Response;
 use serde_json::value::RawValue;
 
-use crate::edge::bridge::call::{Beginning, InnerCall};
+use crate::edge::bridge::call::{CallStart, InnerCall};
 use crate::edge::bridge::legacy_message::legacy_message;
 use crate::edge::bridge::questions;
 use crate::edge::bridge::suspension::{Returned, input_of};
@@ -16,7 +16,7 @@ use crate::protocol::era::methods::Method;
 use crate::protocol::jsonrpc::Malformed;
 use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
-use crate::protocol::request_state::{Question, digest};
+use crate::protocol::request_state::{WaitingQuestion, digest};
 use crate::protocol::splice;
 use crate::protocol::strict::StrictParams;
 
@@ -78,12 +78,12 @@ impl ModernRequest<'_> {
             Some(returned) => {
                 self.worker.expires_no_more(&returned);
                 let waiting = self.hand_over(&session, &returned, sent_back.responses).await;
-                Beginning::Returned(returned, waiting)
+                CallStart::Returned(returned, waiting)
             }
             None => {
                 let unreadable = || Malformed::Message("params cannot be read");
                 let message = legacy_message(self.message, self.envelope, self.claim, &id);
-                Beginning::New(message.ok_or_else(unreadable)?)
+                CallStart::New(message.ok_or_else(unreadable)?)
             }
         };
         let additions = self.additions(&session);
@@ -111,7 +111,7 @@ impl ModernRequest<'_> {
         session: &Session,
         returned: &Returned,
         responses: Option<&RawValue>,
-    ) -> Vec<Question> {
+    ) -> Vec<WaitingQuestion> {
         let mut waiting = Vec::new();
         for question in &returned.state.questions {
             match input_of(responses, &question.key, &question.method) {

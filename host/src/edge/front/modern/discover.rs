@@ -1,7 +1,7 @@
 //! `server/discover`: what the scope offers, and which revisions without sessions are served.
 
-use http::header::{self, HeaderValue};
 use http::Response;
+use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
 use crate::config::ConversationBy;

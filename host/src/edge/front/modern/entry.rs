@@ -10,8 +10,8 @@ use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::Body;
-use crate::protocol::era::claim::Claim;
-use crate::protocol::era::fault::Fault;
+use crate::protocol::era::claim::EraClaim;
+use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::ladder::{self, Era};
 use crate::protocol::era::methods::Method;
 use crate::protocol::jsonrpc::Envelope;
@@ -20,7 +20,7 @@ use super::request::{ModernRequest, for_modern};
 
 /// Who has sent a message, and to what.
 #[derive(Clone, Copy)]
-pub struct Sent<'a> {
+pub struct Sessionless<'a> {
     pub context: &'a ClientRequest,
     pub scope: &'a Scope,
     pub principal: &'a Principal,
@@ -32,11 +32,11 @@ impl Worker {
     /// `initialize` begins a session, any other is refused with `otherwise`.
     pub(in crate::edge) async fn without_session(
         &self,
-        sent: Sent<'_>,
+        sent: Sessionless<'_>,
         body: Body,
         otherwise: Refusal,
     ) -> Result<Response<Body>, Refused> {
-        let Sent { context, scope, principal, .. } = sent;
+        let Sessionless { context, scope, principal, .. } = sent;
         let message = self.whole(body, context).await?;
         let envelope = Envelope::parse(&message).map_err(|why| malformed(why, &message))?;
         let id = || envelope.id_text().map(str::to_owned);
@@ -64,13 +64,13 @@ impl Worker {
 
     async fn modern(
         &self,
-        sent: Sent<'_>,
+        sent: Sessionless<'_>,
         message: &bytes::Bytes,
         envelope: &Envelope<'_>,
-        claim: &Claim<'_>,
+        claim: &EraClaim<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let Sent { context, scope, principal, recent } = sent;
-        let unknown = || Fault::Method(envelope.method().to_owned());
+        let Sessionless { context, scope, principal, recent } = sent;
+        let unknown = || EraFault::Method(envelope.method().to_owned());
         let method = Method::of(envelope.method()).ok_or_else(unknown)?;
         let id = envelope.id_text().unwrap_or("null");
         let request = ModernRequest {

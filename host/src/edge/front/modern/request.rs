@@ -14,8 +14,8 @@ use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope};
 use crate::net::Body;
-use crate::protocol::era::claim::Claim;
-use crate::protocol::era::fault::Fault;
+use crate::protocol::era::claim::EraClaim;
+use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::meta;
 use crate::protocol::era::methods::Method;
 use crate::protocol::era::result::Additions;
@@ -32,7 +32,7 @@ pub struct ModernRequest<'a> {
     pub recent: &'a RecentSession,
     pub message: &'a Bytes,
     pub envelope: &'a Envelope<'a>,
-    pub claim: &'a Claim<'a>,
+    pub claim: &'a EraClaim<'a>,
     pub method: Method,
     /// As JSON.
     pub id: &'a str,
@@ -70,7 +70,7 @@ impl ModernRequest<'_> {
         if self.method == Method::Completion || self.worker.capability(server, set, needed) {
             return Ok(());
         }
-        Err(Fault::Method(self.envelope.method().to_owned()).into())
+        Err(EraFault::Method(self.envelope.method().to_owned()).into())
     }
 
     /// What its result gets that results of servers with sessions do not have.
@@ -113,7 +113,7 @@ impl ModernRequest<'_> {
 #[must_use]
 pub fn for_modern(refusal: Refusal) -> Refusal {
     match refusal {
-        Refusal::MethodNotFound(method) => Fault::Method(method).into(),
+        Refusal::MethodNotFound(method) => EraFault::Method(method).into(),
         Refusal::ResourceNotFound(what) => {
             Refusal::InvalidParams(format!("Resource not found: {what}"))
         }

@@ -13,7 +13,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-use crate::edge::bridge::call::Said;
+use crate::edge::bridge::call::CallOutput;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::{content_type, json};
 use crate::net::Body;
@@ -28,14 +28,14 @@ use super::request::for_modern;
 /// # Errors
 /// If the gateway refuses the request before anything else was said.
 pub async fn respond(
-    mut said: mpsc::Receiver<Said>,
+    mut said: mpsc::Receiver<CallOutput>,
     id: &str,
     keep_alive: Duration,
 ) -> Result<Response<Body>, Refusal> {
     let first = match tokio::time::timeout(keep_alive, said.recv()).await {
-        Ok(Some(Said::Answer(status, answer))) => return Ok(json(status, answer)),
-        Ok(Some(Said::Refused(refusal))) => return Err(refusal),
-        Ok(Some(Said::Note(note))) => sse::event(&splice::on_one_line(note)),
+        Ok(Some(CallOutput::Answer(status, answer))) => return Ok(json(status, answer)),
+        Ok(Some(CallOutput::Refused(refusal))) => return Err(refusal),
+        Ok(Some(CallOutput::Note(note))) => sse::event(&splice::on_one_line(note)),
         Ok(None) => return Ok(json(StatusCode::OK, vanished(id))),
         Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
     };
@@ -64,7 +64,7 @@ fn vanished(id: &str) -> Bytes {
 /// What is said, as events.
 struct Saying {
     first: Option<Bytes>,
-    said: mpsc::Receiver<Said>,
+    said: mpsc::Receiver<CallOutput>,
     silence: Pin<Box<Sleep>>,
     keep_alive: Duration,
     id: String,
@@ -85,12 +85,12 @@ impl Stream for Saying {
         if let Poll::Ready(said) = this.said.poll_recv(cx) {
             this.silence.as_mut().reset(Instant::now() + this.keep_alive);
             let message = match said {
-                Some(Said::Note(note)) => note,
-                Some(Said::Answer(_, answer)) => {
+                Some(CallOutput::Note(note)) => note,
+                Some(CallOutput::Answer(_, answer)) => {
                     this.is_over = true;
                     answer
                 }
-                Some(Said::Refused(refusal)) => {
+                Some(CallOutput::Refused(refusal)) => {
                     this.is_over = true;
                     for_modern(refusal).message(Some(&this.id))
                 }
@@ -126,7 +126,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_alone_is_json_with_its_status() {
         let (sender, said) = mpsc::channel(4);
-        let answer = Said::Answer(StatusCode::BAD_REQUEST, "{}".into());
+        let answer = CallOutput::Answer(StatusCode::BAD_REQUEST, "{}".into());
         sender.send(answer).await.unwrap();
         let response = respond(said, "1", ALIVE).await.unwrap();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
@@ -136,8 +136,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_comes_before_the_answer_makes_it_a_stream_without_ids() {
         let (sender, said) = mpsc::channel(4);
-        sender.send(Said::Note("{\n}".into())).await.unwrap();
-        sender.send(Said::Answer(StatusCode::OK, "{}".into())).await.unwrap();
+        sender.send(CallOutput::Note("{\n}".into())).await.unwrap();
+        sender.send(CallOutput::Answer(StatusCode::OK, "{}".into())).await.unwrap();
         let (kind, body) = text(respond(said, "1", ALIVE).await.unwrap()).await;
         assert_eq!(kind, "text/event-stream");
         assert_eq!(body, "event: message\ndata: { }\n\nevent: message\ndata: {}\n\n");
@@ -149,7 +149,7 @@ mod tests {
         tokio::spawn(async move {
             tokio::time::sleep(ALIVE * 5 / 2).await;
             let refusal = Refusal::InvalidParams("no".into());
-            sender.send(Said::Refused(refusal)).await.unwrap();
+            sender.send(CallOutput::Refused(refusal)).await.unwrap();
         });
         let (_, body) = text(respond(said, "\"a\"", ALIVE).await.unwrap()).await;
         assert!(body.starts_with(": keep-alive\n\n: keep-alive\n\n"), "{body}");

@@ -51,7 +51,8 @@ impl Wanted {
         let mut resources = Vec::new();
         for raw in listed {
             let uri = splice::string(raw).filter(|uri| uri.len() <= MAX_URI);
-            let uri = uri.ok_or("params.notifications.resourceSubscriptions must be a list of URIs")?;
+            let uri =
+                uri.ok_or("params.notifications.resourceSubscriptions must be a list of URIs")?;
             if !resources.contains(&uri) {
                 resources.push(uri);
             }
@@ -64,8 +65,8 @@ impl Wanted {
     pub fn acknowledged(&self, id: &str) -> Bytes {
         let lists = self.lists.iter().map(|list| format!("\"{}\":true", member(*list)));
         let uris: Vec<String> = self.resources.iter().map(|uri| splice::quoted(uri)).collect();
-        let uris = (!uris.is_empty())
-            .then(|| format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
+        let uris =
+            (!uris.is_empty()).then(|| format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
         let honoured: Vec<String> = lists.chain(uris).collect();
         let params =
             format!("{{\"notifications\":{{{}}},\"_meta\":{{{}}}}}", honoured.join(","), tag(id));
@@ -142,9 +143,12 @@ mod tests {
             let heard = wanted.heard(message.as_bytes(), "\"s\"");
             heard.map(|text| serde_json::from_slice::<serde_json::Value>(&text).unwrap())
         };
-        let tools = heard(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).unwrap();
+        let tools =
+            heard(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).unwrap();
         assert_eq!(tools["params"]["_meta"][meta::SUBSCRIPTION], "s");
-        assert!(heard(r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#).is_none());
+        assert!(
+            heard(r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#).is_none()
+        );
         let updated = |uri: &str| {
             heard(&format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#
@@ -152,9 +156,10 @@ mod tests {
         };
         assert_eq!(updated("a://b").unwrap()["params"]["uri"], "a://b");
         assert!(updated("a://b/c").is_some() && updated("a://bc").is_none());
-        assert!(heard(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#).is_none());
-        let first: serde_json::Value =
-            serde_json::from_slice(&wanted.acknowledged("7")).unwrap();
+        assert!(
+            heard(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#).is_none()
+        );
+        let first: serde_json::Value = serde_json::from_slice(&wanted.acknowledged("7")).unwrap();
         assert_eq!(first["params"]["notifications"]["toolsListChanged"], true);
         assert_eq!(first["params"]["_meta"][meta::SUBSCRIPTION], 7);
         assert_eq!(wanted.missed("7").len(), 1);
@@ -171,7 +176,10 @@ mod tests {
             assert!(wanted(text).is_err(), "{text}");
         }
         let many = vec!["\"a\""; MOST + 1].join(",");
-        assert!(wanted(&format!(r#"{{"notifications":{{"resourceSubscriptions":[{many}]}}}}"#)).is_err());
+        assert!(
+            wanted(&format!(r#"{{"notifications":{{"resourceSubscriptions":[{many}]}}}}"#))
+                .is_err()
+        );
         assert_eq!(wanted(r#"{"notifications":{}}"#), Ok(Wanted::default()));
     }
 }
