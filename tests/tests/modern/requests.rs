@@ -104,7 +104,7 @@ fn sessions_are_served_beside_as_ever() {
         let session = gateway.client(path).initialize();
         assert_eq!((session.count(tool), session.count(tool)), (1, 2));
         let asking = gateway.client(path).revision(STATELESS).try_initialize().expect(200);
-        let granted = &asking.messages()[0]["result"]["protocolVersion"];
+        let granted = asking.messages()[0]["result"]["protocolVersion"].clone();
         assert_eq!(granted, "2025-11-25", "no session has a revision without sessions");
         let lost = gateway
             .client(path)

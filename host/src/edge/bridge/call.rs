@@ -28,7 +28,7 @@ use crate::model::{Scope, ServerName};
 use crate::net::Body;
 use crate::protocol::era::methods::Method;
 use crate::protocol::era::result::Additions;
-use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, MAX_ID, code};
 use crate::protocol::lenient::Members;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::request_state::{MOST_QUESTIONS, RequestState, WaitingQuestion};
@@ -248,6 +248,7 @@ impl InnerCall {
         }
         let may_ask = self.method.may_ask()
             && progress.asked.len() < MOST_QUESTIONS
+            && id.len() <= MAX_ID
             && questions::may_be_asked(method, &self.capabilities);
         let Some(event) = event.filter(|event| may_ask && before(event).is_some()) else {
             self.reply(&questions::refused(id, method)).await;

@@ -11,9 +11,6 @@ use super::REVISION;
 /// Why the request is not served. The client reads the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EraFault {
-    /// More than one message, or one that only sessions have.
-    #[error("Invalid Request: {0}")]
-    Request(&'static str),
     /// `_meta` lacks what every request has to say, or says it wrongly.
     #[error("Invalid params: {0}")]
     Meta(String),
@@ -33,7 +30,6 @@ impl EraFault {
     #[must_use]
     pub fn code(&self) -> i64 {
         match self {
-            Self::Request(_) => code::INVALID_REQUEST,
             Self::Meta(_) => code::INVALID_PARAMS,
             Self::Header(_) => code::HEADER_MISMATCH,
             Self::Version(_) => code::UNSUPPORTED_VERSION,
@@ -73,7 +69,6 @@ mod tests {
     #[test]
     fn every_fault_has_the_status_and_code_of_the_specification() {
         for (fault, status, code) in [
-            (EraFault::Request("x"), 400, -32600),
             (EraFault::Meta("x".into()), 400, -32602),
             (EraFault::Header("x".into()), 400, -32020),
             (EraFault::Version("x".into()), 400, -32022),

@@ -14,8 +14,8 @@ use crate::protocol::splice;
 
 /// Resources that one client may listen to with one request.
 pub const MOST: usize = 256;
-/// Bytes of the longest URI.
-const MAX_URI: usize = 8 * 1024;
+/// Bytes of their URIs together: they are kept for as long as the client listens.
+const MAX_BYTES: usize = 64 * 1024;
 
 /// The notifications that a client wants, or gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,10 +49,14 @@ impl Wanted {
             return Err("params.notifications.resourceSubscriptions has more than 256 entries");
         }
         let mut resources = Vec::new();
+        let mut bytes = 0;
         for raw in listed {
-            let uri = splice::string(raw).filter(|uri| uri.len() <= MAX_URI);
-            let uri =
-                uri.ok_or("params.notifications.resourceSubscriptions must be a list of URIs")?;
+            let uri = splice::string(raw)
+                .ok_or("params.notifications.resourceSubscriptions must be a list of URIs")?;
+            bytes += uri.len();
+            if bytes > MAX_BYTES {
+                return Err("params.notifications.resourceSubscriptions has more than 64 KiB");
+            }
             if !resources.contains(&uri) {
                 resources.push(uri);
             }
