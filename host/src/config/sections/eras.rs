@@ -41,7 +41,7 @@ pub enum ConversationBy {
     Meta(String),
     /// The client's key, with the name that it gives itself.
     Principal,
-    /// The client's address, with the name that it gives itself.
+    /// The client's address or key, with the name that it gives itself.
     Address,
     /// The connection, for proxies that keep clients apart.
     Connection,

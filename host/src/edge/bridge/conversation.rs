@@ -85,7 +85,8 @@ impl Edge {
             ConversationBy::Principal => (*principal != Principal::anonymous())
                 .then(|| (by.to_string(), claim.client_name().into())),
             ConversationBy::Address => {
-                let client = format!("{} {}", context.peer, claim.client_name());
+                // Behind a proxy that is believed, the address that it names.
+                let client = format!("{} {}", context.quota, claim.client_name());
                 Some((by.to_string(), client.into()))
             }
             ConversationBy::Connection => {
