@@ -21,7 +21,7 @@ impl Worker {
     ///
     /// # Errors
     /// If it cannot listen.
-    pub(in crate::edge) fn feed(
+    pub(in crate::edge) fn session_feed(
         &self,
         scope: &Scope,
         session: &Session,

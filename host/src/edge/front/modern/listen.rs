@@ -49,7 +49,7 @@ impl ModernRequest<'_> {
         let session = self.session()?;
         let in_use = self.worker.use_inner(self.context, &session)?;
         // Before anything is subscribed to, so that nothing is missed.
-        let feed = self.worker.feed(self.scope, &session)?;
+        let feed = self.worker.session_feed(self.scope, &session)?;
         let listening = Listening {
             worker: self.worker.clone(),
             context: self.context.clone(),
