@@ -37,7 +37,7 @@ use crate::streams::EventId;
 
 use super::inner_session::InnerInUse;
 use super::questions::{self, ClientQuestion};
-use super::source::{AnswerSource, Told, before, number_of};
+use super::source::{CallMessages, Told, before, number_of};
 use super::suspension::Returned;
 
 /// How long further questions are waited for: servers ask several at a time.
@@ -157,7 +157,7 @@ impl InnerCall {
                 self.resumed(&first).await?
             }
         };
-        let mut source = AnswerSource::of(response, self.worker.edge.config.line).await;
+        let mut source = CallMessages::of(response, self.worker.edge.config.line).await;
         loop {
             let told = match progress.asked.is_empty() {
                 true => source.next().await,

@@ -9,7 +9,7 @@ use crate::protocol::jsonrpc::{self, code};
 use crate::streams::{EventId, Tag};
 
 /// Where they come from.
-pub enum AnswerSource {
+pub enum CallMessages {
     Answer(Option<Bytes>),
     Events(Box<EventReader>),
 }
@@ -20,7 +20,7 @@ pub struct Told {
     pub event: Option<String>,
 }
 
-impl AnswerSource {
+impl CallMessages {
     /// Reads a response. `limit` is the largest message, in bytes.
     pub async fn of(response: Response<Body>, limit: usize) -> Self {
         if is_event_stream(&response) {
