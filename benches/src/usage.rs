@@ -34,7 +34,7 @@ impl Usage {
         Ok(sum)
     }
 
-    fn of_process(pid: u32) -> Result<Self> {
+    pub fn of_process(pid: u32) -> Result<Self> {
         let stat = Stat::read(pid).with_context(|| format!("stat of process {pid}"))?;
         let seconds = stat.ticks as f64 / USER_HZ;
         Ok(Self { cpu: Duration::from_secs_f64(seconds), memory_bytes: resident(pid).unwrap_or(0) })

@@ -27,11 +27,14 @@ const FIRST: Duration = Duration::from_millis(300);
 /// Longest wait for a gateway to end: more than its drain time.
 const END: Duration = Duration::from_secs(40);
 
+/// The name of its settings file.
+const SETTINGS: &str = "mcp_settings.json";
+
 /// Log lines shown by a failed test.
 const MAX_SHOWN: usize = 200;
 
 /// Variables that must not reach the gateway from the environment of the tests.
-const FOREIGN: [&str; 19] = [
+const FOREIGN: [&str; 21] = [
     "http_proxy",
     "HTTP_PROXY",
     "https_proxy",
@@ -49,6 +52,8 @@ const FOREIGN: [&str; 19] = [
     "MOORING_SECRET_FILE",
     "MOORING_KEY_FILE",
     "MOORING_KEY",
+    "MOORING_REDIS_URL",
+    "MOORING_REDIS_URL_FILE",
     "MOORING_LOG",
     "MCPHUB_SETTING_PATH",
 ];
@@ -137,7 +142,7 @@ impl Setup {
     #[must_use]
     pub fn prepare(self) -> Gateway {
         let folder = tempfile::Builder::new().prefix("mooring-test-").tempdir().expect("a folder");
-        std::fs::write(folder.path().join("mcp_settings.json"), &self.settings).expect("settings");
+        std::fs::write(folder.path().join(SETTINGS), &self.settings).expect("settings");
         if self.user.is_some() {
             let open = std::fs::Permissions::from_mode(0o777);
             std::fs::set_permissions(folder.path(), open).expect("its folder");
@@ -357,6 +362,43 @@ impl Gateway {
         let body = self.get(path).expect(200).json();
         assert_eq!(body["success"], true, "{path}: {body}");
         body["data"].clone()
+    }
+
+    /// Replaces its settings file, as an editor does. The gateway notices it by itself before long.
+    #[track_caller]
+    pub fn rewrite(&self, settings: &Value) {
+        self.rewrite_text(&settings.to_string());
+    }
+
+    /// The same, byte for byte.
+    #[track_caller]
+    pub fn rewrite_text(&self, settings: &str) {
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join(SETTINGS));
+        std::fs::write(&new, settings).expect("the new settings");
+        std::fs::rename(&new, &file).expect("their place");
+    }
+
+    /// Replaces its settings file, and has it reloaded. Returns what became of it.
+    #[track_caller]
+    pub fn reload(&self, settings: &Value) -> Value {
+        self.rewrite(settings);
+        let key = format!("Bearer {}", self.local_key());
+        let post = Request::post("/api/reload").header("Authorization", &key);
+        post.send(self.address()).json()["data"].clone()
+    }
+
+    /// The key of its local command line, as it is sent.
+    fn local_key(&self) -> String {
+        let bytes = std::fs::read(self.data_folder().join("local-key")).expect("its local key");
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The same, which must be applied.
+    #[track_caller]
+    pub fn apply(&self, settings: &Value) -> Value {
+        let report = self.reload(settings);
+        assert_eq!(report["outcome"], "applied", "{report}");
+        report
     }
 
     /// The log of all its starts.

@@ -59,6 +59,15 @@ pub fn servers(gateway: u32) -> Vec<u32> {
     descendants(gateway).into_iter().filter(|pid| !is_helper(pid)).collect()
 }
 
+/// The supervisors of a gateway: its children that are the gateway's own program.
+#[must_use]
+pub fn supervisors(gateway: u32) -> Vec<u32> {
+    children(gateway)
+        .into_iter()
+        .filter(|pid| command_line(*pid).contains("--supervise-children"))
+        .collect()
+}
+
 /// Those of `pids` that still run.
 #[must_use]
 pub fn survivors(pids: &[u32]) -> Vec<u32> {

@@ -62,6 +62,13 @@ pub struct Relay {
 impl Relay {
     #[must_use]
     pub fn to(port: u16) -> Self {
+        Self::among(&[port])
+    }
+
+    /// To each of them in turn, and past one where nobody is, as a load balancer.
+    #[must_use]
+    pub fn among(ports: &[u16]) -> Self {
+        let (ports, mut next) = (ports.to_vec(), 0);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("its address");
         let state = Arc::new(State::default());
@@ -69,10 +76,19 @@ impl Relay {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&shared);
-                std::thread::spawn(move || connect(&state, stream, port));
+                let mut ports = ports.clone();
+                let first = next % ports.len();
+                ports.rotate_left(first);
+                next += 1;
+                std::thread::spawn(move || connect(&state, stream, &ports));
             }
         });
         Self { state, address }
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     #[must_use]
@@ -93,7 +109,7 @@ impl Relay {
     }
 }
 
-fn connect(state: &Arc<State>, here: TcpStream, port: u16) {
+fn connect(state: &Arc<State>, here: TcpStream, ports: &[u16]) {
     match state.thawed() {
         Fault::Closing => return,
         Fault::ClosingOnce => {
@@ -102,7 +118,8 @@ fn connect(state: &Arc<State>, here: TcpStream, port: u16) {
         }
         Fault::None | Fault::Frozen | Fault::BreakingCalls | Fault::Slow(_) => {}
     }
-    let Ok(there) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) else { return };
+    let mut ways = ports.iter().map(|port| TcpStream::connect((Ipv4Addr::LOCALHOST, *port)));
+    let Some(there) = ways.find_map(Result::ok) else { return };
     let both = [&here, &there].map(TcpStream::try_clone);
     let [Ok(to_here), Ok(to_there)] = both else { return };
     for stream in [&here, &there] {

@@ -23,24 +23,36 @@ impl Event {
 /// The next event with data; `None` at the end of the stream. Skips comments and events that only
 /// prime the stream.
 pub fn next(stream: &mut impl BufRead) -> Option<Event> {
+    loop {
+        let event = try_next(stream).unwrap_or_else(|error| {
+            panic!("no event came in time, or the stream broke: {error}")
+        })?;
+        if !event.data.is_empty() {
+            return Some(event);
+        }
+    }
+}
+
+/// The next event, also one that only primes the stream; `None` at the end of the stream.
+///
+/// # Errors
+/// If the stream breaks, or nothing comes in time.
+pub fn try_next(stream: &mut impl BufRead) -> std::io::Result<Option<Event>> {
     let mut event = Event::default();
     let mut data: Vec<String> = Vec::new();
     loop {
         let mut line = String::new();
-        let length = stream
-            .read_line(&mut line)
-            .unwrap_or_else(|error| panic!("no event came in time, or the stream broke: {error}"));
-        if length == 0 {
-            return None;
+        if stream.read_line(&mut line)? == 0 {
+            return Ok(None);
         }
         let line = line.trim_end_matches(['\r', '\n']);
         if line.is_empty() {
             event.data = data.join("\n");
-            if event.data.is_empty() {
+            if event.data.is_empty() && event.id.is_none() {
                 (event, data) = (Event::default(), Vec::new());
                 continue;
             }
-            return Some(event);
+            return Ok(Some(event));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value).to_owned();

@@ -9,11 +9,13 @@
 
 mod aggregate;
 mod cluster;
+mod failures;
 mod http;
 mod looking;
 mod modern;
 mod processes;
 mod product;
+mod reload;
 mod remote;
 mod sessions;
 mod streams;

@@ -61,11 +61,27 @@ pub async fn health(
         "uptimeMs": u64::try_from(UnixMillis::now().since(admin.started_at).as_millis()).unwrap_or(u64::MAX),
         "registered": joined.map(|joined| joined == Joined::Registered),
         "cluster": {"nodes": entries.len(), "activeNodes": active},
+        "store": admin.sharing.as_ref().map(|_| {
+            stale(&admin).unwrap_or_else(|| "fresh".to_owned())
+        }),
         "shortages": shortages,
         "dataFolder": {"state": folder.as_str(), "why": folder_why},
         "servers": shown.servers(&entries, &servers),
     }))
     .into_response()
+}
+
+/// Since when the store that coordinators share has not answered, and why. The reason is the
+/// system's or the server's; it holds no password.
+fn stale(admin: &Admin) -> Option<String> {
+    let sharing = admin.sharing.as_ref()?;
+    if sharing.standing().is_fresh() {
+        return None;
+    }
+    Some(match sharing.standing().stale() {
+        Some((since, why)) => format!("stale since {}: {}", since.iso8601(), visible(&why, 200)),
+        None => "not connected yet".to_owned(),
+    })
 }
 
 /// What is wrong, a line each: with servers, and with the node's place in its cluster.
@@ -214,11 +230,15 @@ pub async fn readyz(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) 
     for line in &down {
         text.push_str(&format!("{}\n", visible(line, MAX_LINE)));
     }
-    for door in &admin.open_doors {
+    let facts = admin.reloads.facts.load();
+    for door in &facts.open_doors {
         text.push_str(&format!("open without a key or token: {}\n", door.as_str()));
     }
-    if admin.runs_no_server {
+    if facts.runs_no_server {
         text.push_str("no servers: the settings file has none that can run\n");
+    }
+    if let Some(stale) = stale(&admin) {
+        text.push_str(&format!("store: {stale}\n"));
     }
     if let (state, why) = admin.records.folder()
         && state != FolderState::Fine

@@ -49,7 +49,7 @@ impl RunnerView for Local {
     }
 
     fn hosts(&self, server: &ServerName) -> bool {
-        self.runner.servers().any(|hosted| hosted == server)
+        self.runner.has(server)
     }
 
     fn log(&self, server: ServerName, since: Since, follow: bool) -> BoxStream<'static, LogEvent> {

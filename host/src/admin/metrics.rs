@@ -5,11 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::model::UnixMillis;
 use crate::runner::ServerStatus;
 use crate::store::FolderState;
+use crate::store::sharing::Standing;
 
+use super::reload::ReloadOutcome;
 use super::server_metrics::{self, label};
 use super::{Admin, ProcessRole};
 
@@ -65,6 +68,9 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
             control.cut_off(),
         )?;
     }
+    if let Some(sharing) = &admin.sharing {
+        store(sharing.standing(), gauge)?;
+    }
     let stats = admin.strategy.stats();
     gauge("strategy_decisions_total", "Routing decisions", stats.decisions)?;
     gauge(
@@ -76,10 +82,16 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
         Opts::new("open_door", "1 for what neither key nor token closes"),
         &["door"],
     )?;
-    for door in &admin.open_doors {
+    for door in &admin.reloads.facts.load().open_doors {
         open.with_label_values(&[door.as_str()]).set(1);
     }
     registry.register(Box::new(open))?;
+    reloads(admin, &registry)?;
+    gauge(
+        "reload_last_success_timestamp_seconds",
+        "When settings were last read that are in force now: at the start, or by a reload",
+        admin.reloads.last_success(),
+    )?;
     limits(admin, &registry)?;
     records(admin, gauge)?;
     states(admin, gauge)?;
@@ -91,6 +103,42 @@ fn gather(admin: &Admin) -> prometheus::Result<Registry> {
     server_metrics::availability(admin, &registry)?;
     server_metrics::errors(admin, &registry)?;
     Ok(registry)
+}
+
+/// The store that coordinators share.
+fn store(
+    standing: &Standing,
+    gauge: impl Fn(&str, &str, u64) -> prometheus::Result<()>,
+) -> prometheus::Result<()> {
+    let counts = standing.counts();
+    let stale = counts.stale_since.map_or(0, |since| UnixMillis::now().since(since).as_secs());
+    let up = u64::from(standing.is_fresh());
+    gauge("coordinators", "Coordinators that share the store", counts.coordinators as u64)?;
+    gauge("store_up", "1 while the store that coordinators share answers", up)?;
+    gauge("store_stale_seconds", "Seconds since which the store has not answered", stale)?;
+    gauge("store_losses_total", "How often the store has stopped answering", counts.losses)?;
+    gauge("store_emptied_total", "How often the store was found empty", counts.emptied)?;
+    gauge(
+        "store_decisions_alone_total",
+        "Questions to the store that were decided without it",
+        counts.alone,
+    )?;
+    gauge(
+        "store_claims_lost_total",
+        "Bindings that another coordinator had decided otherwise meanwhile",
+        counts.lost_claims,
+    )
+}
+
+/// What became of reloads of the settings.
+fn reloads(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
+    let opts = Opts::new("reloads_total", "Reloads of the settings, by what became of them");
+    let counter = IntCounterVec::new(opts, &["outcome"])?;
+    for outcome in ReloadOutcome::ALL {
+        let counted = admin.reloads.counted(outcome);
+        counter.with_label_values(&[outcome.as_str()]).inc_by(counted);
+    }
+    registry.register(Box::new(counter))
 }
 
 /// What has happened at each limit.

@@ -14,8 +14,10 @@ mod logs;
 mod metrics;
 mod nodes;
 mod page;
+mod reload;
 mod server_metrics;
 mod sessions;
+mod still_admitted;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -25,13 +27,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
-use crate::config::OpenDoor;
 use crate::edge::{Connections, Decisions, Leaving, Metrics};
 use crate::model::{NodeId, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
@@ -39,11 +40,15 @@ use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
 use crate::runner;
 use crate::seam::{self, Link};
+use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records, SessionStates};
 use crate::wasm::Strategy;
 
+use self::still_admitted::StillAdmitted;
 pub use live::{LOG, Live, LogLines, watch_for_readers};
+
 pub use local::Local;
+pub use reload::{Asked, ReloadOutcome, ReloadReport, Reloads, SettingsFacts};
 
 /// Bytes of a request body. A heartbeat of a node with 10,000 servers fits.
 const MAX_BODY: usize = 1 << 20;
@@ -70,6 +75,8 @@ pub struct Admin {
     pub registry: Arc<Registry>,
     pub bindings: Arc<Bindings>,
     pub records: Arc<Records>,
+    /// What is shared with other coordinators, if there may be any.
+    pub sharing: Option<Arc<Sharing>>,
     pub states: Arc<SessionStates>,
     pub keys: KeyRing,
     pub affinity_timeout: Duration,
@@ -77,8 +84,8 @@ pub struct Admin {
     pub decisions: Arc<Decisions>,
     /// What the operators' page reads.
     pub live: Live,
-    /// The header that carries a client's key.
-    pub key_header: HeaderName,
+    /// Changes when there are newer settings.
+    pub settings: watch::Receiver<u64>,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
@@ -88,10 +95,7 @@ pub struct Admin {
     pub view: Arc<dyn RunnerView>,
     pub strategy: Strategy,
     pub started_at: UnixMillis,
-    /// What neither key nor token closes.
-    pub open_doors: Vec<OpenDoor>,
-    /// Whether the settings have no server that could run here.
-    pub runs_no_server: bool,
+    pub reloads: Arc<Reloads>,
     /// Admits a request to `/api` by its headers, the caller's address and our own, or returns the
     /// status and text of the refusal.
     pub admit: AdmitFn,
@@ -118,7 +122,10 @@ pub struct ApiCaller {
 
 /// The routes of the management API. Cloning is cheap.
 #[derive(Clone)]
-pub struct Api(Router);
+pub struct Api {
+    router: Router,
+    admin: Arc<Admin>,
+}
 
 impl Api {
     #[must_use]
@@ -140,6 +147,7 @@ impl Api {
             .route("/ui", get(page::page))
             .route("/ui/", get(page::with_slash))
             .route("/ui/{name}", get(page::part))
+            .route("/api/reload", get(reload::last).post(reload::reload))
             .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
             .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
             .route("/api/cluster/register", post(nodes::register))
@@ -149,8 +157,8 @@ impl Api {
             .fallback(answer::not_found)
             .method_not_allowed_fallback(answer::method_not_allowed)
             .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
-            .with_state(admin);
-        Self(router)
+            .with_state(Arc::clone(&admin));
+        Self { router, admin }
     }
 
     #[must_use]
@@ -175,16 +183,17 @@ impl Api {
     /// Answers one request.
     pub async fn answer(self, request: Request<Body>, caller: ApiCaller) -> Response<Body> {
         let is_nodes = Self::is_of_nodes(request.uri().path());
+        let admission = StillAdmitted::of(&self.admin, &request, &caller);
         let mut request = request.map(axum::body::Body::new);
         request.extensions_mut().insert(caller);
         // A router never fails: its error type has no value.
-        let Ok(response) = self.0.oneshot(request).await;
+        let Ok(response) = self.router.oneshot(request).await;
         let (mut parts, body) = response.into_parts();
         if is_nodes {
             parts.headers.insert(headers::seam::REVISION, HeaderValue::from(seam::REVISION));
         }
         if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::EVENT_STREAM) {
-            return Response::from_parts(parts, passed_on(body));
+            return Response::from_parts(parts, passed_on(body, admission));
         }
         let mut bytes = axum::body::to_bytes(body, MAX_ANSWER).await.unwrap_or_default();
         if parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == headers::JSON)
@@ -199,14 +208,15 @@ impl Api {
 }
 
 /// Forwards a stream chunk by chunk, no faster than its reader reads, and ends when
-/// the reader leaves.
-fn passed_on(mut body: axum::body::Body) -> Body {
+/// the reader leaves or its key is not good any more.
+fn passed_on(mut body: axum::body::Body, mut admission: StillAdmitted) -> Body {
     let (writer, passed) = mpsc::channel(1);
     tokio::spawn(async move {
         loop {
             let frame = tokio::select! {
                 frame = body.frame() => frame,
                 () = writer.closed() => return,
+                () = admission.ended() => return,
             };
             let Some(Ok(frame)) = frame else { return };
             if let Ok(data) = frame.into_data()

@@ -69,7 +69,7 @@ const RULES: [(HeaderName, &str); 8] = [
 /// `/ui`. Its links are relative, so that they are right below any base path.
 pub async fn page(_: SiteCaller, State(admin): State<Arc<Admin>>) -> Response {
     // Names of headers have no quotation marks.
-    let name = admin.key_header.as_str().replace('&', "&amp;");
+    let name = admin.reloads.facts.load().key_header.as_str().replace('&', "&amp;");
     file("text/html; charset=utf-8", HTML.replace(KEY_HEADER, &name))
 }
 

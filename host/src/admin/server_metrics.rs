@@ -59,7 +59,7 @@ pub fn errors(admin: &Admin, registry: &Registry) -> prometheus::Result<()> {
     for ((server, emitter, kind), number) in admin.edge_metrics.errors() {
         count(server.as_ref().map_or("", |server| server.as_str()), emitter, kind, number);
     }
-    for (server, counts) in admin.runner.errors() {
+    for (server, counts) in &*admin.runner.errors() {
         for (emitter, kind, number) in counts.each() {
             count(server.as_str(), emitter, kind, number);
         }

@@ -99,6 +99,9 @@ pub async fn session(
         return by_short(&admin, short);
     }
     let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
+    if let (Some(session), Some(sharing)) = (session, &admin.sharing) {
+        sharing.look_up(session).await;
+    }
     match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
         Some((session, record)) => ApiAnswer::Data(affinity(&admin, &session.to_string(), &record)),
         None => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),

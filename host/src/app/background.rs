@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::admin;
-use crate::cluster::{self, LeaseChange};
+use crate::cluster::{self, Fellows, LeaseChange};
 use crate::config::{Config, Mode};
 use crate::edge;
 use crate::model::Health;
+use crate::store::shared::SharedEvent;
+use crate::store::sharing::Left;
 use crate::store::{FolderState, Forgotten};
-use crate::sync::Watcher;
+use crate::sync::{Watcher, now};
 
 use super::parts::{Background, Parts};
+use super::presence::{self, Presence};
 use super::unmatched::{WrittenNames, warn_of_unmatched};
 use super::{differences, drain, slow_starts, strategy_view};
 
@@ -69,8 +72,9 @@ impl Background {
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
         tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
         runner.keep_spares();
+        tokio::spawn(Arc::clone(runner).retire_outdated(config.drain_deadline, pool.clone()));
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
-        if let Mode::Coordinator(_) = &config.mode {
+        if let Mode::Coordinator(coordinator) = &config.mode {
             tokio::spawn(keep_catalogs(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
             let watch = cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted);
@@ -82,21 +86,34 @@ impl Background {
                     () = retired.raised() => {}
                 }
             });
-            tokio::spawn(cluster::recall(control, parts.folder.clone(), link));
+            match (parts.edge.sharing.clone(), self.told) {
+                (Some(sharing), Some(told)) => {
+                    let heard = control.share(Arc::clone(&sharing));
+                    let kept = (parts.folder.clone(), link);
+                    let timeout = coordinator.node_timeout;
+                    let fellows = Fellows::new(control, Arc::clone(&sharing), kept, timeout);
+                    tokio::spawn(fellows.run(told.notices, heard));
+                    tokio::spawn(take_notes(Arc::clone(&parts.edge), told.sessions));
+                    tokio::spawn(close_left(Arc::clone(parts), told.left));
+                    tokio::spawn(presence::keep(Arc::clone(&sharing), Presence::of(config)));
+                    tokio::spawn(sharing.run(parts.affinity_timeout));
+                }
+                _ => drop(tokio::spawn(cluster::recall(control, parts.folder.clone(), link))),
+            }
         }
-        let agent = self.agent.map(|(agent, at_once)| {
+        let agents = self.agents.map(|(agents, at_once)| {
             let (leaving, mut retired) = (leaving.clone(), parts.retired.watch());
             tokio::spawn(async move {
                 tokio::select! {
-                    () = agent.run(at_once, leaving) => {}
+                    () = agents.run(at_once, leaving) => {}
                     () = retired.raised() => {}
                 }
             })
         });
         async move {
-            if let Some(agent) = agent {
-                // It deregisters and ends once `leaving` is raised.
-                let _ = agent.await;
+            if let Some(agents) = agents {
+                // They deregister and end once `leaving` is raised.
+                let _ = agents.await;
             }
         }
     }
@@ -108,7 +125,7 @@ async fn publish_topology(parts: Arc<Parts>) {
     loop {
         let topology = Arc::clone(&changes.borrow_and_update());
         differences.warn_of(&topology);
-        differences.warn_of_withheld(&topology, &parts.edge.config);
+        differences.warn_of_withheld(&topology, &parts.edge.now().config);
         parts.edge.catalogs.note_digests(&topology);
         let drains = topology.nodes.iter().any(|node| node.health == Health::Draining);
         parts.edge.state.note_drains(drains);
@@ -193,7 +210,7 @@ async fn tend_folder(parts: Arc<Parts>, is_coordinator: bool) {
 }
 
 /// Closes sessions at their servers that were forgotten to make room.
-async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
+pub(super) async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgotten>) {
     let at_once = Arc::new(Semaphore::new(CLOSED_AT_ONCE));
     while let Some((session, servers)) = forgotten.recv().await {
         let topology = parts.edge.topology.load_full();
@@ -217,6 +234,32 @@ async fn close_forgotten(parts: Arc<Parts>, mut forgotten: mpsc::Receiver<Forgot
     }
 }
 
+/// Takes note of what other coordinators tell of sessions.
+async fn take_notes(edge: Arc<edge::Edge>, mut told: mpsc::Receiver<SharedEvent>) {
+    while let Some(event) = told.recv().await {
+        edge.told(&event);
+    }
+}
+
+/// Closes instances that sessions have left, as other coordinators have decided.
+async fn close_left(parts: Arc<Parts>, mut left: mpsc::Receiver<Left>) {
+    let at_once = Arc::new(Semaphore::new(CLOSED_AT_ONCE));
+    while let Some((session, server, instance)) = left.recv().await {
+        let topology = parts.edge.topology.load_full();
+        let Some(reach) = topology.node(&instance.node).map(|node| node.reach.clone()) else {
+            continue;
+        };
+        let Ok(turn) = Arc::clone(&at_once).acquire_owned().await else { return };
+        let link = parts.control_link.clone();
+        tokio::spawn(async move {
+            let closing = cluster::close(&link, &reach, session, &server, instance.epoch);
+            // What does not answer ends when it is idle.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, closing).await;
+            drop(turn);
+        });
+    }
+}
+
 async fn sweep(parts: Arc<Parts>, interval: Duration) {
     let mut timer = tokio::time::interval(interval);
     timer.tick().await;
@@ -233,7 +276,7 @@ async fn sweep(parts: Arc<Parts>, interval: Duration) {
         if parts.retired.is_raised() {
             return;
         }
-        let removed = parts.registry.clean_up(Instant::now());
+        let removed = parts.registry.clean_up(now());
         for event in &removed {
             if let LeaseChange::Removed { id } = event {
                 tracing::info!(node = %id, "Removed node {id}: gone for ten node timeouts");

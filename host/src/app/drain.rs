@@ -1,12 +1,13 @@
 //! Carries out the drain of this process's own runner, round by round.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::cluster::{DrainOrder, DrainState, DrainWaits};
 use crate::runner::{DrainClock, DrainRound, StayCounts};
+use crate::sync::since;
 
 use super::parts::Parts;
 
@@ -48,7 +49,7 @@ fn round(parts: &Parts, order: DrainOrder, state: &DrainState) {
         parts.drain.known(only_here.into_iter().collect());
     }
     let clock = DrainClock {
-        elapsed: Instant::now().saturating_duration_since(order.began),
+        elapsed: since(order.began),
         deadline: order.deadline,
         is_known: state.is_known,
         ends: order.ends,

@@ -18,9 +18,14 @@ mod node_side;
 mod notices;
 mod own_files;
 mod parts;
+mod presence;
+mod reload;
 mod routes;
+mod shared_store;
 mod shutdown;
 mod signals;
+#[cfg(test)]
+mod simulation;
 mod slow_starts;
 mod strategy_view;
 mod summary;
@@ -44,11 +49,13 @@ use crate::sync::Signal;
 
 use self::hand_over::{Before, Offer, TakenOver};
 use self::parts::Parts;
-use self::signals::EndSignals;
+use self::reload::Reloader;
+use self::signals::{EndSignals, HangUp};
 
 pub use commands::not_found;
 pub use notices::of as notices_of;
 pub use own_files::unprotected;
+pub use reload::ReadSettings;
 pub use slow_starts::advice as advice_on_starts;
 pub use translate::{own_program, strategy_options};
 
@@ -75,19 +82,21 @@ pub struct RunOptions {
     pub is_log_json: bool,
 }
 
-/// Runs the gateway until SIGTERM, SIGINT or SIGHUP.
+/// Runs the gateway until SIGTERM or SIGINT. SIGHUP has it read its settings again, with `read`.
 ///
 /// # Errors
 /// If it cannot start: for example, the port is taken or the strategy is refused.
-pub fn run(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
+pub fn run(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> anyhow::Result<()> {
     let runtime = runtime().context("cannot start the control runtime")?;
-    let ended = runtime.block_on(control(loaded, options));
+    let ended = runtime.block_on(control(loaded, read, options));
     // After a second signal a task may still wait for the workers.
     runtime.shutdown_background();
     ended
 }
 
-async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
+async fn control(loaded: &Loaded, read: ReadSettings, options: &RunOptions) -> anyhow::Result<()> {
+    // From here on it ends nothing, also while the gateway starts.
+    let hang_up = HangUp::watch()?;
     keep_a_thread();
     outlive_file_limit();
     let config = &loaded.config;
@@ -108,7 +117,7 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     // Those of another process may be more.
     let workers = listeners.sockets.len();
     let shared = listeners.share();
-    let (parts, background) = Parts::build(config, address, workers, descriptors)?;
+    let (parts, mut background) = Parts::build(config, address, workers, descriptors).await?;
     let supervised = parts
         .runner
         .children()
@@ -120,7 +129,12 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     let threads = worker::start(&parts, listeners)?;
     let good_bye = Signal::default();
     let is_good_bye = good_bye.watch();
+    let reloads = background.reloads.take();
     let background = background.start(&parts, config, &is_good_bye);
+    let reloading = reloads.map(|asked| {
+        let reloader = Reloader::new(&parts, read, loaded, address);
+        tokio::spawn(reloader.run(asked, hang_up))
+    });
     let mut signals = EndSignals::watch()?;
     let summary = summary::of(config, &parts, address, workers);
     // The gateway serves, whether or not somebody reads what it prints.
@@ -143,6 +157,10 @@ async fn control(loaded: &Loaded, options: &RunOptions) -> anyhow::Result<()> {
     };
     // What it holds would go on to accept connections.
     drop(offer);
+    // A process that ends begins no servers. Those of a trial are killed.
+    if let Some(reloading) = reloading {
+        reloading.abort();
+    }
     let deadline = tokio::time::Instant::now() + config.drain_deadline;
     let seconds = config.drain_deadline.as_secs();
     if is_taken_over {

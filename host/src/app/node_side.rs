@@ -1,15 +1,15 @@
-//! The parts that only a node has: its agent, and the routes for its coordinator.
+//! The parts that only a node has: its agents, and the routes for its coordinator.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::cluster::{
-    Agent, Door, Gate, Heard, HeldSession, Identity, Joined, NodeRoutes, OwnDrain, RunnerView,
-    ServerReport,
+    Agent, Agents, Door, Gate, Heard, HeldSession, Identity, Memberships, NodeRoutes, OwnDrain,
+    RunnerView, ServerReport,
 };
 use crate::config::{Config, Mode};
 use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
@@ -20,6 +20,7 @@ use crate::seam::Link;
 use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
+use super::parts::Replicas;
 use super::troubles::TroubleWatch;
 use super::{identity, translate};
 
@@ -27,7 +28,7 @@ use super::{identity, translate};
 /// closes idle connections later, so that one connection serves all heartbeats.
 const REST: Duration = Duration::from_secs(60);
 
-/// The routes, the agent, and whether the agent registers at startup; `None` unless
+/// The routes, the agents, and whether they register at startup; `None` unless
 /// the process is a node.
 pub fn of(
     config: &Config,
@@ -39,22 +40,20 @@ pub fn of(
         &Arc<CapacityGauge>,
         &Arc<TroubleWatch>,
     ),
-    replicas: &BTreeMap<ServerName, Replica>,
+    replicas: &Replicas,
     (link, drain): (&Link, &Arc<OwnDrain>),
-) -> Option<(NodeRoutes, (Agent, bool))> {
+) -> Option<(NodeRoutes, (Agents, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
     let name = identity::node_name(node);
     let (zone, labels) = (node.zone.clone(), node.labels.clone());
     let token = config.token.clone();
     let identity = Arc::new(Identity::new(id.clone(), name, zone, labels, token));
-    let coordinator = &node.coordinator_url;
-    let default_port = if coordinator.scheme_str() == Some("https") { 443 } else { 80 };
-    let gate = Gate::for_coordinator(
-        config.token.is_some(),
-        coordinator.host().unwrap_or(""),
-        coordinator.port_u16().unwrap_or(default_port),
-    );
-    let (holder, reporter) = (Arc::clone(host), Arc::clone(host));
+    let hosts = node.coordinator_urls.iter().map(|coordinator| {
+        let default_port = if coordinator.scheme_str() == Some("https") { 443 } else { 80 };
+        (coordinator.host().unwrap_or(""), coordinator.port_u16().unwrap_or(default_port))
+    });
+    let gate = Gate::for_coordinators(config.token.is_some(), hosts);
+    let holder = Arc::clone(host);
     let own = Party { id: id.to_string(), incarnation: identity.incarnation.clone() };
     let door = Door {
         gate,
@@ -75,10 +74,9 @@ pub fn of(
         drain: Arc::clone(drain),
         heard: Arc::clone(&heard),
     };
-    let (replicas, capacity) = (replicas.clone(), Arc::clone(capacity));
-    let (streams_holder, pool) = (Arc::clone(host), link.pool().clone());
-    let agent = Agent {
-        identity,
+    let memberships = Memberships::new(node.coordinator_urls.len());
+    let agent = |(index, coordinator): (usize, &http::Uri)| Agent {
+        identity: Arc::clone(&identity),
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
         url: match &node.advertise_url {
             Some(url) => url.to_string().trim_end_matches('/').to_owned(),
@@ -87,19 +85,33 @@ pub fn of(
         advertised: node.advertise_url.is_some(),
         port: address.port(),
         interval: node.heartbeat_interval,
-        servers: Box::new(move || reports(&reporter, &replicas)),
+        servers: {
+            let (reporter, replicas) = (Arc::clone(host), Arc::clone(replicas));
+            Box::new(move || reports(&reporter, &replicas.load()))
+        },
         changes: host.discovery.changes(),
         room: capacity.changes(),
         troubles: troubles.changes(),
-        load: Box::new(move || capacity.report()),
-        join: Arc::new(Notify::new()),
-        joined: watch::Sender::new(Joined::Waiting),
+        load: {
+            let capacity = Arc::clone(capacity);
+            Box::new(move || capacity.report())
+        },
+        membership: memberships.with(index),
+        several: node.coordinator_urls.len() > 1,
+        close_of_streams: {
+            let (holder, pool) = (Arc::clone(host), link.pool().clone());
+            Box::new(move || holder.close_of_streams(&pool))
+        },
         drain: Arc::clone(drain),
-        close_of_streams: Box::new(move || streams_holder.close_of_streams(&pool)),
-        heard,
+        heard: Arc::clone(&heard),
         link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
     };
-    Some((routes, (agent, node.register_on_startup)))
+    let agents = Agents {
+        agents: node.coordinator_urls.iter().enumerate().map(agent).collect(),
+        join: Arc::new(Notify::new()),
+        joined: memberships.together(),
+    };
+    Some((routes, (agents, node.register_on_startup)))
 }
 
 fn held_session(held: runner::Held) -> HeldSession {

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{Admin, Api, Live, Local, ProcessRole};
+use arc_swap::ArcSwap;
+
+use crate::admin::{Admin, Api, Asked, Live, Local, ProcessRole, Reloads, SettingsFacts};
 use crate::cluster::{
-    Agent, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain, ProtocolReport,
-    Registry, RunnerView, peer_of,
+    Agents, Control, Dialer, Joined, KnownSessions, NodeEntry, NodeRoutes, OwnDrain,
+    ProtocolReport, Registry, RunnerView, peer_of,
 };
 use crate::config::{Config, Mode, Secret, open_doors};
 use crate::edge::{self, ColdStart, Connections, Edge, OtherRoutes, Worker};
@@ -22,19 +24,25 @@ use crate::protocol::mac;
 use crate::protocol::seal::KeyRing;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
+use crate::store::shared::SharedStore;
+use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
-use crate::sync::Signal;
+use crate::sync::{Signal, now};
 use crate::wasm::{self, Strategy};
 
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
+use super::shared_store::Secrets;
 use super::translate::{self, local_servers, strategy_options};
 use super::troubles::TroubleWatch;
-use super::{client_keys, identity, node_side};
+use super::{client_keys, identity, node_side, shared_store};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
+
+/// The replicas on this node as the settings describe them; a reload replaces them.
+pub type Replicas = Arc<ArcSwap<BTreeMap<ServerName, Replica>>>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {
@@ -43,8 +51,12 @@ pub struct Background {
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
-    /// A node's agent, and whether it registers at startup.
-    pub agent: Option<(Agent, bool)>,
+    /// A node's agents, and whether they register at startup.
+    pub agents: Option<(Agents, bool)>,
+    /// What other coordinators tell, if there may be any.
+    pub told: Option<Told>,
+    /// Who asks for a reload.
+    pub reloads: Option<mpsc::Receiver<Asked>>,
 }
 
 /// What the workers and the tasks beside them share.
@@ -71,25 +83,49 @@ pub struct Parts {
     pub joined: Option<watch::Receiver<Joined>>,
     /// Raised when another process is what this one was.
     pub retired: Signal,
-    replicas: BTreeMap<ServerName, Replica>,
+    pub reloads: Arc<Reloads>,
+    replicas: Replicas,
     links: Links,
 }
 
 impl Parts {
     /// # Errors
     /// If the data folder is somebody else's, the strategy is refused, or TLS cannot be set up.
-    pub fn build(
+    pub async fn build(
         config: &Config,
         address: SocketAddr,
         workers: usize,
         descriptors: Descriptors,
     ) -> anyhow::Result<(Arc<Self>, Background)> {
-        let (base, forgotten) = Base::build(config, address, workers, descriptors)?;
-        let (edge, doubted) = base.edge(config);
+        let (parts, background) =
+            Self::without_own_node(config, address, workers, descriptors).await?;
+        parts.show_servers(config, address);
+        Ok((parts, background))
+    }
+
+    /// The same, but the registry does not know the servers of this process.
+    pub(super) async fn without_own_node(
+        config: &Config,
+        address: SocketAddr,
+        workers: usize,
+        descriptors: Descriptors,
+    ) -> anyhow::Result<(Arc<Self>, Background)> {
+        let folder = DataFolder::open(&config.data_dir)?;
+        let store = shared_store::of(config);
+        let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
+        let kept = (folder, secrets, store);
+        let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
+        let (edge, doubted, told) = base.edge(config);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
-        let (node_routes, agent) = base.node_side(config, address, &view);
-        let admin = Arc::new(base.admin(config, &edge, view, agent.as_ref()));
+        let (node_routes, agents) = base.node_side(config, address, &view);
+        let (reloads, asked) = Reloads::new(SettingsFacts {
+            open_doors: open_doors(config, &config.listen.host),
+            runs_no_server: config.runs_no_server(),
+            key_header: config.access.key_header.clone(),
+        });
+        let admin = Arc::new(base.admin(&reloads, config, &edge, view, agents.as_ref()));
+        let joined = agents.as_ref().map(|(agents, _)| agents.joined.clone());
         let Base { node_id, zone, folder, registry, runner, control, links, .. } = base;
         let parts = Self {
             node_id,
@@ -106,13 +142,14 @@ impl Parts {
             troubles: base.troubles,
             drain: base.drain,
             tells_nodes: matches!(config.mode, Mode::Coordinator(_)),
-            joined: agent.as_ref().map(|(agent, _)| agent.joined.subscribe()),
+            joined,
             replicas: base.replicas,
+            reloads,
             retired: Signal::default(),
             links,
         };
-        parts.enter_local_node(config, address);
-        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agent }))
+        let reloads = Some(asked);
+        Ok((Arc::new(parts), Background { admin, doubted, forgotten, agents, told, reloads }))
     }
 
     /// The edge of one worker, with its own connections.
@@ -124,7 +161,12 @@ impl Parts {
     /// Replicas on this node, with the catalog digests that discovery knows now.
     #[must_use]
     pub fn local_servers(&self) -> BTreeMap<ServerName, Replica> {
-        local_servers(&self.runner, &self.replicas)
+        local_servers(&self.runner, &self.replicas.load())
+    }
+
+    /// The settings describe other replicas from now on.
+    pub fn set_replicas(&self, replicas: BTreeMap<ServerName, Replica>) {
+        self.replicas.store(Arc::new(replicas));
     }
 
     /// Another process is what this one was: nothing is decided or kept here any more.
@@ -134,10 +176,14 @@ impl Parts {
         self.retired.raise();
     }
 
-    /// Enters this process's own servers into the registry. A coordinator without
-    /// servers does not count as a node.
-    fn enter_local_node(&self, config: &Config, address: SocketAddr) {
+    /// Enters this process's own servers into the registry, at the start and after each reload. A
+    /// coordinator that never had servers does not count as a node.
+    pub fn show_servers(&self, config: &Config, address: SocketAddr) {
         let servers = self.local_servers();
+        if self.registry.topology().borrow().node(&self.node_id).is_some() {
+            self.registry.set_local_servers(&self.node_id, servers);
+            return;
+        }
         if servers.is_empty() && matches!(config.mode, Mode::Coordinator(_)) {
             return;
         }
@@ -175,7 +221,7 @@ struct Base {
     sse_sessions: Arc<edge::SseSessions>,
     start: GatewayStart,
     runner: Arc<runner::SharedRunner>,
-    replicas: BTreeMap<ServerName, Replica>,
+    replicas: Replicas,
     strategy: Strategy,
     control: Arc<Control>,
     control_link: Link,
@@ -187,20 +233,19 @@ struct Base {
     connections: Arc<Connections>,
     bodies: Arc<BodyBudget>,
     pressure: Arc<runner::Pressure>,
+    /// What several coordinators share.
+    store: Option<Arc<dyn SharedStore>>,
+    shared_secrets: Vec<SharedSecret>,
 }
 
 impl Base {
     fn build(
         config: &Config,
         address: SocketAddr,
-        workers: usize,
-        descriptors: Descriptors,
+        (workers, descriptors): (usize, Descriptors),
+        (folder, secrets, store): (DataFolder, Secrets, Option<Arc<dyn SharedStore>>),
     ) -> anyhow::Result<(Self, mpsc::Receiver<Forgotten>)> {
-        let folder = DataFolder::open(&config.data_dir)?;
-        let secret = match &config.secret {
-            Some(secret) => secret.expose().as_bytes().to_vec(),
-            None => folder.secret("secret"),
-        };
+        let Secrets { sealing: secret, shared: shared_secrets } = secrets;
         let (node_timeout, zone) = match &config.mode {
             Mode::Coordinator(c) => (c.node_timeout, c.zone.clone()),
             Mode::Node(node) => (Duration::MAX, node.zone.clone()),
@@ -226,7 +271,7 @@ impl Base {
         };
         let links = Links {
             runner: Arc::clone(&runner),
-            tls: crate::net::client_config()?,
+            tls: tls()?,
             dialer: dialer(&own, &registry, config),
         };
         let records = Arc::new(Records::open(
@@ -268,7 +313,7 @@ impl Base {
             zone,
             keys: KeyRing::new(&[&secret]),
             secret,
-            replicas: translate::replicas(config),
+            replicas: Arc::new(ArcSwap::from_pointee(translate::replicas(config))),
             strategy: strategy(config, workers)?,
             control: Arc::new(control),
             control_link: links.another(),
@@ -284,22 +329,34 @@ impl Base {
             start,
             runner,
             links,
+            store,
+            shared_secrets,
         };
         Ok((base, forgotten))
     }
 
-    /// The edge, and the nodes that it has doubts about.
-    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted) {
+    /// The edge, the nodes that it has doubts about, and what other coordinators tell.
+    fn edge(&self, config: &Config) -> (Arc<Edge>, Doubted, Option<Told>) {
         let cold_start = if matches!(config.mode, Mode::Coordinator(_)) {
             let (folder, reports) = (&self.folder, self.control.reports());
-            let expected = crate::cluster::is_kept(folder);
+            let expected = self.store.is_some() || crate::cluster::is_kept(folder);
             self.control.expect_known();
             ColdStart::new(crate::cluster::patience(folder), expected, reports)
         } else {
             ColdStart::none()
         };
+        let (sharing, told) = self
+            .store
+            .clone()
+            .map(|store| {
+                let (bindings, records) = (Arc::clone(&self.bindings), Arc::clone(&self.records));
+                let name = shared_store::own_name(&self.folder);
+                let secrets = (self.keys.clone(), self.shared_secrets.clone(), name);
+                Sharing::new(store, bindings, records, secrets)
+            })
+            .unzip();
         let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
-        let runs_elsewhere = is_coordinator && self.replicas.is_empty();
+        let runs_elsewhere = is_coordinator && self.replicas.load().is_empty();
         let lists = is_coordinator.then(|| self.folder.read(edge::CATALOGS)).flatten();
         let (doubts, doubted) = doubts(&self.registry);
         let (folder, limit) = (self.folder.clone(), config.limits.data_folder);
@@ -307,33 +364,36 @@ impl Base {
         let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
         let edge = Edge {
             config: translate::edge(config, client_keys::of(config, &self.folder)),
+            revision: 0,
+            latest: Arc::default(),
             topology: self.registry.current(),
             strategy: self.strategy.clone(),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&self.records),
-            state: edge::KeptState::new(Arc::new(states)),
-            planned_moves: edge::LastStarts::default(),
+            sharing,
+            state: Arc::new(edge::KeptState::new(Arc::new(states))),
+            planned_moves: Arc::default(),
             keys: self.keys.clone(),
             catalogs: Arc::new(edge::Catalogs::kept(lists)),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
-            opened_servers: edge::OpenedServers::default(),
-            own_ids: edge::OwnIds::default(),
-            found_owners: edge::FoundOwners::default(),
-            streams: edge::AggregateStreams::default(),
-            feeds: edge::SessionFeeds::default(),
-            suspended: edge::Suspended::default(),
-            snapshots: edge::ListSnapshots::default(),
+            opened_servers: Arc::default(),
+            own_ids: Arc::default(),
+            found_owners: Arc::default(),
+            streams: Arc::default(),
+            feeds: Arc::default(),
+            suspended: Arc::default(),
+            snapshots: Arc::default(),
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,
-            cold_start,
+            cold_start: Arc::new(cold_start),
             decisions: Arc::default(),
-            doubts,
+            doubts: Arc::new(doubts),
             metrics: Arc::clone(&self.edge_metrics),
             leaving: Arc::new(edge::Leaving::new(runs_elsewhere)),
             signing_key: self.secret.clone(),
         };
-        (Arc::new(edge), doubted)
+        (Arc::new(edge), doubted, told)
     }
 
     /// What only a node has.
@@ -342,7 +402,7 @@ impl Base {
         config: &Config,
         address: SocketAddr,
         view: &Arc<dyn RunnerView>,
-    ) -> (Option<NodeRoutes>, Option<(Agent, bool)>) {
+    ) -> (Option<NodeRoutes>, Option<(Agents, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity, &self.troubles);
         let link = (&self.control_link, &self.drain);
@@ -351,19 +411,19 @@ impl Base {
 
     fn admin(
         &self,
+        reloads: &Arc<Reloads>,
         config: &Config,
         edge: &Arc<Edge>,
         view: Arc<dyn RunnerView>,
-        agent: Option<&(Agent, bool)>,
+        agents: Option<&(Agents, bool)>,
     ) -> Admin {
-        let role = match (&config.mode, agent) {
+        let role = match (&config.mode, agents) {
             (Mode::Coordinator(_), _) => {
                 ProcessRole::Coordinator { control: Arc::clone(&self.control) }
             }
-            (_, Some((agent, _))) => ProcessRole::Node {
-                join: Arc::clone(&agent.join),
-                joined: agent.joined.subscribe(),
-            },
+            (_, Some((agents, _))) => {
+                ProcessRole::Node { join: Arc::clone(&agents.join), joined: agents.joined.clone() }
+            }
             (_, None) => ProcessRole::Standalone,
         };
         Admin {
@@ -372,13 +432,14 @@ impl Base {
             registry: Arc::clone(&self.registry),
             bindings: Arc::clone(&self.bindings),
             records: Arc::clone(&edge.records),
+            sharing: edge.sharing.clone(),
             states: Arc::clone(&edge.state.states),
             keys: self.keys.clone(),
             affinity_timeout: config.sticky.affinity_timeout,
             edge_metrics: Arc::clone(&self.edge_metrics),
             decisions: Arc::clone(&edge.decisions),
             live: Live::default(),
-            key_header: edge.config.key_header.clone(),
+            settings: edge.latest.replaced(),
             connections: Arc::clone(&self.connections),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),
@@ -387,8 +448,7 @@ impl Base {
             view,
             strategy: self.strategy.clone(),
             started_at: UnixMillis::now(),
-            open_doors: open_doors(config, &config.listen.host),
-            runs_no_server: config.runs_no_server(),
+            reloads: Arc::clone(reloads),
             admit: edge::admit_management(Arc::clone(edge), local_key(&self.folder)),
             check_site: edge::check_site_of_management(Arc::clone(edge)),
         }
@@ -417,7 +477,19 @@ fn local_key(folder: &DataFolder) -> edge::LocalKey {
     edge::LocalKey(Secret::new(mac::hex(&folder.secret(LOCAL_KEY))))
 }
 
+fn tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
+    #[cfg(test)]
+    if let Some(kept) = super::simulation::costly_parts() {
+        return Ok(kept.0);
+    }
+    crate::net::client_config()
+}
+
 fn strategy(config: &Config, workers: usize) -> anyhow::Result<Strategy> {
+    #[cfg(test)]
+    if let Some(kept) = super::simulation::costly_parts() {
+        return Ok(kept.1);
+    }
     let source = wasm::Source::parse(&config.sticky.strategy);
     let options = strategy_options(&config.sticky, workers);
     Strategy::load(&source, &config.sticky.json, &options)
@@ -430,7 +502,7 @@ fn doubts(registry: &Arc<Registry>) -> (edge::Doubts, Doubted) {
     let registry = Arc::clone(registry);
     let report = move |node: &NodeId, broke: Option<&str>| {
         if let Some(why) = broke
-            && registry.suspect(node, Instant::now())
+            && registry.suspect(node, now())
         {
             tracing::warn!(
                 node = %node,

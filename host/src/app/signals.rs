@@ -1,10 +1,10 @@
-//! The signals that end the process.
+//! The signals that end the process, and the one that has it read its settings again.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM, SIGINT and SIGHUP.
-pub struct EndSignals([Signal; 3]);
+/// SIGTERM and SIGINT.
+pub struct EndSignals([Signal; 2]);
 
 impl EndSignals {
     /// Watches for them from now on.
@@ -12,22 +12,40 @@ impl EndSignals {
     /// # Errors
     /// If the system does not let this process watch.
     pub fn watch() -> anyhow::Result<Self> {
-        let watched = |kind, name| signal(kind).with_context(|| format!("cannot watch for {name}"));
         Ok(Self([
             watched(SignalKind::terminate(), "SIGTERM")?,
             watched(SignalKind::interrupt(), "SIGINT")?,
-            // Sent when the terminal closes: without a handler the process would end at once.
-            watched(SignalKind::hangup(), "SIGHUP")?,
         ]))
     }
 
     /// Waits for the next of them.
     pub async fn next(&mut self) {
-        let [terminate, interrupt, hang_up] = &mut self.0;
+        let [terminate, interrupt] = &mut self.0;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            _ = hang_up.recv() => {}
         }
     }
+}
+
+/// SIGHUP. It is also sent when the terminal closes, which ends nothing.
+pub struct HangUp(Signal);
+
+impl HangUp {
+    /// Watches for it from now on.
+    ///
+    /// # Errors
+    /// If the system does not let this process watch.
+    pub fn watch() -> anyhow::Result<Self> {
+        Ok(Self(watched(SignalKind::hangup(), "SIGHUP")?))
+    }
+
+    /// Waits for the next one. Cancel-safe.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+fn watched(kind: SignalKind, name: &str) -> anyhow::Result<Signal> {
+    signal(kind).with_context(|| format!("cannot watch for {name}"))
 }

@@ -54,7 +54,7 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
         Mode::Standalone => "standalone".to_owned(),
         Mode::Coordinator(_) => "coordinator".to_owned(),
         Mode::Node(node) => {
-            format!("node {} of {}", parts.node_id, node.coordinator_url)
+            format!("node {} of {}", parts.node_id, node.coordinators())
         }
     };
     line("mode", &mode);
@@ -87,6 +87,6 @@ pub fn of(config: &Config, parts: &Parts, address: SocketAddr, workers: usize) -
         "none: least loaded (stickySession.enabled is false)".to_owned()
     };
     line("strategy", &sticky);
-    line("store", &format!("memory, data in {}", config.data_dir.display()));
+    line("store", &format!("{}, data in {}", config.store, config.data_dir.display()));
     Summary(facts)
 }

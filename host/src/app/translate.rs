@@ -29,11 +29,11 @@ use super::{child_env, descriptors, identity, own_files};
 pub fn runner(config: &Config) -> RunnerConfig {
     let servers = running(config).map(|server| {
         let idle = server.idle_timeout.unwrap_or(config.sticky.affinity_timeout);
-        (server.name.clone(), served(config, server, idle))
+        (server.name.clone(), Arc::new(served(config, server, idle)))
     });
     let limits = &config.limits;
     RunnerConfig {
-        servers: Arc::new(servers.collect()),
+        servers: servers.collect(),
         message: limits.request_body,
         rules: SessionLimits {
             line: limits.line,
@@ -118,11 +118,11 @@ pub fn edge(config: &Config, keys: Vec<ClientKey>) -> EdgeConfig {
 
 /// The names by which this process is called: the machine's own, and those in the cluster's URLs.
 fn own_hosts(config: &Config) -> Vec<String> {
-    let urls = match &config.mode {
-        Mode::Node(node) => [Some(&node.coordinator_url), node.advertise_url.as_ref()],
-        Mode::Standalone | Mode::Coordinator(_) => [None, None],
+    let urls: Vec<&http::Uri> = match &config.mode {
+        Mode::Node(node) => node.coordinator_urls.iter().chain(&node.advertise_url).collect(),
+        Mode::Standalone | Mode::Coordinator(_) => Vec::new(),
     };
-    let hosts = urls.into_iter().flatten().filter_map(|url| url.host());
+    let hosts = urls.into_iter().filter_map(|url| url.host());
     std::iter::once(identity::hostname()).chain(hosts.map(str::to_owned)).collect()
 }
 

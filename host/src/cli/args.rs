@@ -121,6 +121,15 @@ pub enum Command {
         #[arg(long)]
         url: Option<String>,
     },
+    /// Have a running gateway read its settings again, and say what became of it
+    ///
+    /// Settings with a mistake, or with a server that does not start, change nothing. SIGHUP and a
+    /// change of the file do the same.
+    Reload {
+        /// Base URL of the gateway [default: from the settings and PORT]
+        #[arg(long)]
+        url: Option<String>,
+    },
     /// Tell a node with registerOnStartup: false to register with its coordinator now
     Join {
         /// Base URL of the node [default: from the settings and PORT]

@@ -1,11 +1,11 @@
 //! Takes secrets out of the environment once the settings have been read. Child processes get none
 //! of them in any case, but `/proc` shows the first environment of a process as long as it lives.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::SECRETS;
 use crate::runner;
+use crate::sync::Locked;
 
 /// Variables that the gateway or a library reads later, whatever a settings file makes of them.
 const KEPT: [&str; 12] = [
@@ -26,21 +26,29 @@ const KEPT: [&str; 12] = [
 /// The environment, with a note of every variable that was asked for.
 #[derive(Default)]
 pub struct Environment {
-    asked: RefCell<BTreeSet<String>>,
+    asked: Locked<BTreeSet<String>>,
+    /// What was forgotten, for the next reading of the settings.
+    kept: BTreeMap<String, String>,
 }
 
 impl Environment {
     pub fn variable(&self, name: &str) -> Option<String> {
-        self.asked.borrow_mut().insert(name.to_owned());
+        if let Some(kept) = self.kept.get(name) {
+            return Some(kept.clone());
+        }
+        self.asked.lock().insert(name.to_owned());
         std::env::var(name).ok()
     }
 
     /// Forgets the secrets that have variables of their own, and what a settings file refers to as
-    /// `${NAME}`. Call it while there is one thread.
-    pub fn forget_secrets(&self) {
-        let asked = self.asked.borrow();
+    /// `${NAME}`. Their values stay here. Call it while there is one thread.
+    pub fn forget_secrets(&mut self) {
+        let asked = std::mem::take(self.asked.get_mut());
         let referred = asked.iter().map(String::as_str).filter(|name| !is_kept(name));
-        runner::forget_variables(SECRETS.into_iter().chain(referred));
+        let forgotten: Vec<&str> = SECRETS.into_iter().chain(referred).collect();
+        let value = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
+        self.kept = forgotten.iter().filter_map(value).collect();
+        runner::forget_variables(forgotten.into_iter());
     }
 }
 

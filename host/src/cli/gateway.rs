@@ -75,19 +75,35 @@ impl Gateway {
         path: &str,
         json: Option<&str>,
     ) -> Result<String, String> {
-        runtime()?.block_on(self.text(method, path, json))
+        runtime()?.block_on(self.text(TIMEOUT, method, path, json))
     }
 
-    async fn text(&self, method: Method, path: &str, json: Option<&str>) -> Result<String, String> {
+    /// The same for an answer that may take longer.
+    pub fn call_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+    ) -> Result<String, String> {
+        runtime()?.block_on(self.text(patience, method, path, None))
+    }
+
+    async fn text(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        json: Option<&str>,
+    ) -> Result<String, String> {
         let exchange = async {
             let response = self.send(method, path, json, HeaderMap::new()).await?;
             let body =
                 collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
             Ok(String::from_utf8_lossy(&body).trim().to_owned())
         };
-        tokio::time::timeout(TIMEOUT, exchange)
-            .await
-            .unwrap_or_else(|_| Err(format!("{} did not answer within 5 s", self.base)))
+        tokio::time::timeout(patience, exchange).await.unwrap_or_else(|_| {
+            Err(format!("{} did not answer within {} s", self.base, patience.as_secs()))
+        })
     }
 
     /// Sends one request; the body of the response can be read as it arrives.

@@ -18,6 +18,7 @@ mod mcp_client;
 mod nodes;
 mod plugin;
 mod ps;
+mod reload;
 mod sessions;
 mod table;
 mod terminal;
@@ -25,6 +26,7 @@ mod tools;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
             let options = call::CallOptions { server, tool, arguments, timeout, json };
             call::run(&gateway(&cli, url.as_deref()), &options)
         }
+        Some(Command::Reload { url }) => reload::run(&gateway(&cli, url.as_deref())),
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),
         Some(Command::Health { live, url }) => health::run(&gateway(&cli, url.as_deref()), *live),
     }
@@ -103,9 +106,9 @@ pub fn main() -> ExitCode {
 /// `url`, `PORT` or the default.
 fn gateway(cli: &Cli, url: Option<&str>) -> Gateway {
     let environment = Environment::default();
-    let loaded = try_load(cli, &environment);
+    let loaded = try_load(&cli.settings(), &environment);
     let env = |name: &str| environment.variable(name);
-    let folder = config::data_dir(&sources(cli, &env));
+    let folder = config::data_dir(&sources(&cli.settings(), &env));
     Gateway::find(url, loaded.as_ref().ok(), &folder)
 }
 
@@ -115,7 +118,7 @@ fn failed(why: &str) -> ExitCode {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
-    let environment = Environment::default();
+    let mut environment = Environment::default();
     let Some(loaded) = load(cli, &environment) else { return ExitCode::from(WRONG) };
     environment.forget_secrets();
     for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
@@ -127,7 +130,9 @@ fn serve(cli: &Cli) -> ExitCode {
         take_over: cli.take_over,
         is_log_json: log::is_json(),
     };
-    match app::run(&loaded, &options) {
+    let (cli, environment) = (cli.settings(), Arc::new(environment));
+    let read = move || try_load(&cli, &environment);
+    match app::run(&loaded, Arc::new(read), &options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             terminal::warn(format!("mooring: {error:#}"));
@@ -159,7 +164,7 @@ fn check(cli: &Cli) -> ExitCode {
 }
 
 fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
-    match try_load(cli, environment) {
+    match try_load(&cli.settings(), environment) {
         Ok(loaded) => Some(loaded),
         Err(report) => {
             terminal::warn(&report);
@@ -172,12 +177,27 @@ fn load(cli: &Cli, environment: &Environment) -> Option<Loaded> {
     }
 }
 
-fn try_load(cli: &Cli, environment: &Environment) -> Result<Loaded, config::ConfigErrors> {
+fn try_load(
+    cli: &SettingsOptions,
+    environment: &Environment,
+) -> Result<Loaded, config::ConfigErrors> {
     let env = |name: &str| environment.variable(name);
     config::load(&sources(cli, &env))
 }
 
-fn sources<'a>(cli: &Cli, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
+/// What the command line says of the settings.
+struct SettingsOptions {
+    config: Option<PathBuf>,
+    allow_open: bool,
+}
+
+impl Cli {
+    fn settings(&self) -> SettingsOptions {
+        SettingsOptions { config: self.config.clone(), allow_open: self.allow_open }
+    }
+}
+
+fn sources<'a>(cli: &SettingsOptions, env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
     Sources {
         explicit: cli.config.clone(),
         env,

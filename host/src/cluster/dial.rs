@@ -139,6 +139,12 @@ impl Introduce for Dialer {
         (self.starts)()
     }
 
+    #[cfg(test)]
+    fn expects(&self, target: &Target) -> Option<(String, String)> {
+        let Party { id, incarnation } = (self.lookup)(target.node())?.party;
+        Some((id, incarnation))
+    }
+
     fn introduce<'a>(
         &'a self,
         target: &'a Target,

@@ -1,7 +1,7 @@
 //! The addresses from which the cluster's endpoints may be called.
 //!
 //! With a token, any: callers prove themselves. Without one, a coordinator serves loopback and
-//! private addresses, and a node only its coordinator's address; neither serves a request that
+//! private addresses, and a node only its coordinators' addresses; neither serves a request that
 //! came through a proxy or from a browser. A proof is wanted in either case.
 
 use std::net::IpAddr;
@@ -54,8 +54,8 @@ impl std::fmt::Display for Denied {
 enum TrustedPeers {
     /// Those on loopback and in private ranges.
     Private,
-    /// Those at an address of the host in the coordinator's URL.
-    Coordinator(Addresses),
+    /// Those at an address of the host in a coordinator's URL.
+    Coordinators(Vec<Addresses>),
 }
 
 /// Decides from where an endpoint of the cluster may be called.
@@ -73,12 +73,17 @@ impl Gate {
         Self { has_token, near: TrustedPeers::Private }
     }
 
-    /// The gate of a node. The host is that of the coordinator's URL, with or without
+    /// The gate of a node. The hosts are those of its coordinators' URLs, with or without
     /// brackets.
     #[must_use]
-    pub fn for_coordinator(has_token: bool, host: &str, port: u16) -> Self {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Self { has_token, near: TrustedPeers::Coordinator(Addresses::of(host, port)) }
+    pub fn for_coordinators<'a>(
+        has_token: bool,
+        hosts: impl IntoIterator<Item = (&'a str, u16)>,
+    ) -> Self {
+        let addresses = hosts.into_iter().map(|(host, port)| {
+            Addresses::of(host.trim_start_matches('[').trim_end_matches(']'), port)
+        });
+        Self { has_token, near: TrustedPeers::Coordinators(addresses.collect()) }
     }
 
     /// Checks one request, by its headers and the address of its connection.
@@ -95,7 +100,10 @@ impl Gate {
         }
         let near = match &self.near {
             TrustedPeers::Private => is_near(peer),
-            TrustedPeers::Coordinator(addresses) => addresses.has(peer).await,
+            TrustedPeers::Coordinators(all) => {
+                let looks = all.iter().map(|addresses| addresses.has(peer));
+                futures_util::future::join_all(looks).await.contains(&true)
+            }
         };
         if near { Ok(()) } else { Err(Denied::Address(peer)) }
     }
@@ -140,10 +148,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_without_a_token_serves_its_coordinators_address_only() {
-        let gate = Gate::for_coordinator(false, "127.0.0.1", 3000);
+    async fn a_node_without_a_token_serves_its_coordinators_addresses_only() {
+        let gate = Gate::for_coordinators(false, [("127.0.0.1", 3000), ("[::1]", 3000)]);
         let none = HeaderMap::new();
         assert!(gate.check(&none, "127.0.0.1".parse().unwrap()).await.is_ok());
+        assert!(gate.check(&none, "::1".parse().unwrap()).await.is_ok());
         assert!(gate.check(&none, "10.0.0.1".parse().unwrap()).await.is_err());
     }
 }

@@ -45,6 +45,10 @@ pub struct Registration {
     pub advertised: bool,
     #[serde(default)]
     pub zone: String,
+    /// Whether the node registers with several coordinators. Sessions whose streams are not open
+    /// at one of them may have them open at another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub several: bool,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// In milliseconds; 0 counts as 5000.

@@ -34,6 +34,7 @@ pub use coordinator::callback::peer_of;
 pub use coordinator::closings::close;
 pub use coordinator::control::Control;
 pub use coordinator::drain::{DrainOrders, NotOrdered, Ordered};
+pub use coordinator::fellows::Fellows;
 pub use coordinator::known_nodes::{SNAPSHOT, is_kept, patience};
 pub use coordinator::known_sessions::KnownSessions;
 pub use coordinator::lease_watch::watch as watch_leases;
@@ -48,9 +49,11 @@ pub use messages::{
     DrainReport, DrainWaits, Heartbeat, HeartbeatAnswer, HeldSession, LoadReport, ProtocolReport,
     Registration, RoomReport, ServerReport,
 };
-pub use node::agent::{Agent, Identity, Joined};
+pub use node::agent::{Agent, Identity};
+pub use node::agents::Agents;
 pub use node::door::Door;
 pub use node::heard::Heard;
+pub use node::membership::{Joined, Memberships};
 pub use node::routes::NodeRoutes;
 pub use observe::conditions::{
     Condition, ReplicaCondition, ReplicaOf, ServerCondition, conditions,

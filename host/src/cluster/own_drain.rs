@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::model::{ServerName, UnixMillis};
+use crate::sync::now;
 
 use super::messages::{DrainReport, DrainWaits};
 
@@ -75,7 +76,7 @@ impl OwnDrain {
 
     fn order(&self, deadline: Option<Duration>, ends: bool) -> Result<DrainOrder, Ending> {
         let order = DrainOrder {
-            began: Instant::now(),
+            began: now(),
             began_at: UnixMillis::now(),
             deadline: deadline.unwrap_or(self.default),
             ends,

@@ -15,6 +15,7 @@ use super::sections::lock::Lock;
 use super::sections::names::Prefix;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
+use super::sections::store::Store;
 use super::sections::transport::Transport;
 
 /// Bytes shown of one value, or of one row of a table.
@@ -26,7 +27,7 @@ pub fn describe(config: &Config) -> String {
     overview(&mut page, config);
     match &config.mode {
         Mode::Standalone => {}
-        Mode::Coordinator(coordinator) => cluster_of(&mut page, coordinator),
+        Mode::Coordinator(coordinator) => cluster_of(&mut page, coordinator, &config.store),
         Mode::Node(node) => membership(&mut page, node, config),
     }
     servers(&mut page, config);
@@ -132,7 +133,8 @@ fn tool_names(config: &Config) -> String {
     }
 }
 
-fn cluster_of(page: &mut CheckPage, coordinator: &Coordinator) {
+fn cluster_of(page: &mut CheckPage, coordinator: &Coordinator, store: &Store) {
+    page.row("store", store);
     page.row("node timeout", Millis(coordinator.node_timeout));
     page.row("cleanup every", Millis(coordinator.cleanup_interval));
     page.optional("zone", &coordinator.zone);
@@ -143,7 +145,7 @@ fn cluster_of(page: &mut CheckPage, coordinator: &Coordinator) {
 }
 
 fn membership(page: &mut CheckPage, node: &NodeMode, config: &Config) {
-    page.row("coordinator", &node.coordinator_url);
+    page.row("coordinator", node.coordinators());
     page.row("node id", node.id.as_ref().map_or("generated", |id| id.as_str()));
     page.row("node name", node.name.as_deref().unwrap_or("the hostname"));
     page.row("heartbeat every", Millis(node.heartbeat_interval));

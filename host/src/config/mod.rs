@@ -35,6 +35,7 @@ pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_door
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::proxy_url::{ProxyScheme, ProxySettings};
+pub use reader::redis_url::RedisUrl;
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
@@ -56,6 +57,7 @@ pub use sections::servers::{Isolation, OnLost, Server};
 pub use sections::shown_tools::{EntrySettings, Selections};
 pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
+pub use sections::store::Store;
 pub use sections::timeouts::RequestOptions;
 pub use sections::transport::{Remote, Transport};
 
@@ -68,6 +70,8 @@ pub struct Config {
     /// The settings file and files with secrets, which servers must not read.
     pub own_files: Vec<PathBuf>,
     pub mode: Mode,
+    /// What coordinators share; memory for other processes.
+    pub store: Store,
     pub sticky: Sticky,
     /// The secret that coordinator and nodes share.
     pub token: Option<Secret>,
@@ -180,7 +184,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let system = root.section("systemConfig");
     let section = system.section("cluster");
     let cluster = sections::cluster::read(&section, sources);
-    let sticky = section.section("stickySession");
+    let sticky = section.clone().with_defaults().section("stickySession");
     let servers = sections::servers::read(root, sources, folder);
     let is_remote = |server: &Server| {
         server.enabled && !matches!(server.transport, None | Some(Transport::Stdio { .. }))
@@ -194,6 +198,9 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     // operator says otherwise. Coordinators and nodes are there for other machines.
     let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
     let listen = sections::listen::read(&system, sources, is_for_others);
+    let own = servers.iter().filter(|server| server.enabled && server.misconfigured.is_none());
+    let names: Vec<&str> = own.map(|server| server.name.as_str()).collect();
+    sections::store::refuse_servers(&section, &cluster.store, &names);
     if !listen.is_loopback() {
         sections::cluster::refuse_short_token(&section, &cluster, sources);
     }
@@ -210,6 +217,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),
         min_free_memory: cluster.min_free_memory,
+        store: cluster.store,
         drain_deadline: cluster.drain_deadline,
         mode: cluster.mode,
         token: cluster.token,

@@ -59,6 +59,8 @@ pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::listener::{Listeners, SharedSockets, bind as listen};
+#[cfg(test)]
+pub use connection::server::answer;
 pub use connection::server::{Ends, OtherRoutes, serve};
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
 pub use delivery::doubts::Doubts;
@@ -75,4 +77,4 @@ pub use session::get_streams::AggregateStreams;
 pub use session::last_start::LastStarts;
 pub use session::opened::OpenedServers;
 pub use state::kept_state::KeptState;
-pub use worker::{Edge, Worker};
+pub use worker::{Edge, LatestEdge, Worker};

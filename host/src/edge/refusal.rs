@@ -31,6 +31,9 @@ pub enum Refusal {
     ForeignHost(String),
     #[error("Bad Request: one Host header is required, and the request has {0}")]
     Hosts(usize),
+    /// Holds the header's name.
+    #[error("Bad Request: the request has several {} headers, and may have one", as_written(.0))]
+    Several(HeaderName),
     #[error("Bad Request: the target names another authority than the Host header")]
     OtherAuthority,
     #[error("Not Implemented: the only transfer coding is chunked")]
@@ -220,7 +223,9 @@ impl Refusal {
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
             }
-            Self::Hosts(_) | Self::OtherAuthority => (StatusCode::BAD_REQUEST, code::TRANSPORT),
+            Self::Hosts(_) | Self::Several(_) | Self::OtherAuthority => {
+                (StatusCode::BAD_REQUEST, code::TRANSPORT)
+            }
             Self::Coding => (StatusCode::NOT_IMPLEMENTED, code::TRANSPORT),
             Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
@@ -288,6 +293,7 @@ impl Refusal {
                 | Self::NoRoomForBody
                 | Self::Crowded
                 | Self::Hosts(_)
+                | Self::Several(_)
                 | Self::OtherAuthority
                 | Self::Coding
         )

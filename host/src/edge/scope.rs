@@ -148,6 +148,41 @@ pub fn pass_through_server<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a Serv
     }
 }
 
+/// Whether the settings of now shut a principal out of a scope that was open to it under those
+/// before. Servers come and go with their nodes: only one of this process's own file is gone for good.
+pub fn is_shut_out(before: &Edge, now: &Edge, scope: &Scope, principal: &Principal) -> bool {
+    let config = &now.config;
+    let is_let_in = if config.keys.is_empty() {
+        *principal == Principal::anonymous() && opens(config, scope, None)
+    } else {
+        let mut own = config.keys.iter().filter(|key| key.principal == *principal);
+        own.any(|key| opens(config, scope, key.view.as_deref()))
+    };
+    config.closed || !is_let_in || is_gone(before, now, scope)
+}
+
+/// Whether a key with this view opens the scope; a server's nodes are not asked.
+fn opens(config: &EdgeConfig, scope: &Scope, view: Option<&KeyView>) -> bool {
+    match scope {
+        Scope::All => config.global_route && view.is_none(),
+        Scope::Key(holder) => {
+            config.global_route && view.is_some_and(|view| view.principal == *holder)
+        }
+        Scope::Group(name) => {
+            config.groups.iter().any(|group| group.name == *name)
+                && view.is_none_or(|view| view.groups.contains(name))
+        }
+        Scope::Server(server) => view.is_none_or(|view| view.servers.contains(server)),
+    }
+}
+
+/// Whether a server was taken out of the file, and nobody else runs it.
+fn is_gone(before: &Edge, now: &Edge, scope: &Scope) -> bool {
+    let Scope::Server(server) = scope else { return false };
+    let is_own = |edge: &Edge| edge.config.order.contains(server);
+    is_own(before) && !is_own(now) && !now.topology.load().knows(server)
+}
+
 /// Whether a scope that a path had before still exists: servers go with their nodes.
 pub fn is_known(worker: &Worker, scope: &Scope) -> bool {
     match scope {

@@ -8,6 +8,8 @@ mod address;
 mod epoch;
 mod gateway_start;
 mod name;
+#[cfg(test)]
+pub mod played;
 mod quota_key;
 mod reserved_headers;
 mod scope;
@@ -26,7 +28,7 @@ pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
 pub use scope::Scope;
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
-pub use session::{Principal, SessionId, UnixMillis};
+pub use session::{Principal, SessionId, UnixMillis, since_1970};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
 pub use state_plan::{Keep, KeepRule, Replay, Saving, StateAction, StatePlan};
 pub use topology::{Absence, Away, Health, Node, Reach, Replica, Reports, Room, Topology};

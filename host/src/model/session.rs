@@ -12,6 +12,10 @@ impl SessionId {
     /// A random id (UUID version 4), so unique without coordination.
     #[must_use]
     pub fn mint() -> Self {
+        #[cfg(test)]
+        if let Some(random) = super::played::random() {
+            return Self(uuid::Builder::from_random_bytes(random.to_le_bytes()).into_uuid());
+        }
         Self(uuid::Uuid::new_v4())
     }
 
@@ -81,6 +85,16 @@ impl Principal {
     }
 }
 
+/// Time since 1970-01-01 in UTC by the system clock; none if that is before.
+#[must_use]
+pub fn since_1970() -> Duration {
+    #[cfg(test)]
+    if let Some(now) = super::played::now() {
+        return Duration::from_millis(now);
+    }
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Milliseconds since 1970-01-01 in UTC, the unit of the management API's times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub u64);
@@ -89,8 +103,7 @@ impl UnixMillis {
     /// The system clock's time; 0 if that is before 1970.
     #[must_use]
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        Self(u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Later by `time`, or the latest time if that overflows.

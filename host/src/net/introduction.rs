@@ -49,6 +49,12 @@ pub trait Introduce: Send + Sync {
         target: &'a Target,
         socket: &'a mut Socket,
     ) -> BoxFuture<'a, Result<(), Unreached>>;
+
+    /// Id and incarnation of the process that has to be there, for a network without sockets.
+    #[cfg(test)]
+    fn expects(&self, _target: &Target) -> Option<(String, String)> {
+        None
+    }
 }
 
 type Then = Box<dyn FnOnce(Upgraded) -> BoxFuture<'static, Option<Upgraded>> + Send>;

@@ -69,6 +69,27 @@ impl Message {
         }
     }
 
+    /// The request, whatever was written of it already.
+    #[cfg(test)]
+    #[allow(clippy::expect_used)]
+    pub(super) fn into_request(self) -> Request<Body> {
+        let Written { head, body } = match self {
+            Self::Request(request) => return *request,
+            Self::Written(written) => written,
+        };
+        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut parsed = httparse::Request::new(&mut headers);
+        let whole = [head.lines(), b"\r\n"].concat();
+        parsed.parse(&whole).expect("a head that was written here");
+        let mut request = Request::builder()
+            .method(parsed.method.expect("a method"))
+            .uri(parsed.path.expect("a path"));
+        for header in parsed.headers {
+            request = request.header(header.name, header.value);
+        }
+        request.body(Body::Full(body)).expect("a request")
+    }
+
     /// Adds the `Host` header, which every request needs, if there is none.
     pub fn name_host(&mut self, target: &Target) {
         if let Self::Request(request) = self

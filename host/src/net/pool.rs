@@ -13,15 +13,20 @@ use http::Response;
 use tokio_rustls::TlsConnector;
 
 use crate::protocol::http1::Head;
+#[cfg(test)]
+use crate::sync::Locked;
 
 use super::body::Body;
 use super::exchange::{Exchange, Lost, Received};
+use super::failure::Failure;
 use super::idle::{Home, IdleConnections, USUAL_REST};
 use super::introduction::{Introduce, Introduced};
 use super::message::Message;
+#[cfg(test)]
+use super::played::{self, PlayedAnswer, PlayedNetwork, PlayedTarget};
 use super::socket::Socket;
 use super::target::Target;
-use super::unreached::{Sign, Unreached};
+use super::unreached::Unreached;
 
 /// The most connections that are tried for one, where an introduction asks for another.
 const MAX_INTRODUCTIONS: u32 = 3;
@@ -31,30 +36,6 @@ const MAX_INTRODUCTIONS: u32 = 3;
 /// load it is heard all the time, and nothing is asked.
 const HEARD_LATELY: Duration = Duration::from_millis(1);
 
-/// Why an exchange gave no response head.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
-    /// Certainly no byte of the request went out.
-    #[error("{0}")]
-    NotSent(String),
-    /// The same, since this side is short of something: that says nothing of the other one.
-    #[error("{0}")]
-    Short(String),
-    /// The request or a part of it may have gone out. Then the connection broke, the response
-    /// was malformed, or the request's body broke off.
-    #[error("{0}")]
-    Broken(String),
-}
-
-impl From<Unreached> for Failure {
-    fn from(Unreached { why, sign }: Unreached) -> Self {
-        match sign {
-            Sign::Short => Self::Short(why),
-            _ => Self::NotSent(why),
-        }
-    }
-}
-
 /// A worker's connections. Clones share one pool.
 #[derive(Clone)]
 pub struct Pool {
@@ -63,6 +44,8 @@ pub struct Pool {
     introduce: Option<Arc<dyn Introduce>>,
     /// Whether the targets are processes of this cluster.
     is_near: bool,
+    #[cfg(test)]
+    played: Option<Arc<dyn PlayedNetwork>>,
 }
 
 impl Pool {
@@ -70,7 +53,14 @@ impl Pool {
     #[must_use]
     pub fn new(tls: Arc<rustls::ClientConfig>) -> Self {
         let idle = Arc::new(IdleConnections::new(USUAL_REST));
-        Self { idle, tls: TlsConnector::from(tls), introduce: None, is_near: false }
+        Self {
+            idle,
+            tls: TlsConnector::from(tls),
+            introduce: None,
+            is_near: false,
+            #[cfg(test)]
+            played: played::current(),
+        }
     }
 
     /// A separate pool whose connections begin with an introduction, so that all of them are known
@@ -121,6 +111,11 @@ impl Pool {
     /// # Errors
     /// [`Failure::NotSent`] or [`Failure::Short`] if no connection to the target can be opened.
     pub async fn connection(&self, target: &Target) -> Result<Connection, Failure> {
+        #[cfg(test)]
+        if let Some(network) = &self.played {
+            let (network, to) = (Arc::clone(network), self.played_target(target));
+            return Ok(Connection(Wire::Played(network, to, target.clone())));
+        }
         // Read before the introduction, which then knows at least as much.
         let epoch = self.epoch();
         let (socket, is_new) = match self.take(target, epoch) {
@@ -135,7 +130,7 @@ impl Pool {
                 (connecting.await?, true)
             }
         };
-        Ok(Connection { socket, home: self.home(target, epoch), is_new })
+        Ok(Connection(Wire::Socket { socket, home: self.home(target, epoch), is_new }))
     }
 
     /// Makes sure of a connection to the target, which rests until the next request.
@@ -143,6 +138,10 @@ impl Pool {
     /// # Errors
     /// Why there is none.
     pub async fn reach(&self, target: &Target) -> Result<(), Unreached> {
+        #[cfg(test)]
+        if let Some(network) = &self.played {
+            return network.reach(self.played_target(target)).await;
+        }
         let epoch = self.epoch();
         let socket = match self.take(target, epoch) {
             Some(Rested::Ready(socket)) => socket,
@@ -199,6 +198,12 @@ impl Pool {
         }
     }
 
+    #[cfg(test)]
+    fn played_target(&self, target: &Target) -> PlayedTarget {
+        let expected = self.introduce.as_ref().map(|introduce| introduce.expects(target));
+        PlayedTarget { host: target.host().to_owned(), port: target.port(), expected }
+    }
+
     /// The number of idle connections.
     #[cfg(test)]
     pub(super) fn resting(&self) -> usize {
@@ -228,10 +233,16 @@ enum Rested {
 }
 
 /// A connection that is ready for a request, taken out of its pool.
-pub struct Connection {
-    socket: Box<Socket>,
-    home: Home,
-    is_new: bool,
+pub struct Connection(Wire);
+
+enum Wire {
+    Socket {
+        socket: Box<Socket>,
+        home: Home,
+        is_new: bool,
+    },
+    #[cfg(test)]
+    Played(Arc<dyn PlayedNetwork>, PlayedTarget, Target),
 }
 
 /// Why a connection gave no response head.
@@ -248,18 +259,31 @@ impl Connection {
     /// exchange and closes the connection.
     #[must_use]
     pub fn send(self, mut message: Message) -> Sending {
-        let Self { mut socket, home, is_new } = self;
+        let (mut socket, home, is_new) = match self.0 {
+            Wire::Socket { socket, home, is_new } => (socket, home, is_new),
+            #[cfg(test)]
+            Wire::Played(network, to, target) => {
+                message.name_host(&target);
+                let answer = network.send(to, message.into_request());
+                return Sending(None, Some(Locked::new(answer)));
+            }
+        };
         message.name_host(&home.target);
         let rest = message.write(&mut socket);
         let exchange = Exchange::begin(socket, message.method().clone(), rest);
         let unsent = (!is_new).then_some(message);
-        Sending(Some(Sent { exchange, home, unsent }))
+        let sent = Sent { exchange, home, unsent };
+        Sending(
+            Some(sent),
+            #[cfg(test)]
+            None,
+        )
     }
 }
 
 /// Waits for the head of a response. Written by hand, so that callers can name it, store it,
 /// and move it.
-pub struct Sending(Option<Sent>);
+pub struct Sending(Option<Sent>, #[cfg(test)] Option<Locked<PlayedAnswer>>);
 
 struct Sent {
     exchange: Exchange,
@@ -272,6 +296,10 @@ impl Future for Sending {
     type Output = Result<Response<Body>, Unanswered>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        #[cfg(test)]
+        if let Some(played) = &mut self.1 {
+            return played.get_mut().as_mut().poll(cx).map_err(Unanswered::Failed);
+        }
         let over = || Unanswered::Failed(Failure::Broken("the exchange is over".to_owned()));
         let Some(sent) = &mut self.0 else { return Poll::Ready(Err(over())) };
         let came = ready!(sent.exchange.poll_head(cx));

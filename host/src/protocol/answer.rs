@@ -4,7 +4,11 @@
 //! nearly all servers write an answer are compared byte by byte, and of what stands within only the
 //! brackets and strings are followed. A body of another shape is parsed.
 
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
 use super::jsonrpc::{Envelope, Kind};
+use super::lenient::Members;
 use super::request_id::RequestId;
 
 /// The longest id of an answer that is watched, in bytes.
@@ -12,11 +16,65 @@ const MAX_ID: usize = 256;
 /// The deepest nesting that is followed here; deeper bodies are parsed.
 const DEEPEST: u32 = 64;
 
-/// Whether the whole body is a JSON-RPC answer with exactly this id (as JSON).
+/// How an answer is written. The schemas of SDKs are strict: what they refuse is no answer to them,
+/// and its request hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// A result, or an error with a whole code and a message.
+    Usual,
+    /// A member that does not belong there is written as null, such as an error beside a result.
+    WithNull,
+    /// The error is something else.
+    NoError,
+}
+
+impl AnswerForm {
+    /// The form of a response.
+    #[must_use]
+    pub fn of(answer: &Envelope<'_>) -> Self {
+        match answer.error {
+            Some(error) if !is_error_object(error) => Self::NoError,
+            _ if answer.is_ambiguous && !answer.has_lookalike => Self::WithNull,
+            _ => Self::Usual,
+        }
+    }
+}
+
+/// Whether every client takes this for an error (JSON-RPC 2.0, §5.1).
+#[must_use]
+pub fn is_error_object(error: &RawValue) -> bool {
+    let Some(members) = Members::of(error.get()) else { return false };
+    let is_whole = |code: &RawValue| {
+        code.get().parse::<f64>().is_ok_and(|code| code.is_finite() && code.fract() == 0.0)
+    };
+    members.get("code").is_some_and(is_whole) && members.text("message").is_some()
+}
+
+/// The answer with its result or error alone, under this id, as JSON.
+#[must_use]
+pub fn rewritten(id: &str, answer: &Envelope<'_>) -> Option<Bytes> {
+    let (name, value) = match (answer.result, answer.error) {
+        (Some(result), _) => ("result", result),
+        (None, error) => ("error", error?),
+    };
+    Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{name}\":{}}}", value.get()).into())
+}
+
+/// The text without a byte order mark, which readers of JSON in SDKs skip.
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Whether the whole body is a JSON-RPC answer with exactly this id (as JSON), in its usual form.
 #[must_use]
 pub fn is_answer_to(body: &[u8], id: &str) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let text = text.trim_ascii();
+    // A control character may stand between values, and within a string never.
+    if text.bytes().any(|byte| byte < b' ') {
+        return is_parsed_answer_to(text, id);
+    }
     match has_usual_shape(text, id) {
         Some(has) => has,
         None => is_parsed_answer_to(text, id),
@@ -24,24 +82,26 @@ pub fn is_answer_to(body: &[u8], id: &str) -> bool {
 }
 
 fn is_parsed_answer_to(text: &str, id: &str) -> bool {
-    Envelope::parse(text.as_bytes())
-        .is_ok_and(|answer| answer.kind() == Kind::Response && answer.id_text() == Some(id))
+    Envelope::parse(text.as_bytes()).is_ok_and(|answer| {
+        answer.kind() == Kind::Response
+            && answer.id_text() == Some(id)
+            && AnswerForm::of(&answer) == AnswerForm::Usual
+    })
 }
 
-/// `None` if that takes a parser.
+/// `None` if that takes a parser: so does everything but a result that is an object, and any member
+/// beside the three.
 fn has_usual_shape(text: &str, id: &str) -> Option<bool> {
-    let behind = |rest: &str| {
-        let value = rest.strip_prefix("\"result\":").or_else(|| rest.strip_prefix("\"error\":"))?;
-        is_rest_of_object(value.as_bytes()).then_some(true)
-    };
+    let inside = text.strip_prefix('{')?.strip_suffix('}')?;
     // Most SDKs begin with the id, that for TypeScript ends with it.
-    if let Some(rest) = text.strip_prefix("{\"jsonrpc\":\"2.0\",\"id\":") {
-        return behind(rest.strip_prefix(id)?.strip_prefix(',')?);
-    }
-    let rest = text.strip_prefix('{')?;
-    let ends = rest.strip_suffix('}')?.strip_suffix(id)?;
-    ends.strip_suffix(",\"jsonrpc\":\"2.0\",\"id\":")?;
-    behind(rest)
+    let result = match inside.strip_prefix("\"jsonrpc\":\"2.0\",\"id\":") {
+        Some(rest) => rest.strip_prefix(id)?.strip_prefix(",\"result\":")?,
+        None => {
+            let before = inside.strip_suffix(id)?.strip_suffix(",\"jsonrpc\":\"2.0\",\"id\":")?;
+            before.strip_prefix("\"result\":")?
+        }
+    };
+    is_rest_of_object(result.strip_prefix('{')?.as_bytes()).then_some(true)
 }
 
 /// What a byte outside of strings is.
@@ -77,6 +137,7 @@ const fn classes() -> [Class; 256] {
 fn is_rest_of_object(text: &[u8]) -> bool {
     // One bit for each open bracket: whether it is a brace.
     let (mut open, mut depth) = (1_u64, 1_u32);
+    let mut before = b':';
     let mut rest = text.iter();
     while let Some(byte) = rest.next() {
         match CLASSES[usize::from(*byte)] {
@@ -85,6 +146,8 @@ fn is_rest_of_object(text: &[u8]) -> bool {
                 Some(behind) => rest = behind.iter(),
                 None => return false,
             },
+            // One comma too many is left to the parser, which refuses it.
+            Class::Close(_) if before == b',' => return false,
             Class::Open(is_brace) if depth < DEEPEST => {
                 open = open << 1 | u64::from(is_brace);
                 depth += 1;
@@ -98,6 +161,9 @@ fn is_rest_of_object(text: &[u8]) -> bool {
             }
             Class::Open(_) | Class::Close(_) | Class::Foreign => return false,
         }
+        if *byte != b' ' {
+            before = *byte;
+        }
     }
     false
 }
@@ -108,6 +174,12 @@ fn behind_string(mut text: &[u8]) -> Option<&[u8]> {
         let end = memchr::memchr2(b'"', b'\\', text)?;
         if text.get(end) == Some(&b'"') {
             return text.get(end + 1..);
+        }
+        // RFC 8259, section 7.
+        match text.get(end + 1)? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+            b'u' if text.get(end + 2..end + 6)?.iter().all(u8::is_ascii_hexdigit) => {}
+            _ => return None,
         }
         text = text.get(end + 2..)?;
     }
@@ -143,6 +215,9 @@ pub fn begins(head: &[u8]) -> AnswerStart {
 pub struct AnswerWatch {
     id: String,
     read: RequestId,
+    /// The beginning of a character whose rest is still to come. `None` once there was something
+    /// that is not UTF-8.
+    cut: Option<Vec<u8>>,
 }
 
 /// What an answer turned out to be that has passed already.
@@ -151,6 +226,9 @@ pub enum AnswerFault {
     /// The body ended within the message.
     #[error("the server's answer ends early")]
     Cut,
+    /// It is not UTF-8, as JSON has to be (RFC 8259, section 8.1).
+    #[error("the server's answer is not UTF-8")]
+    NotText,
     /// It has no result or error, or the id of another request.
     #[error("the server's message does not answer the request")]
     Other,
@@ -161,12 +239,17 @@ impl AnswerWatch {
     /// kept of one.
     #[must_use]
     pub fn new(id: &str) -> Option<Self> {
-        (id.len() <= MAX_ID).then(|| Self { id: id.to_owned(), read: RequestId::default() })
+        let (read, cut) = (RequestId::default(), Some(Vec::new()));
+        (id.len() <= MAX_ID).then(|| Self { id: id.to_owned(), read, cut })
     }
 
     /// Reads the next piece.
     pub fn read(&mut self, piece: &[u8]) {
         self.read.read(piece);
+        self.cut = self.cut.take().and_then(|cut| match cut.is_empty() {
+            true => cut_of(piece),
+            false => cut_of(&[&cut, piece].concat()),
+        });
     }
 
     /// Judges what has passed, once the body has ended.
@@ -175,10 +258,20 @@ impl AnswerWatch {
     /// What it was, if not the answer.
     pub fn end(&self) -> Result<(), AnswerFault> {
         match (self.read.is_whole(), self.read.answered()) {
+            _ if self.cut.is_none() => Err(AnswerFault::NotText),
             (true, Some(id)) if id == self.id => Ok(()),
             (true, _) => Err(AnswerFault::Other),
             (false, _) => Err(AnswerFault::Cut),
         }
+    }
+}
+
+/// The beginning of a character at the end of a text. `None` if the text is not UTF-8.
+fn cut_of(text: &[u8]) -> Option<Vec<u8>> {
+    match std::str::from_utf8(text) {
+        Ok(_) => Some(Vec::new()),
+        Err(error) if error.error_len().is_some() => None,
+        Err(error) => Some(text.get(error.valid_up_to()..)?.to_vec()),
     }
 }
 
@@ -196,6 +289,7 @@ mod tests {
             "\n {\"jsonrpc\": \"2.0\", \"id\": 7, \"result\": null}\r\n",
             r#"{"id":7,"jsonrpc":"2.0","result":[1,-2.5e3,true,false,null,"ä"]}"#,
             r#"{"jsonrpc":"2.0","id":7,"result":{},"more":[{}]}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"more":null}"#,
         ] {
             assert!(is_answer_to(body.as_bytes(), "7"), "{body}");
             assert!(!is_answer_to(body.as_bytes(), "8"), "{body}");
@@ -231,6 +325,23 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":7,"result":{"x":NaN}}"#,
             r#"{"jsonrpc":"2.0","id":7,"result":{"x":[1}]}"#,
             r#"{"jsonrpc":"2.0","id":7,"result":oops}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"x":[],}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"x":[1, ]}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"x":"C:\Users"}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"x":"\u00g0"}}"#,
+            "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"x\":\"a\tb\"}}",
+            "{\"result\":{\"x\":\"a\nb\"},\"jsonrpc\":\"2.0\",\"id\":7}",
+            r#"{"jsonrpc":"2.0","id":7,"error":"oops"}"#,
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":"E1","message":"oops"}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":1}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"error":null}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":null,"error":{"code":1,"message":""}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"error":null,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"result":{"a":1}}"#,
+            r#"{"result":{},"result":{"a":1},"jsonrpc":"2.0","id":7}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"id":8}"#,
+            r#"{"result":{},"error":null,"jsonrpc":"2.0","id":7}"#,
+            r#"{"jsonrpc":"2.0","method":null,"id":7,"result":{}}"#,
             r#"{"result":{"a":1,"jsonrpc":"2.0","id":7}"#,
             r#"{"result":"a,"jsonrpc":"2.0","id":7}"#,
             r#"[{"jsonrpc":"2.0","id":7,"result":{}}]"#,
@@ -257,6 +368,7 @@ mod tests {
         for (body, expect) in [
             (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}}"#, Ok(())),
             (r#"{"result":["}"],"id":7}"#, Ok(())),
+            (r#"{"result":["ä€😀"],"id":7}"#, Ok(())),
             (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}"#, Err(AnswerFault::Cut)),
             (r#"{"result":"abc"#, Err(AnswerFault::Cut)),
             (r#"{"result":{},"id":8}"#, Err(AnswerFault::Other)),
@@ -269,6 +381,11 @@ mod tests {
                 body.as_bytes().chunks(size).for_each(|piece| watch.read(piece));
                 assert_eq!(watch.end(), expect, "{body} by {size}");
             }
+        }
+        for size in [1, 3, 1000] {
+            let mut watch = AnswerWatch::new("7").unwrap();
+            b"{\"result\":\"\xe9\",\"id\":7}".chunks(size).for_each(|piece| watch.read(piece));
+            assert_eq!(watch.end(), Err(AnswerFault::NotText), "by {size}");
         }
         assert!(AnswerWatch::new(&"1".repeat(1000)).is_none());
     }

@@ -57,6 +57,13 @@ impl<'a> InitializeResult<'a> {
     pub fn announces(&self, capability: &str) -> Option<bool> {
         self.capabilities.as_ref().map(|known| known.get(capability).is_some())
     }
+
+    /// Whether the server announces no capability at all, as those do whose author has set none.
+    #[must_use]
+    pub fn announces_nothing(&self) -> bool {
+        let is_null = |(_, value): (&str, &RawValue)| value.get() == "null";
+        self.capabilities.as_ref().is_some_and(|known| known.iter().all(is_null))
+    }
 }
 
 /// Bytes of the longest revision that a session keeps, if it is not known here.

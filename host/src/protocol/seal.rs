@@ -40,10 +40,12 @@ const PURPOSE_EVENT: u8 = 3;
 /// The same before the session is initialized: it carries what the address does. The address itself
 /// would not do: it stands in the logs of proxies, and whoever has it can read nothing.
 const PURPOSE_UNNAMED_EVENT: u8 = 4;
+/// What coordinators keep of a session or node in a store that others may read or write.
+const PURPOSE_RECORD: u8 = 5;
 /// The state of a request that waits for its client's input.
-const PURPOSE_REQUEST_STATE: u8 = 5;
+const PURPOSE_REQUEST_STATE: u8 = 6;
 /// The name of a conversation of a client that has no session.
-const PURPOSE_CONVERSATION: u8 = 6;
+const PURPOSE_CONVERSATION: u8 = 7;
 /// Bytes of purpose, uuid, time, scope and principal, with which every id begins.
 const HEAD: usize = 1 + 16 + 8 + 8 + 8;
 
@@ -311,6 +313,36 @@ impl KeyRing {
         (is_it && rest.is_empty()).then_some(head.session)
     }
 
+    /// A text of this kind about `owner`, for a store that others may read or write: it opens for
+    /// this kind and owner alone, for a week. `None` without a key, or without randomness.
+    #[must_use]
+    pub fn seal_shared(
+        &self,
+        kind: &str,
+        owner: impl std::fmt::Display,
+        text: &[u8],
+    ) -> Option<String> {
+        let mut contents = Vec::with_capacity(HEAD + text.len() + TAG);
+        let (nobody, tag) = (SessionId::from_bytes([0; 16]), record_tag(kind, owner));
+        write_head(&mut contents, PURPOSE_RECORD, nobody, UnixMillis::now(), tag);
+        contents.extend_from_slice(text);
+        self.encrypt(contents, random_nonce()?)
+    }
+
+    /// The text in such a record.
+    #[must_use]
+    pub fn open_shared(
+        &self,
+        kind: &str,
+        owner: impl std::fmt::Display,
+        record: &[u8],
+    ) -> Option<Vec<u8>> {
+        let contents = self.decrypt(std::str::from_utf8(record).ok()?)?;
+        let (head, text) = read_head(&contents)?;
+        let is_it = head.purpose == PURPOSE_RECORD && head.owner == record_tag(kind, owner);
+        is_it.then(|| text.to_vec())
+    }
+
     /// The session that an id names, without a check of its owner: for the management API only.
     #[must_use]
     pub fn peek(&self, text: &str) -> Option<SessionId> {
@@ -451,6 +483,13 @@ fn binding(scope: &Scope, principal: &Principal) -> OwnerTag {
     out
 }
 
+fn record_tag(kind: &str, owner: impl std::fmt::Display) -> OwnerTag {
+    let digest = digest(&[b"record", kind.as_bytes(), owner.to_string().as_bytes()]);
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&digest[..16]);
+    tag
+}
+
 fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
@@ -516,6 +555,20 @@ mod tests {
         assert_eq!(ring.open(&id, &server, &anyone), None);
         assert_eq!(ring.open(&id, &Scope::All, &Principal::named("eve")), None);
         assert_eq!(KeyRing::new(&[b"two"]).open(&id, &Scope::All, &anyone), None);
+    }
+
+    #[test]
+    fn a_record_opens_for_its_kind_and_owner_with_its_key_alone() {
+        let ring = KeyRing::new(&[b"one"]);
+        let record = ring.seal_shared("node", "n1", b"text").unwrap();
+        let opened = |ring: &KeyRing, kind: &str, owner: &str| {
+            ring.open_shared(kind, owner, record.as_bytes())
+        };
+        assert_eq!(opened(&ring, "node", "n1").unwrap(), b"text");
+        assert_eq!(opened(&ring, "node", "n2"), None);
+        assert_eq!(opened(&ring, "params", "n1"), None);
+        assert_eq!(opened(&KeyRing::new(&[b"two"]), "node", "n1"), None);
+        assert_eq!(ring.open_shared("node", "n1", b"m1\xff"), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::catalog::probe;
 use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
 use super::session::open::{self, Opening, SessionOwner};
+use super::session::served::Served;
 use super::session::settings_note;
 use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
 use super::session::withheld::{self, Withheld};
@@ -52,14 +53,15 @@ impl Runner {
         facts: Facts,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        if !self.shared.config.servers.contains_key(&server) {
+        let looked_at = self.shared.servers.load().get(&server).map(|served| Asks::of(served));
+        let Some(asks) = looked_at else {
             let mut response = plain(
                 StatusCode::NOT_FOUND,
                 &format!("server {server} is not hosted on this node"),
             );
             Outcome::NotSent.write(response.headers_mut());
             return response;
-        }
+        };
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
@@ -72,9 +74,9 @@ impl Runner {
                 Box::pin(self.open(key, owner, asked, take(request))).await
             }
             (None, &Method::POST) => match facts.state {
-                None => self.post(key, request, false).await,
-                Some(StateStep::Change) => self.post(key, request, true).await,
-                Some(step) => Box::pin(self.restoration(key, step, request)).await,
+                None => self.post(key, asks, request, false).await,
+                Some(StateStep::Change) => self.post(key, asks, request, true).await,
+                Some(step) => Box::pin(self.restoration(key, asks, step, request)).await,
             },
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
@@ -156,8 +158,8 @@ impl Runner {
         asked: OpenRequest,
         told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
     ) {
-        let config = &self.shared.config;
-        let Some(served) = config.servers.get(&key.1) else { return };
+        let served = self.shared.servers.load().get(&key.1).map(Arc::clone);
+        let Some(served) = served else { return };
         let opening = Opening {
             params: &asked.params,
             handshake: asked.handshake,
@@ -168,7 +170,7 @@ impl Runner {
                 quota: &asked.quota,
             }),
         };
-        let open = open::open(&key.1, served, opening, &self.pool, &self.shared.resources);
+        let open = open::open(&key.1, &served, opening, &self.pool, &self.shared.resources);
         let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
@@ -218,6 +220,7 @@ impl Runner {
     async fn post(
         &self,
         key: InstanceKey,
+        asks: Asks,
         request: &mut Request<Body>,
         changes: bool,
     ) -> Response<Body> {
@@ -226,7 +229,7 @@ impl Runner {
                 if changes {
                     instance.unsaved.note_change();
                 }
-                self.post_to(key, instance, request).await
+                self.post_to(key, asks, instance, request).await
             }
             Err(response) => response,
         }
@@ -236,11 +239,15 @@ impl Runner {
     pub(super) async fn post_to(
         &self,
         key: InstanceKey,
+        asks: Asks,
         instance: InHand,
         request: &mut Request<Body>,
     ) -> Response<Body> {
         let accepts = Accepts::of(request.headers());
-        let forwarded = self.forwarded(&key.1, request.headers());
+        let forwarded = match asks.passes_headers {
+            true => self.forwarded(&key.1, request.headers()),
+            false => HeaderMap::new(),
+        };
         let mut body = take(request.body_mut());
         let message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
@@ -264,7 +271,9 @@ impl Runner {
             *response.status_mut() = StatusCode::BAD_REQUEST;
             return response;
         }
-        if let Some(response) = self.withheld(&key.1, &envelope) {
+        if asks.withholds
+            && let Some(response) = self.withheld(&key.1, &envelope)
+        {
             return response;
         }
         let posting =
@@ -319,8 +328,8 @@ impl Runner {
 
     /// The answer to a message that the server's own settings keep from it.
     fn withheld(&self, server: &ServerName, envelope: &Envelope<'_>) -> Option<Response<Body>> {
-        let selection = self.shared.config.servers.get(server)?.selection.as_deref()?;
-        Some(match withheld::from(envelope, selection)? {
+        let selection = self.shared.servers.load().get(server)?.selection.clone()?;
+        Some(match withheld::from(envelope, &selection)? {
             Withheld::Dropped => responses::accepted(),
             Withheld::Refused(code, text) => {
                 events::json(jsonrpc::error(envelope.id_text(), code, &text))
@@ -369,7 +378,7 @@ impl Runner {
         }
     }
 
-    /// The answer to a message whose session goes on elsewhere, since this runner drains.
+    /// The answer to a message whose session goes on with another instance.
     fn handed_on(&self, instance: Arc<Instance>) -> Response<Body> {
         let pool = self.pool.clone();
         tokio::spawn(async move { instance.close(&pool).await });
@@ -378,11 +387,27 @@ impl Runner {
 
     /// The client's headers that the operator has passed on to this server.
     fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
-        match self.shared.config.servers.get(server) {
+        match self.shared.servers.load().get(server) {
             Some(served) if !served.passthrough.is_empty() => {
                 passthrough::passed_through(&served.passthrough, seam)
             }
             _ => HeaderMap::new(),
+        }
+    }
+}
+
+/// What a server's settings ask of each message, looked up once for it.
+#[derive(Clone, Copy)]
+pub(super) struct Asks {
+    passes_headers: bool,
+    withholds: bool,
+}
+
+impl Asks {
+    fn of(served: &Served) -> Self {
+        Self {
+            passes_headers: !served.passthrough.is_empty(),
+            withholds: served.selection.is_some(),
         }
     }
 }

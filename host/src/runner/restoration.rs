@@ -1,6 +1,8 @@
 //! What a runner does while the state of a session is brought back to a new instance, or saved
 //! before: see [`StateStep`].
 
+use std::sync::Arc;
+
 use http::{Request, Response, StatusCode};
 
 use crate::net::{Body, collect};
@@ -8,7 +10,7 @@ use crate::seam::{StateStep, mark_asked};
 use crate::streams::response as events;
 
 use super::channel::responses;
-use super::endpoint::{Runner, plain, unknown_session, unreadable};
+use super::endpoint::{Asks, Runner, plain, unknown_session, unreadable};
 use super::session::state_program::{self, StateOwner};
 use super::session::table::{InHand, InstanceKey};
 
@@ -17,6 +19,7 @@ impl Runner {
     pub(super) async fn restoration(
         &self,
         key: InstanceKey,
+        asks: Asks,
         step: StateStep,
         request: &mut Request<Body>,
     ) -> Response<Body> {
@@ -28,11 +31,11 @@ impl Runner {
             StateStep::Hold | StateStep::Change => {
                 plain(StatusCode::BAD_REQUEST, "only an open is held")
             }
-            StateStep::Own => self.own_message(key, instance, request).await,
+            StateStep::Own => self.own_message(key, asks, instance, request).await,
             StateStep::SaveCall if instance.is_held() => unknown_session(),
             StateStep::SaveCall => {
-                let (saving, mark) = (std::sync::Arc::clone(&instance), instance.unsaved.mark());
-                let response = self.post_to(key, instance, request).await;
+                let (saving, mark) = (Arc::clone(&instance), instance.unsaved.mark());
+                let response = self.post_to(key, asks, instance, request).await;
                 saving.unsaved.cover(mark);
                 response
             }
@@ -49,13 +52,14 @@ impl Runner {
     async fn own_message(
         &self,
         key: InstanceKey,
+        asks: Asks,
         instance: InHand,
         request: &mut Request<Body>,
     ) -> Response<Body> {
         instance.begin_restoration();
-        let held = std::sync::Arc::clone(&instance);
+        let held = Arc::clone(&instance);
         held.take_asked();
-        let mut response = self.post_to(key, instance, request).await;
+        let mut response = self.post_to(key, asks, instance, request).await;
         if held.take_asked() {
             mark_asked(response.headers_mut());
         }
@@ -69,8 +73,8 @@ impl Runner {
         instance: &InHand,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        let served = self.shared.config.servers.get(&key.1);
-        let programs = served.and_then(|served| served.state.as_ref());
+        let served = self.shared.servers.load().get(&key.1).map(Arc::clone);
+        let programs = served.as_ref().and_then(|served| served.state.as_ref());
         let program = programs.and_then(|programs| match step {
             StateStep::Save => programs.save.as_ref(),
             _ => programs.restore.as_ref(),

@@ -1,10 +1,10 @@
 //! The part of the runner that all workers of this process share.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::model::{Epoch, ServerName};
 use crate::net::Pool;
@@ -14,13 +14,12 @@ use crate::sync::LimitCounts;
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
 use super::catalog::discovery::Discovery;
-use super::channel::error_counts::ErrorCounts;
 use super::channel::terms::SessionLimits;
 use super::process::child::Children;
 use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
-use super::session::resources::Resources;
-use super::session::served::Served;
+use super::session::resources::{Resources, ServerErrors};
+use super::session::served::{CurrentServers, Servers};
 use super::session::slow_starts::SlowStarts;
 use super::session::table::{Held, InstanceKey, Table};
 use super::shared_process::process::SharedProcesses;
@@ -35,7 +34,8 @@ const STATE_PROGRAMS: usize = 8;
 /// The settings of the runner.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
-    pub servers: Arc<BTreeMap<ServerName, Served>>,
+    /// Those of the start; a reload replaces them.
+    pub servers: Servers,
     /// Largest message of a client, in bytes.
     pub message: usize,
     pub rules: SessionLimits,
@@ -55,6 +55,11 @@ pub struct RunnerConfig {
 /// with a reference to it.
 pub struct SharedRunner {
     pub(super) config: RunnerConfig,
+    /// The servers as they are now.
+    pub(super) servers: CurrentServers,
+    /// Notified when they were replaced, for the sweep, and for what retires instances.
+    pub(super) reloaded: Notify,
+    pub(super) retiring: Notify,
     pub(super) resources: Resources,
     pub(super) table: Table,
     pub discovery: Arc<Discovery>,
@@ -64,7 +69,6 @@ pub struct SharedRunner {
 impl SharedRunner {
     #[must_use]
     pub fn new(config: RunnerConfig) -> Arc<Self> {
-        let warm = config.servers.iter().filter(|(_, served)| served.spares() > 0);
         let errors = config.servers.keys().map(|server| (server.clone(), Arc::default()));
         let resources = Resources {
             rules: config.rules,
@@ -73,20 +77,31 @@ impl SharedRunner {
             left_notes: LeftCalls::new("notesWithoutAnswer"),
             children: Children::default(),
             starts: Starts::new(config.servers.keys(), config.caps.clone(), config.starts),
-            spares: Spares::new(warm.map(|(server, _)| server)),
+            spares: Spares::none(),
             journal: Journal::default(),
             old_transport: Arc::default(),
             wanting_tokens: Arc::default(),
             revisions: Arc::default(),
             shared_processes: SharedProcesses::default(),
-            errors: Arc::new(errors.collect()),
+            errors: Arc::new(ArcSwap::from_pointee(errors.collect())),
             slow_starts: Arc::default(),
             evictions: Arc::default(),
             state_programs: Arc::new(Semaphore::new(STATE_PROGRAMS)),
         };
-        let discovery = Arc::new(Discovery::new(Arc::clone(&config.servers), resources.clone()));
+        let servers = Arc::new(ArcSwap::from_pointee(config.servers.clone()));
+        let discovery = Arc::new(Discovery::new(Arc::clone(&servers), resources.clone()));
         let (table, complaints) = (Table::default(), Complaints::default());
-        Arc::new(Self { config, resources, table, discovery, complaints })
+        let (reloaded, retiring) = (Notify::new(), Notify::new());
+        Arc::new(Self {
+            config,
+            servers,
+            reloaded,
+            retiring,
+            resources,
+            table,
+            discovery,
+            complaints,
+        })
     }
 
     /// At most `limit` open sessions after a cursor, as reported to a coordinator.
@@ -109,8 +124,8 @@ impl SharedRunner {
 
     /// The errors that clients got from servers, or from this runner in their place.
     #[must_use]
-    pub fn errors(&self) -> &BTreeMap<ServerName, Arc<ErrorCounts>> {
-        &self.resources.errors
+    pub fn errors(&self) -> Arc<ServerErrors> {
+        self.resources.errors.load_full()
     }
 
     /// Servers without spares that took long to start.
@@ -129,8 +144,21 @@ impl SharedRunner {
         of_processes.into_iter().chain(of_answers)
     }
 
-    pub fn servers(&self) -> impl Iterator<Item = &ServerName> {
-        self.config.servers.keys()
+    /// The servers as they are now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Servers> {
+        self.servers.load_full()
+    }
+
+    #[must_use]
+    pub fn has(&self, server: &ServerName) -> bool {
+        self.servers.load().contains_key(server)
+    }
+
+    /// The names of the servers as they are now.
+    #[must_use]
+    pub fn servers(&self) -> Vec<ServerName> {
+        self.servers.load().keys().cloned().collect()
     }
 
     /// Closes the instance of one session at one server, unless its epoch is higher than `up_to`.

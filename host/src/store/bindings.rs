@@ -6,14 +6,15 @@
 //! `counting`, what clients have set in `noted`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
 use crate::model::{Epoch, Epochs, NodeId, QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::sync::{Locked, ReadMostly};
 
+use super::changes::Changes;
 use super::epochs::EpochClock;
 use super::quotas::Quotas;
 use super::record::{Before, Binding, Bound, Record};
@@ -45,7 +46,9 @@ pub struct Bindings {
     pub(super) forgotten: mpsc::Sender<Forgotten>,
     /// The shard in which room is made next.
     pub(super) next_shard: AtomicUsize,
-    epochs: EpochClock,
+    pub(super) epochs: EpochClock,
+    /// Where changes are noted that other coordinators have to know of.
+    pub(super) changes: OnceLock<Arc<Changes>>,
     /// What has happened at the bounds.
     pub met: SessionLimitsMet,
 }
@@ -76,6 +79,7 @@ impl Bindings {
             forgotten,
             next_shard: AtomicUsize::default(),
             epochs: EpochClock::default(),
+            changes: OnceLock::new(),
             met: SessionLimitsMet::default(),
         };
         (bindings, receiver)
@@ -126,7 +130,7 @@ impl Bindings {
         node: &NodeId,
     ) -> NodeId {
         let now = UnixMillis::now();
-        self.with_room(session, |records| {
+        let bound = self.with_room(session, |records| {
             let record = self.entry(records, session, now);
             match record.servers.iter_mut().find(|(name, _)| name == server) {
                 Some((_, binding)) if Some(&binding.node) != previous => binding.node.clone(),
@@ -141,7 +145,9 @@ impl Bindings {
                     node.clone()
                 }
             }
-        })
+        });
+        self.changed(session);
+        bound
     }
 
     /// Binds a server that is bound to no node. Returns what an open says of the binding.
@@ -195,6 +201,7 @@ impl Bindings {
                 }
             }
         });
+        self.changed(session);
     }
 
     /// Removes the server's binding if it is to `node`, on which it could not be opened.
@@ -241,7 +248,7 @@ impl Bindings {
         node: &NodeId,
         epoch: Option<Epoch>,
     ) -> bool {
-        self.with(session, |records| {
+        let is_bound = self.with(session, |records| {
             let Some(record) = records.get_mut(&session) else { return true };
             if !record.servers.iter().any(|(name, _)| name == server) {
                 self.bind(record, server, node, UnixMillis::now());
@@ -253,7 +260,9 @@ impl Bindings {
             binding.epoch = epoch.or(binding.epoch);
             binding.opened = binding.epoch;
             true
-        })
+        });
+        self.changed(session);
+        is_bound
     }
 
     /// Whether the session is known to have had the server open.
@@ -274,15 +283,20 @@ impl Bindings {
             let Some(record) = records.get_mut(&session) else { return };
             note(&mut record.unreported_losses, server);
         });
+        self.changed(session);
     }
 
     /// The servers whose loss the client has yet to be notified of: by the caller, now.
     #[must_use]
     pub fn take_unreported_losses(&self, session: SessionId) -> Vec<ServerName> {
-        self.with(session, |records| {
+        let losses = self.with(session, |records| {
             let record = records.get_mut(&session);
             record.map(|record| std::mem::take(&mut record.unreported_losses)).unwrap_or_default()
-        })
+        });
+        if !losses.is_empty() {
+            self.changed(session);
+        }
+        losses
     }
 
     /// Keeps the session in use until the guard is dropped: an open stream is use, even

@@ -69,6 +69,12 @@ impl EndedSessions {
         self.until.read().contains_key(&session)
     }
 
+    /// All that are known, each with the time when its id expires.
+    #[must_use]
+    pub fn all(&self) -> Vec<(SessionId, UnixMillis)> {
+        self.until.read().iter().map(|(session, until)| (*session, *until)).collect()
+    }
+
     /// Number of ended sessions in the file.
     #[must_use]
     pub fn kept(&self) -> usize {

@@ -6,9 +6,8 @@
 //! a runner that holds a higher one says so, and the next is higher than that.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::model::Epoch;
+use crate::model::{Epoch, since_1970};
 
 /// Gives epochs, each once.
 #[derive(Default)]
@@ -17,8 +16,7 @@ pub struct EpochClock(AtomicU64);
 impl EpochClock {
     /// An epoch that is higher than all that were given before, and than `known`.
     pub fn after(&self, known: Option<Epoch>) -> Epoch {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.after_at(known, u64::try_from(now.as_micros()).unwrap_or(u64::MAX))
+        self.after_at(known, u64::try_from(since_1970().as_micros()).unwrap_or(u64::MAX))
     }
 
     fn after_at(&self, known: Option<Epoch>, now: u64) -> Epoch {

@@ -5,7 +5,9 @@
 //! None of it is needed to recognise a session, whose id says what it is. After a
 //! restart the coordinator asks each node which sessions it holds.
 
+mod adopted;
 mod bindings;
+mod changes;
 mod counting;
 mod data;
 mod ended;
@@ -24,11 +26,15 @@ mod secrets;
 mod session_files;
 mod session_limits;
 mod session_states;
+mod settings;
+pub mod shared;
+pub mod sharing;
 mod state_log;
 mod state_text;
 mod unused;
 mod used;
 
+pub use adopted::LeftInstance;
 pub use bindings::{Bindings, Forgotten, InUse};
 pub use counting::NoRoom;
 pub use data::{DataFolder, ForeignFolder, GENERATED_KEY, LOCAL_KEY};
@@ -41,4 +47,5 @@ pub use secrets::SecretKept;
 pub use session_files::NODE_ID;
 pub use session_limits::MostSessions;
 pub use session_states::SessionStates;
+pub use shared::redis::RedisStore;
 pub use state_log::{KeptCall, LogBounds, Mark, SavedState, StateLog};

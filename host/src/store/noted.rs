@@ -26,6 +26,7 @@ impl Bindings {
         self.with_room(session, |records| {
             self.entry(records, session, now).log_level = Some(level);
         });
+        self.changed(session);
     }
 
     /// Notes the level that a node reports, unless this process knows one: that is as
@@ -63,6 +64,7 @@ impl Bindings {
             }
             fits
         });
+        self.changed(session);
         if !is_noted {
             self.met.subscriptions.note_refused(|since| {
                 tracing::warn!(
@@ -88,6 +90,7 @@ impl Bindings {
                 self.quotas.lock().shrink(counted, uri.len() + ENTRY);
             }
         });
+        self.changed(session);
     }
 
     /// Bytes of all subscriptions' URIs.

@@ -94,6 +94,12 @@ pub struct Record {
     pub in_use: Arc<()>,
     /// How the session is counted; `None` if it is not.
     pub counted: Option<Counted>,
+    /// Whether all that other coordinators know of the session is known here.
+    pub is_learned: bool,
+    /// Whether other coordinators know of something that the client has set.
+    pub has_settings: bool,
+    /// Whether other coordinators know that this one keeps what sets the state of its servers.
+    pub is_keeper: bool,
 }
 
 impl Record {
@@ -121,6 +127,9 @@ impl Record {
             subscriptions: Vec::new(),
             in_use: Arc::default(),
             counted: None,
+            is_learned: false,
+            has_settings: false,
+            is_keeper: false,
         }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use crate::model::{QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
-use crate::sync::Locked;
+use crate::sync::{Locked, beside};
 
 use super::bindings::Bindings;
 use super::data::DataFolder;
@@ -110,19 +110,21 @@ impl Records {
     }
 
     /// Notes that a session is used: a message came after its `initialize`. Once this returns, the
-    /// next start has its large parameters too, if the disk allows it.
-    pub async fn use_it(self: &Arc<Self>, session: SessionId, is_large: bool) {
+    /// next start has its large parameters too, if the disk allows it. Returns whether large ones
+    /// were used for the first time.
+    pub async fn use_it(self: &Arc<Self>, session: SessionId, is_large: bool) -> bool {
         self.fresh.lock().remove(session);
         if !is_large {
-            return;
+            return false;
         }
-        let Some(params) = self.unused.lock().get(session) else { return };
+        let Some(params) = self.unused.lock().get(session) else { return false };
         // In both for a moment, so that another worker finds it in one.
         self.keep(session, params.clone(), false);
         let is_first = self.unused.lock().take(session).is_some();
         if is_first {
             self.beside(move |this| this.write(session, &params)).await;
         }
+        is_first
     }
 
     /// Ends a session at its client's request. Its id is invalid from now on, and once this
@@ -168,6 +170,50 @@ impl Records {
         self.ended.end_unused(session, minted_at.plus(MAX_AGE));
     }
 
+    /// Keeps the large parameters of a session that has begun at another coordinator.
+    pub fn keep_params(&self, session: SessionId, params: &Bytes) {
+        self.keep(session, params.clone(), false);
+    }
+
+    /// The sessions whose large parameters are kept.
+    pub async fn with_params(self: &Arc<Self>) -> Vec<SessionId> {
+        let files = self.beside(|this| this.files.sessions()).await.unwrap_or_default();
+        let mut sessions: HashSet<SessionId> = files.into_iter().collect();
+        sessions.extend(self.used.lock().sessions());
+        sessions.extend(self.unused.lock().sessions());
+        sessions.retain(|session| !self.is_ended(*session));
+        sessions.into_iter().collect()
+    }
+
+    /// A session's large parameters, without a sign that it is used.
+    pub async fn kept_params(self: &Arc<Self>, session: SessionId) -> Option<Bytes> {
+        if let Some(params) = self.in_memory(session) {
+            return Some(params);
+        }
+        self.beside(move |this| this.files.read(session)).await?.map(Bytes::from)
+    }
+
+    fn in_memory(&self, session: SessionId) -> Option<Bytes> {
+        let unused = self.unused.lock().get(session);
+        unused.or_else(|| self.used.lock().get(session))
+    }
+
+    /// Notes that a session has ended at another coordinator.
+    pub fn learn_end(&self, session: SessionId, until: UnixMillis) {
+        self.unused.lock().take(session);
+        self.used.lock().remove(session);
+        self.fresh.lock().remove(session);
+        self.ended.end(session, until);
+        // A later sweep writes it.
+        self.ended.note_unwritten();
+    }
+
+    /// The sessions that have ended, each with the time until which its id would be valid.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(SessionId, UnixMillis)> {
+        self.ended.all()
+    }
+
     /// Whether the client has ended the session. Expired ids may be forgotten.
     #[must_use]
     pub fn is_ended(&self, session: SessionId) -> bool {
@@ -198,10 +244,8 @@ impl Records {
 
     /// A session's large parameters, from memory or else from its file.
     pub async fn params(self: &Arc<Self>, session: SessionId) -> Option<Bytes> {
-        let unused = self.unused.lock().get(session);
-        let kept = unused.or_else(|| self.used.lock().get(session));
-        if kept.is_some() {
-            return kept;
+        if let Some(params) = self.in_memory(session) {
+            return Some(params);
         }
         let read = self.beside(move |this| this.files.read(session)).await??;
         let params = Bytes::from(read);
@@ -323,12 +367,12 @@ impl Records {
         let (this, turns) = (Arc::clone(self), Arc::clone(&self.turns));
         let job = async move {
             let turn = turns.acquire_owned().await.ok()?;
-            let job = tokio::task::spawn_blocking(move || {
+            let job = beside(move || {
                 let done = work(&this);
                 drop(turn);
                 done
             });
-            job.await.ok()
+            job.await
         };
         tokio::time::timeout(PATIENCE, job).await.ok().flatten()
     }

@@ -59,6 +59,7 @@ impl Bindings {
     ) -> ReportOutcome {
         let now = UnixMillis::now();
         let Reported { node, epoch, opened_at } = reported;
+        self.changed(session);
         self.with_room(session, |records| {
             let record = self.entry(records, session, *opened_at);
             // The node keeps it: its idle time begins now.

@@ -83,6 +83,14 @@ impl SessionFiles {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// The sessions that have a file.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        let mut index = self.index.lock();
+        self.make_sure_it_is_read(&mut index);
+        index.written.keys().copied().collect()
+    }
+
     #[must_use]
     pub fn read(&self, session: SessionId) -> Option<Vec<u8>> {
         self.folder.read(&self.file(session))

@@ -71,6 +71,12 @@ impl UnusedParams {
         gone
     }
 
+    /// Those that are kept.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.params.keys().copied().collect()
+    }
+
     #[must_use]
     pub fn get(&self, session: SessionId) -> Option<Bytes> {
         self.params.get(&session).map(|(_, params)| params.clone())

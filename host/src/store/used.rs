@@ -43,6 +43,12 @@ impl UsedParams {
         self.bytes
     }
 
+    /// Those that are kept.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.params.keys().copied().collect()
+    }
+
     #[must_use]
     pub fn get(&self, session: SessionId) -> Option<Bytes> {
         self.params.get(&session).map(|kept| kept.params.clone())

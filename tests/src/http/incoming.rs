@@ -62,6 +62,14 @@ impl Incoming {
         sse::next(&mut self.body)
     }
 
+    /// The next event of a stream, also one that only primes it; `None` at its end.
+    ///
+    /// # Errors
+    /// If the stream breaks, or nothing comes in time.
+    pub fn try_event(&mut self) -> io::Result<Option<Event>> {
+        sse::try_next(&mut self.body)
+    }
+
     /// The next raw line of a stream; `None` at its end.
     pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
@@ -90,7 +98,11 @@ impl Incoming {
         self.try_whole().unwrap_or_else(|error| panic!("the response broke off: {error}"))
     }
 
-    pub(super) fn try_whole(mut self) -> io::Result<Response> {
+    /// Reads the rest of the response.
+    ///
+    /// # Errors
+    /// If it breaks off.
+    pub fn try_whole(mut self) -> io::Result<Response> {
         let mut body = Vec::new();
         self.body.read_to_end(&mut body)?;
         Ok(Response { status: self.status, headers: self.headers, body })

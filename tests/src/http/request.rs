@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -110,6 +111,17 @@ impl Request {
     /// If the peer does not answer.
     pub fn try_open(&self, to: SocketAddr) -> io::Result<Incoming> {
         let mut connection = Connection::try_open_from(self.source, to)?;
+        connection.write(&self.clone().header("Connection", "close"))?;
+        connection.read_head()
+    }
+
+    /// Like `open`, with a deadline for each read, and an error where that panics.
+    ///
+    /// # Errors
+    /// If the peer does not answer.
+    pub fn try_open_within(&self, to: SocketAddr, limit: Duration) -> io::Result<Incoming> {
+        let connection = Connection::try_open_from(self.source, to)?;
+        let mut connection = connection.reads_within(limit);
         connection.write(&self.clone().header("Connection", "close"))?;
         connection.read_head()
     }

@@ -51,8 +51,8 @@ fn delete_on_an_aggregate_ends_every_process_of_the_session() {
 }
 
 #[test]
-fn sigterm_leaves_no_child_and_neither_does_a_terminal_that_is_closed() {
-    for signal in [Signal::TERM, Signal::HUP] {
+fn sigterm_and_sigint_leave_no_child() {
+    for signal in [Signal::TERM, Signal::INT] {
         let mut gateway = gateway();
         let children = served(&gateway);
         assert!(gateway.end_by(signal).success());

@@ -122,16 +122,23 @@ fn values_out_of_place_are_named_with_advice() {
     refused(json!({"enabled": "yes"}), "systemConfig.cluster.enabled");
     let coordinator =
         |own: Value| json!({"enabled": true, "mode": "coordinator", "coordinator": own});
-    refused(coordinator(json!({"nodeTimeout": -1})), "coordinator.nodeTimeout");
-    refused(coordinator(json!({"cleanupInterval": "fast"})), "coordinator.cleanupInterval");
+    let default_counts = |cluster: Value, part: &str| {
+        let text = json!({"systemConfig": {"cluster": cluster}}).to_string();
+        let (good, page) = check(&text);
+        let line = page.lines().find(|line| line.contains(part));
+        let is_told = line.is_some_and(|line| line.contains("until then its default counts"));
+        assert!(good && is_told, "{part}:\n{page}");
+    };
+    default_counts(coordinator(json!({"nodeTimeout": -1})), "coordinator.nodeTimeout");
+    default_counts(coordinator(json!({"cleanupInterval": "fast"})), "coordinator.cleanupInterval");
     let sticky = |own: Value| json!({"enabled": true, "mode": "coordinator", "stickySession": own});
     refused(sticky(json!({"strategy": "round-robin"})), "stickySession.strategy");
-    refused(sticky(json!({"headerName": "a b"})), "stickySession.headerName");
+    default_counts(sticky(json!({"headerName": "a b"})), "stickySession.headerName");
     let node = |own: Value| {
         let node = settings::merged(json!({"coordinatorUrl": "http://c:1"}), own);
         json!({"enabled": true, "mode": "node", "node": node})
     };
-    refused(node(json!({"heartbeatInterval": 10})), "node.heartbeatInterval");
+    default_counts(node(json!({"heartbeatInterval": 10})), "node.heartbeatInterval");
     refused(node(json!({"id": "two words"})), "node.id");
 }
 

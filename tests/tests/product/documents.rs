@@ -54,6 +54,7 @@ pages! {
     kubernetes_example: "examples/kubernetes/README.md",
     manual_example: "examples/manual/README.md",
     quickstart_example: "examples/quickstart/README.md",
+    several_coordinators_example: "examples/several-coordinators/README.md",
     strategy_example: "examples/strategy-zone/README.md",
     systemd_example: "examples/systemd/README.md",
 }
@@ -259,7 +260,8 @@ impl Page {
     }
 
     fn check_settings(&self, text: &str, place: &str) {
-        let checked = mooring_tests::Setup::text(text).run(&["check"]);
+        let checked = mooring_tests::Setup::text(text).env("REDIS_PASSWORD", "one-of-a-secret");
+        let checked = checked.run(&["check"]);
         let errors = String::from_utf8_lossy(&checked.stderr);
         assert!(checked.status.success(), "{place}: {errors}");
     }

@@ -52,7 +52,7 @@ fn each_way(ways: &[(&str, Reply)], check: impl Fn(&str, &Value, &str)) {
 
 #[test]
 fn an_answer_goes_out_as_json_whatever_it_was_called() {
-    let ways: [(&str, Reply); 10] = [
+    let ways: [(&str, Reply); 15] = [
         ("no type", |asked, out| reply(out, "200 OK", None, &usual(asked))),
         ("text", |asked, out| reply(out, "200 OK", Some("text/plain"), &usual(asked))),
         ("html", |asked, out| reply(out, "200 OK", Some("text/html; charset=x"), &usual(asked))),
@@ -69,6 +69,36 @@ fn an_answer_goes_out_as_json_whatever_it_was_called() {
             let answer = json!({"jsonrpc": "2.0", "id": asked.json()["id"].to_string(),
                 "result": said("as usual")});
             reply(out, "200 OK", Some("application/json"), &answer.to_string());
+        }),
+        ("the id with a fraction", |asked, out| {
+            let id = asked.json()["id"].as_f64().map_or(asked.json()["id"].clone(), |id| json!(id));
+            let answer = json!({"jsonrpc": "2.0", "id": id, "result": said("as usual")});
+            reply(out, "200 OK", Some("application/json"), &answer.to_string());
+        }),
+        ("a byte order mark", |asked, out| {
+            let answer = format!("\u{feff}{}", usual(asked));
+            reply(out, "200 OK", Some("application/json"), &answer);
+        }),
+        ("a null where the error would be", |asked, out| {
+            let mut answer = answer_to(asked, "as usual");
+            answer["error"] = Value::Null;
+            reply(out, "200 OK", Some("application/json"), &answer.to_string());
+        }),
+        ("in two pieces", |asked, mut out| {
+            let answer = usual(asked);
+            let (first, rest) = answer.split_at(answer.len() / 2);
+            out.write(head(answer.len()).as_bytes());
+            out.write(first.as_bytes());
+            std::thread::sleep(Duration::from_millis(100));
+            out.write(rest.as_bytes());
+        }),
+        ("in two pieces, slowly", |asked, mut out| {
+            let answer = usual(asked);
+            let (first, rest) = answer.split_at(answer.len() / 2);
+            out.write(head(answer.len()).as_bytes());
+            out.write(first.as_bytes());
+            std::thread::sleep(Duration::from_millis(1300));
+            out.write(rest.as_bytes());
         }),
         ("pretty, the id last", |asked, out| {
             let id = &asked.json()["id"];
@@ -87,8 +117,16 @@ fn an_answer_goes_out_as_json_whatever_it_was_called() {
     ];
     each_way(&ways, |how, answer, kind| {
         assert_eq!(text(answer), "as usual", "{how}");
+        let mut keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["id", "jsonrpc", "result"], "{how}");
         assert_eq!(kind, "application/json", "{how}");
     });
+}
+
+/// The head of a response whose body has this many bytes.
+fn head(length: usize) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
 }
 
 fn usual(asked: &Asked) -> String {
@@ -136,7 +174,16 @@ fn a_refusal_reaches_the_client_with_its_words() {
 
 #[test]
 fn what_is_no_answer_becomes_an_error_of_the_gateway() {
-    let ways: [(&str, Reply); 9] = [
+    let ways: [(&str, Reply); 11] = [
+        ("an error that is a text", |asked, out| {
+            let answer = json!({"jsonrpc": "2.0", "id": asked.json()["id"], "error": "no paper"});
+            reply(out, "200 OK", Some("application/json"), &answer.to_string());
+        }),
+        ("an error whose code is a text", |asked, out| {
+            let error = json!({"code": "E1", "message": "no paper"});
+            let answer = json!({"jsonrpc": "2.0", "id": asked.json()["id"], "error": error});
+            reply(out, "200 OK", Some("application/json"), &answer.to_string());
+        }),
         ("not JSON", |_, out| reply(out, "200 OK", Some("application/json"), "Accepted")),
         ("null", |_, out| reply(out, "200 OK", Some("application/json"), "null")),
         ("another request's answer", |_, out| {
@@ -173,6 +220,39 @@ fn what_is_no_answer_becomes_an_error_of_the_gateway() {
         let says = answer["error"]["message"].as_str().unwrap_or_else(|| panic!("{how}: {answer}"));
         assert!(says.starts_with("server u"), "{how}: {says}");
         assert!(says.len() < 4000 && !says.contains(char::is_control), "{how}: {says}");
+    });
+}
+
+#[test]
+fn a_small_answer_that_breaks_off_is_an_error_and_the_connection_goes_on() {
+    let ways: [(&str, Reply); 4] = [
+        ("before its length", |asked, mut out| {
+            let answer = usual(asked);
+            out.write(head(answer.len() + 50).as_bytes());
+            out.write(answer.as_bytes());
+        }),
+        ("in its middle", |asked, mut out| {
+            let answer = usual(asked);
+            out.write(head(answer.len()).as_bytes());
+            out.write(&answer.as_bytes()[..30]);
+        }),
+        ("without its last chunk", |asked, mut out| {
+            let answer = usual(asked);
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
+                        Transfer-Encoding: chunked\r\n\r\n";
+            out.write(format!("{head}{:x}\r\n{answer}\r\n", answer.len()).as_bytes());
+        }),
+        ("in its middle, slowly", |asked, mut out| {
+            let answer = usual(asked);
+            out.write(head(answer.len()).as_bytes());
+            out.write(&answer.as_bytes()[..30]);
+            std::thread::sleep(Duration::from_millis(1300));
+        }),
+    ];
+    each_way(&ways, |how, answer, _| {
+        assert_eq!(answer["error"]["code"], -31001, "{how}: {answer}");
+        let says = answer["error"]["message"].as_str().unwrap();
+        assert!(says.contains("may have run"), "{how}: {says}");
     });
 }
 

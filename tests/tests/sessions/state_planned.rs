@@ -138,3 +138,35 @@ fn without_state_a_planned_move_is_told_as_such_and_a_crash_is_not() {
     let (_, text) = notice(&mut stream);
     assert_eq!(text, format!("server counter was started again: {lost}"));
 }
+
+/// The same server with another setting that its process or its session is made with.
+fn changed(mut entry: Value) -> Value {
+    let kind = if entry.get("command").is_some() { "env" } else { "headers" };
+    entry[kind]["X_CHANGED"] = json!("yes");
+    entry
+}
+
+#[test]
+fn what_waits_for_its_time_is_saved_before_a_reload_replaces_the_server() {
+    for way in Way::ALL {
+        for (path, prefix) in [("/mcp/odd", ""), ("/mcp", "odd-")] {
+            let server = keeper(way, Kept::default());
+            let with =
+                |entry| settings::standalone(json!({"odd": with_state(entry, by_tools(NEVER))}));
+            let gateway = Gateway::start_with(&with(server.entry()));
+            let session = gateway.client(path).initialize();
+            push(&session, prefix, "a");
+            wait_until_saved(&gateway, 1);
+            for text in ["b", "c"] {
+                push(&session, prefix, text);
+            }
+            let report = gateway.apply(&with(changed(server.entry())));
+            assert_eq!(report["changed"], json!(["odd"]));
+            wait_until_saved(&gateway, 2);
+            let name = way.name();
+            assert_eq!(texts(&session, prefix), json!(["a", "b", "c"]), "{name} {path}");
+            push(&session, prefix, "d");
+            assert_eq!(texts(&session, prefix), json!(["a", "b", "c", "d"]), "{name} {path}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use super::{Place, wait_for_tools};
 
 /// One server for each transport, by the transport's name.
 fn on_all(
-    play: fn(&Value, &mut dyn FnMut(String)) -> bool,
+    play: impl Fn(&Value, &mut dyn FnMut(String)) -> bool + Copy + Send + Sync + 'static,
 ) -> (Vec<OddServer>, Map<String, Value>) {
     let servers = Way::ALL.map(|way| (way, OddServer::good_but(way, play)));
     let entries = servers.iter().map(|(way, server)| (way.name().to_owned(), server.entry()));
@@ -87,6 +87,46 @@ fn a_list_that_is_refused_or_senseless_costs_itself_alone_and_is_told() {
             assert_flaw(&place, way.name(), "prompts/list was refused");
             assert_flaw(&place, way.name(), "resources/list: \"resources\" in its result");
         }
+    }
+}
+
+#[test]
+fn tools_of_a_server_that_announces_nothing_are_listed_and_a_refusal_is_no_flaw() {
+    for capabilities in ["{}", "[]", r#"{"tools":null}"#] {
+        let (servers, mut entries) = on_all(move |message, say| {
+            if message["method"] != "initialize" {
+                return false;
+            }
+            let id = &message["id"];
+            say(format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"serverInfo":{{"name":"x","version":"1"}}}}}}"#
+            ));
+            true
+        });
+        let (refusing, its) = on_all(move |message, say| {
+            let id = &message["id"];
+            match message["method"].as_str() {
+                Some("initialize") => say(format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"result":{{"protocolVersion":"2025-06-18","capabilities":{capabilities},"serverInfo":{{"name":"x","version":"1"}}}}}}"#
+                )),
+                Some("tools/list") => say(format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32600,"message":"no tools here"}}}}"#
+                )),
+                _ => return false,
+            }
+            true
+        });
+        entries.extend(its.into_iter().map(|(name, entry)| (format!("no-{name}"), entry)));
+        for place in Place::each(&entries) {
+            let session = place.client("/mcp").initialize();
+            wait_for_tools(&session, &["stdio-ask", "http-ask", "sse-ask"]);
+            for way in Way::ALL {
+                let health = place.health(&format!("no-{}", way.name()));
+                let has_flaws = health["flaws"].as_array().is_some_and(|flaws| !flaws.is_empty());
+                assert!(!has_flaws, "{capabilities} {way:?}: {health}");
+            }
+        }
+        drop((servers, refusing));
     }
 }
 

@@ -59,13 +59,14 @@ fn an_id_in_another_form_is_known_and_the_client_gets_its_own() {
     let as_string = |id: &Value| id.as_i64().map_or(id.clone(), |id| json!(id.to_string()));
     let as_float = |id: &Value| id.as_i64().map_or(id.clone(), |id| json!(id as f64));
     for form in [as_string as fn(&Value) -> Value, as_float] {
-        // A JSON answer over HTTP is passed on as it is: there the client sees the server's own.
-        let servers = [Way::Stdio, Way::Sse].map(|way| (way, changing(way, form)));
+        let servers = Way::ALL.map(|way| (way, changing(way, form)));
         for place in Place::each(&entries(&servers)) {
             for (path, tool) in [
                 ("/mcp", "stdio-ask"),
+                ("/mcp", "http-ask"),
                 ("/mcp", "sse-ask"),
                 ("/mcp/stdio", "ask"),
+                ("/mcp/http", "ask"),
                 ("/mcp/sse", "ask"),
             ] {
                 let session = place.client(path).initialize();
@@ -80,6 +81,137 @@ fn an_id_in_another_form_is_known_and_the_client_gets_its_own() {
                 let token = progress.map(|said| said["params"]["progressToken"].clone());
                 assert_eq!(token, Some(json!(77)), "{path} {messages:?}");
             }
+        }
+    }
+}
+
+/// Schemas of SDKs are strict: what they refuse leaves the request without an answer.
+#[test]
+fn an_answer_in_another_form_is_put_right_or_told() {
+    let servers = Way::ALL.map(|way| {
+        let server = OddServer::start(way, |_, message, say| {
+            let how = message["params"]["arguments"]["how"].as_str().unwrap_or_default().to_owned();
+            as_usual(message, &mut |text| {
+                let mut text: Value = serde_json::from_str(&text).unwrap();
+                match how.as_str() {
+                    "a null error" => text["error"] = Value::Null,
+                    "a null method" => text["method"] = Value::Null,
+                    "a null result" => {
+                        text["result"] = Value::Null;
+                        text["error"] = json!({"code": 5, "message": "no paper"});
+                    }
+                    "a text" | "no code" => {
+                        text.as_object_mut().unwrap().remove("result");
+                        let is_text = how == "a text";
+                        text["error"] = if is_text {
+                            json!("no paper")
+                        } else {
+                            json!({"message": "no paper"})
+                        };
+                    }
+                    _ => {}
+                }
+                say(text.to_string());
+            });
+        });
+        (way, server)
+    });
+    for place in Place::each(&entries(&servers)) {
+        for way in Way::ALL {
+            let session = place.client(&format!("/mcp/{}", way.name())).initialize();
+            for how in ["a null error", "a null method", "a null result", "a text", "no code"] {
+                let params = json!({"name": "ask", "arguments": {"how": how}});
+                let answer = session.answer("tools/call", params);
+                let mut keys: Vec<&str> =
+                    answer.as_object().unwrap().keys().map(|k| &**k).collect();
+                keys.sort_unstable();
+                if matches!(how, "a null error" | "a null method") {
+                    assert_eq!(keys, ["id", "jsonrpc", "result"], "{way:?}, {how}");
+                    continue;
+                }
+                assert_eq!(keys, ["error", "id", "jsonrpc"], "{way:?}, {how}");
+                let code = if how == "a null result" { 5 } else { -32603 };
+                assert_eq!(answer["error"]["code"], code, "{way:?}, {how}: {answer}");
+                let says = answer["error"]["message"].as_str().unwrap();
+                assert!(says.contains("no paper"), "{way:?}, {how}: {says}");
+            }
+        }
+    }
+}
+
+/// What programs write that know no JSON, or Python's `json.dumps`.
+#[test]
+fn an_answer_that_is_no_json_is_an_error_at_once_and_the_others_go_on() {
+    const SPOILT: [&str; 6] = [
+        r#"{"jsonrpc":"2.0","id":ID,"result":{"content":[],"structuredContent":{"v":NaN}}}"#,
+        r#"{"jsonrpc": "2.0", "id": ID, "result": {"content": [],}}"#,
+        "{\"jsonrpc\":\"2.0\",\"id\":ID,\"result\":{\"content\":[],\"x\":\"a\tb\"}}",
+        r#"{"jsonrpc":"2.0","id":ID,"result":{"content":[],"x":"C:\Users"}}"#,
+        r#"{"jsonrpc":"2.0","id":ID,"result":{"content":[{"type":"te"#,
+        r#"{"result":{"v":-Infinity},"jsonrpc":"2.0","id":ID}"#,
+    ];
+    const BESIDE: [&str; 4] = [
+        "\u{1b}[0mANSWER",
+        "ANSWER // done",
+        r#"{"jsonrpc":"2.0","method":"notifications/x"}ANSWER"#,
+        r#"ANSWER{"jsonrpc":"2.0","method":"notifications/x"}"#,
+    ];
+    let script = |message: &Value, say: &mut dyn FnMut(String)| {
+        let how = &message["params"]["arguments"];
+        if let Some(n) = how["spoilt"].as_u64() {
+            return say(SPOILT[n as usize].replace("ID", &message["id"].to_string()));
+        }
+        let beside = how["beside"].as_u64();
+        as_usual(message, &mut |text| match beside {
+            Some(n) => say(BESIDE[n as usize].replace("ANSWER", &text)),
+            None => say(text),
+        });
+    };
+    for isolation in ["session", "shared"] {
+        let servers = [Way::Stdio, Way::Sse]
+            .map(|way| (way, OddServer::start(way, move |_, m, say| script(m, say))));
+        let mut all = entries(&servers);
+        all["stdio"]["isolation"] = json!(isolation);
+        for place in Place::each(&all) {
+            for way in ["stdio", "sse"] {
+                let session = place.client(&format!("/mcp/{way}")).initialize();
+                let ask = |arguments: Value| {
+                    session.answer("tools/call", json!({"name": "ask", "arguments": arguments}))
+                };
+                for n in 0..SPOILT.len() {
+                    let answer = ask(json!({"spoilt": n}));
+                    assert_eq!(answer["error"]["code"], -32603, "{way} {n}: {answer}");
+                    let says = answer["error"]["message"].as_str().unwrap();
+                    assert!(says.contains(way) && says.contains("result"), "{way} {n}: {says}");
+                    assert!(ask(json!({}))["result"].is_object(), "{way} {n}");
+                }
+                // An event is one message.
+                for n in 0..if way == "stdio" { BESIDE.len() } else { 0 } {
+                    let answer = ask(json!({"beside": n}));
+                    assert!(answer["result"].is_object(), "{way} {n}: {answer}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_under_an_id_of_the_servers_own_is_that_of_the_only_request() {
+    let servers = Way::ALL.map(|way| {
+        let server = OddServer::start(way, |_, message, say| {
+            if message["method"] != "tools/call" {
+                return as_usual(message, say);
+            }
+            let error = json!({"code": -32602, "message": "no such city"});
+            say(json!({"jsonrpc": "2.0", "id": "server-error", "error": error}).to_string());
+        });
+        (way, server)
+    });
+    for place in Place::each(&entries(&servers)) {
+        for way in Way::ALL {
+            let session = place.client(&format!("/mcp/{}", way.name())).initialize();
+            let answer = session.answer("tools/call", json!({"name": "ask"}));
+            assert_eq!(answer["error"]["message"], "no such city", "{way:?}: {answer}");
         }
     }
 }

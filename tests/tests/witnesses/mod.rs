@@ -9,6 +9,7 @@ pub mod inspector;
 pub mod manual_scenario;
 pub mod page;
 pub mod real_servers;
+pub mod rolling_restart;
 pub mod sdk;
 pub mod sdk_examples;
 pub mod sdk_over_sse;

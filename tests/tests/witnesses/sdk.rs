@@ -54,6 +54,14 @@ impl Sdk {
         Held { process, id: opened["sessionId"].as_str().expect("a session id").to_owned() }
     }
 
+    /// Sessions that call all the time, until it is asked what they have seen.
+    #[track_caller]
+    pub fn load(self, url: &str, options: &Value) -> Load {
+        let mut process = Running::start(&mut self.command("load", url, options));
+        assert_eq!(process.json()["ready"], true);
+        Load(process)
+    }
+
     fn command(self, scenario: &str, url: &str, options: &Value) -> Command {
         let (interpreter, script) = match self {
             Self::TypeScript1 => ("node", "ts/v1.mjs"),
@@ -66,6 +74,18 @@ impl Sdk {
             .args([scenario, url, &options.to_string()])
             .env("MOORING_WITNESS_DIR", borrowed::folder());
         command
+    }
+}
+
+/// What an SDK's sessions do in a separate process.
+pub struct Load(Running);
+
+impl Load {
+    /// Ends it. Returns how many sessions there were, how many answers, and what failed.
+    #[track_caller]
+    pub fn end(mut self) -> Value {
+        self.0.send(&json!({}));
+        self.0.json()
     }
 }
 

@@ -3,7 +3,7 @@
 
 import { createInterface } from "node:readline";
 
-const USAGE = "usage: node v1.mjs|v2.mjs|remote.mjs list|state|schema|parallel|hold|delete|whole URL ['{\"option\": …}']";
+const USAGE = "usage: node v1.mjs|v2.mjs|remote.mjs list|state|schema|parallel|load|hold|delete|whole URL ['{\"option\": …}']";
 
 const DEFAULTS = {
   tool: "count",
@@ -13,6 +13,7 @@ const DEFAULTS = {
   sessions: 10,
   calls: 3,
   batch: 100,
+  lastsMs: 10_000,
   keep: false,
   headers: {},
   transport: "http",
@@ -31,7 +32,7 @@ const DEFAULTS = {
 /** The whole program: one scenario, one JSON value on stdout, or a message and exit code 1. */
 export async function main(open) {
   const [name, url, json = "{}"] = process.argv.slice(2);
-  const scenario = { list, state, schema, parallel, hold, delete: remove, whole }[name];
+  const scenario = { list, state, schema, parallel, load, hold, delete: remove, whole }[name];
   if (!scenario || !url) {
     console.error(USAGE);
     process.exit(2);
@@ -145,6 +146,49 @@ async function counted(open, options, kept) {
     if (options.keep) kept.push(session);
     else await end(session);
   }
+}
+
+/** Sessions that call without a pause until a line comes; ever again one ends and another begins. */
+async function load(open, options) {
+  let isOver = false;
+  createInterface({ input: process.stdin }).once("line", () => (isOver = true));
+  const told = { sessions: 0, answers: 0, errors: [], failed: 0 };
+  const attempt = (what, work) =>
+    work().catch((error) => {
+      told.failed++;
+      if (told.errors.length < 20) told.errors.push({ what, at: Date.now(), ...describe(error) });
+    });
+  const use = async (session) => {
+    for (let i = 0; i < options.calls && !isOver; i++) {
+      if (i % 5 === 4) await session.client.listTools();
+      else await call(session, options.tool, options.arguments, options);
+      told.answers++;
+    }
+  };
+  const client = async (isReady) => {
+    while (!isOver) {
+      const session = await attempt("open", open);
+      if (!session) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        continue;
+      }
+      told.sessions++;
+      isReady();
+      // A session lives on after an error, as its client would.
+      const end = Date.now() + options.lastsMs;
+      while (!isOver && Date.now() < end) await attempt("use", () => use(session));
+      await attempt("end", () => session.client.close());
+    }
+  };
+  const running = [];
+  const ready = [];
+  for (let i = 0; i < options.sessions; i++) {
+    ready.push(new Promise((resolve) => running.push(client(resolve))));
+  }
+  await Promise.all(ready);
+  await print({ ready: true });
+  await Promise.all(running);
+  return { ...told, failed: undefined, failures: told.failed };
 }
 
 async function hold(open, options) {

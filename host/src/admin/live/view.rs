@@ -60,6 +60,7 @@ fn head(admin: &Admin, overview: Option<&Overview>, (nodes, servers): (usize, us
     };
     let mut problems: Vec<String> =
         admin.pressure.shortages().into_iter().map(|(_, line)| line).collect();
+    problems.extend(admin.reloads.last().and_then(|last| last.problem()));
     let (folder, why) = admin.records.folder();
     if folder != FolderState::Fine {
         problems.push(format!("data folder: {}: {why}", folder.as_str()));

@@ -15,6 +15,7 @@ use crate::model::{Epoch, GatewayStart, NodeId, Reach, ServerName, SessionId, Un
 use crate::net::{Body, TooLong, collect};
 use crate::protocol::log_level::LogLevel;
 use crate::seam::Link;
+use crate::store::sharing::Sharing;
 use crate::store::{ReportOutcome, Reported};
 
 use super::closings::{Closing, close_all};
@@ -46,6 +47,8 @@ const MAX_SUBSCRIPTIONS: usize = 16 << 20;
 const MOST_SUBSCRIBED: usize = 32 << 20;
 /// Conflicts of one registration that are logged one by one.
 const SHOWN: usize = 10;
+/// Sessions that are asked of the other coordinators' store at once.
+const LEARNED_AT_ONCE: usize = 256;
 /// Instances that are closed after one registration; further ones end when they are idle.
 const MOST_CLOSED: usize = 10_000;
 /// How long a client of HTTP+SSE has for coming back to this process. It waits as long where its
@@ -73,6 +76,8 @@ pub struct Claims<'a> {
     /// Sessions of streams that were open in another process.
     awaited: Vec<Closing>,
     ended: usize,
+    /// What other coordinators know of the sessions, if there may be any.
+    pub sharing: Option<Arc<Sharing>>,
 }
 
 /// Why there is no page.
@@ -121,6 +126,7 @@ impl<'a> Claims<'a> {
             closing: Vec::new(),
             awaited: Vec::new(),
             ended: 0,
+            sharing: None,
         }
     }
 
@@ -147,6 +153,7 @@ impl<'a> Claims<'a> {
         let mut taken = 0;
         let cut = loop {
             let next = page.next.take().filter(|_| !page.bindings.is_empty());
+            self.learn(&page).await;
             let full = page.bindings.drain(..).find_map(|held| {
                 taken += 1;
                 self.claim(held).err()
@@ -179,6 +186,17 @@ impl<'a> Claims<'a> {
         }
         self.close_lost();
         is_cut
+    }
+
+    /// What other coordinators know of these sessions counts more than the claims.
+    async fn learn(&self, page: &BindingsPage) {
+        let Some(sharing) = &self.sharing else { return };
+        let sessions = page.bindings.iter().filter_map(|held| SessionId::parse(&held.session));
+        let mut sessions: Vec<SessionId> = sessions.collect();
+        sessions.dedup();
+        for sessions in sessions.chunks(LEARNED_AT_ONCE) {
+            sharing.learn_all(sessions).await;
+        }
     }
 
     fn say(&self, full: CutOff) -> String {
@@ -239,6 +257,9 @@ impl<'a> Claims<'a> {
         };
         match self.known.find(session, held.stream.and_then(GatewayStart::new)) {
             Found::Alive => {}
+            // It may be open at another coordinator. Where it is not, the session ends when it is
+            // idle.
+            Found::Awaited if self.sharing.is_some() || self.node.has_several => {}
             Found::Awaited => self.awaited.push(closing(&self.node.reach, None)),
             Found::Ended => {
                 self.ended += 1;

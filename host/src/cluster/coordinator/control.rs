@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::cluster::messages::{
     Heartbeat, HeartbeatAnswer, ProtocolReport, Registration, ServerReport,
@@ -23,13 +23,15 @@ use crate::protocol::handshake::Party;
 use crate::protocol::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::DataFolder;
-use crate::sync::Locked;
+use crate::store::sharing::Sharing;
+use crate::sync::{Locked, now, since};
 
 use super::admissions::Admissions;
 use super::bounds;
 use super::callback::Callback;
 use super::claims::Claims;
 use super::drain::DrainOrders;
+use super::heard::Heard;
 use super::known_nodes::{self, KnownNode, KnownNodes};
 use super::known_sessions::KnownSessions;
 use super::liveness::Liveness;
@@ -64,6 +66,8 @@ pub struct Control {
     folder: DataFolder,
     /// Registrations whose sessions were not all taken in.
     cut_off: AtomicU64,
+    /// What other coordinators have to know, if there may be any.
+    fellows: OnceLock<(Arc<Sharing>, mpsc::UnboundedSender<Heard>)>,
 }
 
 impl Control {
@@ -90,7 +94,36 @@ impl Control {
             expected: Locked::default(),
             folder,
             cut_off: AtomicU64::default(),
+            fellows: OnceLock::new(),
         }
+    }
+
+    /// Shares what is heard of nodes with other coordinators from now on.
+    #[must_use]
+    pub fn share(&self, sharing: Arc<Sharing>) -> mpsc::UnboundedReceiver<Heard> {
+        let (heard, told) = mpsc::unbounded_channel();
+        // The first one stays.
+        let _ = self.fellows.set((sharing, heard));
+        told
+    }
+
+    fn heard(&self, heard: Heard) {
+        if let Some((_, fellows)) = self.fellows.get() {
+            // The receiver is gone only while the process ends.
+            let _ = fellows.send(heard);
+        }
+    }
+
+    /// Registers a node that another coordinator knows.
+    pub(in crate::cluster) async fn meet(
+        &self,
+        entry: NodeEntry,
+        link: &Link,
+    ) -> Result<NodeEntry, Rejected> {
+        let _admission = self.admissions.enter_again(&entry.id).await?;
+        let entry = self.admit(entry, None, link).await?;
+        self.snapshot.save().await;
+        Ok(entry)
     }
 
     /// Writes the nodes that are registered now, for the next start to call.
@@ -133,6 +166,14 @@ impl Control {
         self.expected.lock().extend(there.iter().map(|entry| entry.id.clone()));
         let known = there.into_iter().chain(entries(away));
         self.registry.expect(known.filter(can_prove).collect());
+    }
+
+    /// The same for nodes that another coordinator knows.
+    pub(in crate::cluster) fn expect_told(&self, nodes: Vec<NodeEntry>) {
+        let is_new = |node: &NodeEntry| self.registry.read(&node.id, |_| ()).is_none();
+        let new: Vec<NodeEntry> = nodes.into_iter().filter(is_new).collect();
+        self.expected.lock().extend(new.iter().map(|node| node.id.clone()));
+        self.registry.expect(new);
     }
 
     /// Notes that a node has reported, or is not expected any more. Once none is, nobody waits.
@@ -206,8 +247,7 @@ impl Control {
         let entry = self.registry.get(&asked.id).filter(is_awaited);
         let entry = entry.ok_or_else(|| Rejected::Unknown(asked.id.to_string()))?;
         let (status, liveness) = (LeaseStatus::Active, Liveness::default());
-        self.admit(NodeEntry { status, liveness, last_seen: Instant::now(), ..entry }, None, link)
-            .await
+        self.admit(NodeEntry { status, liveness, last_seen: now(), ..entry }, None, link).await
     }
 
     /// Asks whether this start of the node is at its address, on a new connection.
@@ -240,6 +280,7 @@ impl Control {
         let entry = NodeEntry { replays: self.replays_of(&entry), ..entry };
         let known = (&*self.registry, &self.known);
         let mut claims = Claims::of(&entry, known, (&own_link, link));
+        claims.sharing = self.fellows.get().map(|(sharing, _)| Arc::clone(sharing));
         let first = claims.first().await.map_err(Rejected::BadRequest)?;
         refuse_second(&entry, &self.registry, &self.callback, link).await?;
         // Only now: what is not that node's must not count as its requests.
@@ -260,8 +301,8 @@ impl Control {
             entry.id,
             entry.servers.len()
         );
-        if let Some(since) = silent_since {
-            let seconds = since.elapsed().as_secs_f64();
+        if let Some(heard) = silent_since {
+            let seconds = since(heard).as_secs_f64();
             tracing::info!(node = %entry.id, "the node is back: it was not heard for {seconds:.1} s");
         }
         if entry.version != env!("CARGO_PKG_VERSION") && !entry.version.is_empty() {
@@ -281,6 +322,7 @@ impl Control {
                 said.seam, said.mcp, own.seam, own.mcp
             );
         }
+        self.heard(Heard::From(entry.id.clone()));
         Ok(entry)
     }
 
@@ -305,12 +347,13 @@ impl Control {
             beat.servers = Some(replicas(reports.clone())?);
         }
         let incarnation = &heartbeat.incarnation;
-        self.registry.heartbeat(&id, incarnation, beat, Instant::now()).map_err(|_| unknown())?;
+        self.registry.heartbeat(&id, incarnation, beat, now()).map_err(|_| unknown())?;
         tracing::debug!(node = %id, "heartbeat");
         let only_here = match heartbeat.drain {
             Some(_) => self.registry.only_at(&id).iter().map(ToString::to_string).collect(),
             None => Vec::new(),
         };
+        self.heard(Heard::From(id));
         Ok(HeartbeatAnswer { only_here })
     }
 
@@ -324,6 +367,7 @@ impl Control {
         let known = NodeId::parse(&id).ok().filter(|id| self.registry.deregister(id, &incarnation));
         let Some(id) = known else { return Err(Rejected::Unknown(id)) };
         tracing::info!(node = %id, "Node deregistered: {id}");
+        self.heard(Heard::Left(id, incarnation));
         self.snapshot.save().await;
         Ok(())
     }
@@ -414,6 +458,7 @@ impl Control {
             protocol: registration.protocol,
             servers: replicas(registration.servers)?,
             zone: registration.zone,
+            has_several: registration.several,
             labels: registration.labels.into_iter().collect(),
             load: registration.load,
             drain: registration.drain,

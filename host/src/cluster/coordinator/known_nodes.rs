@@ -5,17 +5,21 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::messages::{ProtocolReport, ServerReport};
+use crate::cluster::messages::{
+    DrainReport, LoadReport, ProtocolReport, Registration, ServerReport,
+};
+use crate::cluster::trouble::{self, TroubleReport};
 use crate::config::Secret;
 use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
 use crate::store::{DataFolder, Renewals};
-use crate::sync::Locked;
+use crate::sync::{Locked, beside, now};
 
+use super::bounds;
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::registry::Registry;
 
@@ -51,6 +55,15 @@ pub struct KnownNode {
     secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<IpAddr>,
+    /// Only between coordinators: a file of before says nothing of now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    load: Option<LoadReport>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    draining: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    drain: Option<DrainReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    troubles: Vec<TroubleReport>,
     /// Since when it was away, in Unix ms, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     away_since: Option<u64>,
@@ -105,7 +118,7 @@ impl KnownNodes {
     pub async fn save(&self) {
         let this = self.clone();
         let own = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let saving = tokio::task::spawn_blocking(move || {
+        let saving = beside(move || {
             let mut written = this.written.lock();
             if *written < own && !this.is_retired.load(Ordering::Acquire) {
                 let asked = this.asked.load(Ordering::Acquire);
@@ -116,8 +129,8 @@ impl KnownNodes {
                 }
             }
         });
-        if let Err(error) = saving.await {
-            tracing::warn!("cannot write {SNAPSHOT} to the data folder: {error}");
+        if saving.await.is_none() {
+            tracing::warn!("cannot write {SNAPSHOT} to the data folder: the writer has panicked");
         }
     }
 
@@ -135,7 +148,16 @@ fn save(folder: &DataFolder, registry: &Registry) -> io::Result<()> {
         .entries()
         .into_iter()
         .filter(|entry| entry.reach != Reach::Local && is_kept_for_next(entry))
-        .map(|entry| KnownNode {
+        .map(KnownNode::of)
+        .collect();
+    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+    folder.write(SNAPSHOT, &text)
+}
+
+impl KnownNode {
+    /// What is kept of a node.
+    fn of(entry: NodeEntry) -> Self {
+        Self {
             away_since: entry
                 .away
                 .filter(|_| entry.status != LeaseStatus::Active)
@@ -154,10 +176,55 @@ fn save(folder: &DataFolder, registry: &Registry) -> io::Result<()> {
             incarnation: entry.incarnation.expose().to_owned(),
             secret: entry.secret.map(|secret| secret.expose().to_owned()),
             from: entry.from,
-        })
-        .collect();
-    let text = serde_json::to_vec_pretty(&kept).unwrap_or_default();
-    folder.write(SNAPSHOT, &text)
+            load: None,
+            draining: false,
+            drain: None,
+            troubles: Vec::new(),
+        }
+    }
+
+    /// Whether it is within the bounds of a registration. Returns the bytes of its servers, about.
+    fn checked(&self) -> Option<usize> {
+        let registration = Registration {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            url: self.url.clone(),
+            servers: self.servers.clone(),
+            incarnation: self.incarnation.clone(),
+            version: self.version.clone(),
+            protocol: self.protocol.clone(),
+            zone: self.zone.clone(),
+            labels: self.labels.iter().cloned().collect(),
+            load: self.load.clone(),
+            ..Registration::default()
+        };
+        bounds::check(&registration).ok()
+    }
+}
+
+/// A node's entry as coordinators tell it to each other.
+#[must_use]
+pub fn kept_of(entry: NodeEntry) -> Vec<u8> {
+    let (load, draining, drain) = (entry.load.clone(), entry.draining, entry.drain.clone());
+    let troubles = entry.troubles.clone();
+    let kept = KnownNode { load, draining, drain, troubles, ..KnownNode::of(entry) };
+    serde_json::to_vec(&kept).unwrap_or_default()
+}
+
+/// The entry that another coordinator tells, if it is within the bounds of a registration.
+#[must_use]
+pub fn node_of(text: &[u8]) -> Option<NodeEntry> {
+    let kept: KnownNode = serde_json::from_slice(text).ok()?;
+    let (size, load) = (kept.checked()?, kept.load.clone());
+    let (draining, drain) = (kept.draining, kept.drain.clone());
+    let troubles = trouble::bounded(kept.troubles.clone());
+    Some(NodeEntry { size, load, draining, drain, troubles, away: None, ..entry_of(kept)? })
+}
+
+/// The nodes of the last start that can be called.
+#[must_use]
+pub fn known_nodes(folder: &DataFolder) -> Vec<NodeEntry> {
+    read(folder).into_iter().filter_map(entry_of).collect()
 }
 
 fn is_kept_for_next(entry: &NodeEntry) -> bool {
@@ -204,7 +271,7 @@ pub fn entry_of(kept: KnownNode) -> Option<NodeEntry> {
     let servers = kept.servers.into_iter().filter_map(|report| report.replica().ok());
     let id = NodeId::parse(&kept.id).ok()?;
     let reach = Reach::Remote(kept.url.as_str().into());
-    let now = (UnixMillis::now(), Instant::now());
+    let now = (UnixMillis::now(), now());
     let away = kept.away_since.map(|since| {
         let since = UnixMillis(since.min(now.0.0));
         // The clock may not go back that far.

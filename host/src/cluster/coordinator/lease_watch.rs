@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::model::NodeId;
 use crate::net::{Sign, Unreached};
 use crate::seam::Link;
-use crate::sync::Locked;
+use crate::sync::{Locked, now, since};
 
 use super::asking::Answered;
 use super::control::Control;
@@ -38,16 +38,17 @@ struct LeaseWatch {
 
 /// Runs as long as `doubts` are sent: nodes that a request waits for, or has broken at.
 pub async fn watch(control: Arc<Control>, link: Link, mut doubts: mpsc::UnboundedReceiver<NodeId>) {
-    let looked = Locked::new((Instant::now(), 0));
+    let looked = Locked::new((now(), 0));
     let watch = Arc::new(LeaseWatch { control, link, looked });
     let mut timer = tokio::time::interval(TICK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             _ = timer.tick() => {}
             doubted = doubts.recv() => {
                 let Some(id) = doubted else { return };
-                watch.control.registry.doubt(&id, Instant::now());
+                watch.control.registry.doubt(&id, now());
             }
         }
         watch.look();
@@ -57,7 +58,7 @@ pub async fn watch(control: Arc<Control>, link: Link, mut doubts: mpsc::Unbounde
 impl LeaseWatch {
     fn look(self: &Arc<Self>) {
         let registry = &self.control.registry;
-        let now = Instant::now();
+        let now = now();
         let gap = self.note_look(now);
         if gap > LATE {
             tracing::info!(
@@ -89,11 +90,11 @@ impl LeaseWatch {
     }
 
     async fn ask(self: Arc<Self>, entry: NodeEntry) {
-        let (began, pauses) = (Instant::now(), self.looked.lock().1);
+        let (began, pauses) = (now(), self.looked.lock().1);
         let answer = self.answer_of(&entry).await;
         let (looked, pauses_now) = *self.looked.lock();
         // In a pause of this process nobody could be heard.
-        let stood_still = pauses != pauses_now || looked.elapsed() > TICK + LATE_FOR_ONE;
+        let stood_still = pauses != pauses_now || since(looked) > TICK + LATE_FOR_ONE;
         let registry = &self.control.registry;
         match answer {
             Ok(()) => match registry.answered(&entry, began) {
@@ -106,10 +107,10 @@ impl LeaseWatch {
             }
             Err(_) if stood_still => {
                 registry.unclear(&entry);
-                registry.doubt(&entry.id, Instant::now());
+                registry.doubt(&entry.id, now());
             }
             Err(Unreached { why, .. }) => {
-                if registry.unanswered(&entry, Instant::now()).is_some() {
+                if registry.unanswered(&entry, now()).is_some() {
                     tracing::warn!(
                         node = %entry.id,
                         "the node is silent: it gets no requests until it answers again: {why}"

@@ -8,6 +8,8 @@ mod claims;
 pub mod closings;
 pub mod control;
 pub mod drain;
+pub mod fellows;
+mod heard;
 pub mod known_nodes;
 pub mod known_sessions;
 pub mod lease_watch;

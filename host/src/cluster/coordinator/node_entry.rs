@@ -10,6 +10,7 @@ use crate::config::Secret;
 use crate::model::{
     Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
 };
+use crate::sync::now;
 
 use super::bounds::size_beside_servers;
 use super::liveness::Liveness;
@@ -68,6 +69,8 @@ pub struct NodeEntry {
     /// Bytes of labels, load and troubles, about; set by the registry.
     pub beside: usize,
     pub zone: String,
+    /// Whether it registers with other coordinators, too.
+    pub has_several: bool,
     pub labels: Vec<(String, String)>,
     pub heartbeat_interval: Duration,
     pub status: LeaseStatus,
@@ -116,6 +119,7 @@ impl NodeEntry {
             size: 0,
             beside: 0,
             zone: String::new(),
+            has_several: false,
             labels: Vec::new(),
             heartbeat_interval: Duration::ZERO,
             status: LeaseStatus::Active,
@@ -126,7 +130,7 @@ impl NodeEntry {
             load: None,
             troubles: Vec::new(),
             last_heartbeat: UnixMillis::now(),
-            last_seen: Instant::now(),
+            last_seen: now(),
             registered_at: UnixMillis::now(),
         }
     }

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use crate::cluster::messages::{DrainReport, LoadReport};
 use crate::cluster::trouble::TroubleReport;
 use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
-use crate::sync::Locked;
+use crate::sync::{Locked, now};
 
 use super::bounds::{MAX_NODES, MAX_REPORTS};
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -260,12 +260,52 @@ impl Registry {
         })
     }
 
+    /// Notes that another coordinator has heard from a node. False unless it is active here, as this
+    /// start of it. Whether it answers this process is this one's own matter.
+    pub fn heard(&self, id: &NodeId, incarnation: &str, now: Instant) -> bool {
+        self.change_if(|nodes| {
+            let active = nodes
+                .get_mut(id)
+                .filter(|entry| entry.status == LeaseStatus::Active && entry.is_start(incarnation));
+            let Some(entry) = active else { return (false, false) };
+            entry.last_heartbeat = UnixMillis::now();
+            // As that of a node that gets no requests.
+            if entry.liveness.is_silent() {
+                return (true, false);
+            }
+            entry.last_seen = entry.last_seen.max(now);
+            (true, entry.away.take().is_some())
+        })
+    }
+
+    /// Takes over what another coordinator has heard a node say of itself.
+    pub fn update(&self, id: &NodeId, incarnation: &str, told: &NodeEntry) {
+        self.change_if(|nodes| {
+            if others_size(nodes, id) + told.size > MAX_REPORTS {
+                return ((), false);
+            }
+            let Some(entry) = nodes.get_mut(id).filter(|entry| entry.is_start(incarnation)) else {
+                return ((), false);
+            };
+            let before = (entry.health(), entry.room());
+            (entry.draining, entry.drain) = (told.draining, told.drain.clone());
+            entry.beside = entry.beside(told.load.as_ref(), &told.troubles);
+            (entry.load, entry.troubles) = (told.load.clone(), told.troubles.clone());
+            let mut changed = (entry.health(), entry.room()) != before;
+            if entry.servers != told.servers {
+                (entry.servers, entry.size) = (told.servers.clone(), told.size);
+                changed = true;
+            }
+            ((), changed)
+        });
+    }
+
     /// Marks a node as inactive. Returns whether it is known, as this start of it.
     pub fn deregister(&self, id: &NodeId, incarnation: &str) -> bool {
         self.change(|nodes| match nodes.get_mut(id) {
             Some(entry) if entry.is_start(incarnation) => {
                 entry.status = LeaseStatus::Inactive;
-                entry.leave(Absence::GoodBye, UnixMillis::now(), Instant::now());
+                entry.leave(Absence::GoodBye, UnixMillis::now(), now());
                 true
             }
             _ => false,

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::model::Reach;
 use crate::net::Sign;
 use crate::seam::Link;
+use crate::sync::now;
 
 use super::callback::Callback;
 use super::node_entry::{LeaseStatus, NodeEntry};
@@ -41,7 +42,7 @@ pub async fn refuse_second(
         return Ok(());
     }
     let Err(unproved) = callback.prove(&known, link).await else { return Err(in_use()) };
-    if !is_gone(&known, unproved.sign, Instant::now()) {
+    if !is_gone(&known, unproved.sign, now()) {
         tracing::info!(
             node = %entry.id,
             "a second process with this id is refused: the first one, at {}, cannot be reached, \

@@ -1,4 +1,4 @@
-//! Keeps a node registered with its coordinator: registration, heartbeats,
+//! Keeps a node registered with one coordinator: registration, heartbeats,
 //! deregistration.
 //!
 //! ```text
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, StatusCode};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::cluster::messages::{
     Heartbeat, HeartbeatAnswer, LoadReport, ProtocolReport, Registration, ServerReport,
@@ -34,6 +34,8 @@ use crate::sync::Watcher;
 use super::heard::Heard;
 
 use super::complaint::Complaint;
+
+use super::membership::{Joined, Membership};
 
 /// Longest wait for an answer of the coordinator, which may call the node back first.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,16 +121,6 @@ impl Identity {
     }
 }
 
-/// Whether the coordinator knows this node, for `/health` and the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Joined {
-    /// Not registering before a join is requested.
-    Waiting,
-    /// Trying to register, or to register again.
-    Registering,
-    Registered,
-}
-
 /// The parts that the node's side of the registration works with.
 pub struct Agent {
     pub identity: Arc<Identity>,
@@ -152,12 +144,13 @@ pub struct Agent {
     pub room: watch::Receiver<Room>,
     /// The servers that cannot be used here now.
     pub troubles: watch::Receiver<Vec<TroubleReport>>,
-    /// Notified by a request to join.
-    pub join: Arc<Notify>,
-    pub joined: watch::Sender<Joined>,
+    pub membership: Membership,
+    /// Whether there are other coordinators.
+    pub several: bool,
     pub drain: Arc<OwnDrain>,
-    /// Closes the sessions whose streams were open at the coordinator, and says how many there were.
+    /// Closes the sessions whose streams were open at a coordinator, and says how many there were.
     pub close_of_streams: Box<dyn Fn() -> usize + Send + Sync>,
+    /// When a coordinator was heard of; that of all agents of this node.
     pub heard: Arc<Heard>,
     pub link: Link,
 }
@@ -173,14 +166,9 @@ enum JoinAnswer {
 }
 
 impl Agent {
-    /// Keeps the node registered until `stop`, then deregisters it. Unless `at_once`, it
-    /// first waits for `join`.
-    pub async fn run(mut self, at_once: bool, mut stop: Watcher) {
+    /// Keeps the node registered until `stop`, then deregisters it.
+    pub async fn run(mut self, mut stop: Watcher) {
         let joining = async {
-            if !at_once {
-                tracing::info!("not registering until POST /api/cluster/join (or: mooring join)");
-                self.join.notified().await;
-            }
             let mut apart = None;
             loop {
                 self.register(apart).await;
@@ -193,15 +181,13 @@ impl Agent {
         }
         // Also while registering: the coordinator may have accepted a registration
         // whose answer has not arrived yet.
-        if *self.joined.borrow() != Joined::Waiting {
-            let _ = tokio::time::timeout(GOOD_BYE, self.deregister()).await;
-        }
+        let _ = tokio::time::timeout(GOOD_BYE, self.deregister()).await;
     }
 
     /// Tries until the coordinator accepts the registration. `apart` is since when it has not
     /// answered.
     async fn register(&self, apart: Option<Instant>) {
-        self.joined.send_replace(Joined::Registering);
+        self.membership.set(Joined::Registering);
         let mut pause = FIRST_PAUSE;
         let mut complaint = Complaint::default();
         loop {
@@ -210,7 +196,7 @@ impl Agent {
                 JoinAnswer::Taken(_) => {
                     self.say_back(apart);
                     tracing::info!("registered with {}", self.coordinator);
-                    self.joined.send_replace(Joined::Registered);
+                    self.membership.set(Joined::Registered);
                     return;
                 }
                 JoinAnswer::Unknown => complaint.say(
@@ -252,6 +238,7 @@ impl Agent {
         }
         loop {
             tokio::select! {
+                biased;
                 _ = timer.tick() => {}
                 changed = self.changes.changed() => {
                     if changed.is_err() {
@@ -366,6 +353,7 @@ impl Agent {
             protocol: Some(ProtocolReport::own()),
             advertised: self.advertised,
             zone: self.identity.zone.clone(),
+            several: self.several,
             labels: self.identity.labels.iter().cloned().collect(),
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),

@@ -25,6 +25,14 @@ impl<'d> Item<'d> {
         self.notes.warn(&self.place, message, advice);
     }
 
+    pub fn is_text(&self) -> bool {
+        matches!(self.value, Value::StringLit(_))
+    }
+
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, Value::Array(_))
+    }
+
     /// A string without control characters, which could forge log lines.
     pub fn text(&self) -> Option<String> {
         self.string_without(char::is_control, "control characters")
@@ -73,10 +81,12 @@ impl<'d> Item<'d> {
         None
     }
 
-    /// The object; if the value is not one, an empty section and a finding.
+    /// The object; if the value is not one, an empty section and a finding. Within a server's entry
+    /// an empty list counts as an empty object: languages with one kind of both write it so.
     pub fn section(&self) -> Section<'d> {
         let object = match self.value {
             Value::Object(object) => Some(object),
+            Value::Array(list) if list.elements.is_empty() && self.may_be_empty() => None,
             _ => self.wrong_type("an object", "write { … }"),
         };
         Section { notes: self.notes, place: self.place.clone(), object }
@@ -84,6 +94,12 @@ impl<'d> Item<'d> {
 
     pub fn items(&self) -> Vec<Item<'d>> {
         let Value::Array(array) = self.value else {
+            if let Value::Object(object) = self.value
+                && object.properties.is_empty()
+                && self.may_be_empty()
+            {
+                return Vec::new();
+            }
             self.wrong_type::<()>("a list", "write [ … ]");
             return Vec::new();
         };
@@ -111,6 +127,15 @@ impl<'d> Item<'d> {
             entries.push((name, item));
         }
         entries
+    }
+
+    /// Whether the value is one of a server's entry that dashboards write empty. A restriction is
+    /// none of them.
+    fn may_be_empty(&self) -> bool {
+        const EMPTY: [&str; 7] =
+            ["tools", "prompts", "resources", "env", "headers", "args", "options"];
+        let member = self.place.pattern.strip_prefix("mcpServers.*.");
+        member.is_some_and(|member| EMPTY.contains(&member))
     }
 
     pub fn wrong_type<T>(&self, wanted: &str, advice: &str) -> Option<T> {

@@ -13,6 +13,7 @@ pub mod nearest;
 pub mod place;
 pub mod proxy_url;
 pub mod reading;
+pub mod redis_url;
 pub mod secret;
 pub mod secret_file;
 pub mod section;

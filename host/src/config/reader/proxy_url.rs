@@ -66,7 +66,7 @@ pub(in crate::config) fn with_scheme(text: &str) -> String {
     if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
 }
 
-fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
+pub(in crate::config) fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("has an address without ]")?;
@@ -93,7 +93,7 @@ fn host_and_port(place: &str) -> Result<(String, Option<u16>), &'static str> {
 
 /// Replaces `%41` by the byte that it stands for. What is no such escape, or no text afterwards,
 /// stays as it is.
-fn unescaped(text: &str) -> String {
+pub(in crate::config) fn unescaped(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::ast::Object;
 use jsonc_parser::common::Ranged;
 
 use super::finding::Notes;
@@ -33,7 +33,17 @@ impl<'d> Section<'d> {
 
     /// The same section, where a mistake makes a value's default count.
     pub fn with_defaults(mut self) -> Self {
-        self.place.stops = Stops::Value;
+        if !self.place.is_lenient() {
+            self.place.stops = Stops::Value;
+        }
+        self
+    }
+
+    /// The same section, where a mistake stops the load.
+    pub fn strict(mut self) -> Self {
+        if !self.place.is_lenient() {
+            self.place.stops = Stops::Load;
+        }
         self
     }
 
@@ -51,10 +61,12 @@ impl<'d> Section<'d> {
         Some(Item { notes: self.notes, place, value: &property.value })
     }
 
-    /// Whether the object has the key in this very spelling.
-    pub fn has(&self, key: &str) -> bool {
-        let property = self.object.and_then(|object| object.get(key));
-        property.is_some_and(|property| !matches!(property.value, Value::NullKeyword(_)))
+    /// Whether the value of the key stands under this very spelling.
+    pub fn is_spelled(&self, key: &str, spelling: &str) -> bool {
+        let Some(object) = self.object else { return false };
+        let pattern = self.place.key(key, 0).pattern;
+        spellings::chosen(object, &pattern, key)
+            .is_some_and(|property| property.name.as_str() == spelling)
     }
 
     pub fn section(&self, key: &str) -> Section<'d> {

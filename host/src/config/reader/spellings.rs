@@ -12,14 +12,24 @@ const SPELLINGS: &[(&str, &[&str])] = &[
     ("mcpServers.*.env", &["env", "environment"]),
 ];
 
+/// Keys that dashboards also write for the kind of server that an entry is not. Blanks alone are no
+/// value of theirs.
+const BLANK_IS_ABSENT: &[&str] =
+    &["mcpServers.*.command", "mcpServers.*.url", "mcpServers.*.type", "mcpServers.*.cwd"];
+
 /// The property that gives the key its value; `null` counts as absent.
 pub(in crate::config) fn chosen<'o, 'd>(
     object: &'o Object<'d>,
     pattern: &str,
     key: &str,
 ) -> Option<&'o ObjectProp<'d>> {
+    let may_be_blank = !BLANK_IS_ABSENT.contains(&pattern);
     let given = |key: &str| {
-        object.get(key).filter(|property| !matches!(property.value, Value::NullKeyword(_)))
+        object.get(key).filter(|property| match &property.value {
+            Value::NullKeyword(_) => false,
+            Value::StringLit(text) => may_be_blank || !text.value.trim().is_empty(),
+            _ => true,
+        })
     };
     match of(pattern) {
         Some(spellings) => spellings.iter().find_map(|spelling| given(spelling)),

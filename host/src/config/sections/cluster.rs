@@ -6,12 +6,15 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 
 use crate::config::reader::headers;
+use crate::config::reader::item::Item;
 use crate::config::reader::reading::{credential, expand_item, expanded, secret_or_variable};
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 use crate::config::reader::url::{self, UrlPurpose};
 use crate::model::{NodeId, ServerName};
+
+use super::store::{self, Store};
 
 /// Shortest interval: with a shorter one, a brief stall would count as a dead node.
 const MIN_INTERVAL_MS: u64 = 100;
@@ -39,6 +42,9 @@ const MAX_AFFINITY_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Bytes. More than any machine has, and the largest number that JSON readers in
 /// JavaScript keep exact.
 const MAX_FREE_MEMORY: u64 = 1 << 53;
+
+/// Coordinators of one node.
+const MAX_COORDINATORS: usize = 16;
 
 /// Largest weight: beside a larger one, a replica of weight 1 would get no sessions in
 /// practice.
@@ -78,8 +84,8 @@ pub struct NodeMode {
     pub id: Option<NodeId>,
     /// The hostname if absent.
     pub name: Option<String>,
-    /// The coordinator to register with; may have a base path, but no query.
-    pub coordinator_url: Uri,
+    /// The coordinators to register with, at least one; they may have a base path, but no query.
+    pub coordinator_urls: Vec<Uri>,
     pub heartbeat_interval: Duration,
     /// If false, the node waits for `POST /api/cluster/join`.
     pub register_on_startup: bool,
@@ -96,6 +102,15 @@ pub struct NodeMode {
     pub public: bool,
 }
 
+impl NodeMode {
+    /// The coordinators' URLs, for people.
+    #[must_use]
+    pub fn coordinators(&self) -> String {
+        let urls: Vec<String> = self.coordinator_urls.iter().map(Uri::to_string).collect();
+        urls.join(" and ")
+    }
+}
+
 /// The settings of `systemConfig.cluster` except `stickySession`.
 pub(in crate::config) struct Cluster {
     pub mode: Mode,
@@ -105,6 +120,7 @@ pub(in crate::config) struct Cluster {
     pub affinity_timeout: Duration,
     /// Bytes; applies in every mode.
     pub min_free_memory: Option<u64>,
+    pub store: Store,
     /// Applies in every mode.
     pub drain_deadline: Duration,
 }
@@ -123,14 +139,17 @@ pub(in crate::config) fn read(cluster: &Section<'_>, sources: &Sources<'_>) -> C
     let shared = cluster.clone().lenient_unless(role != Role::Standalone);
     let coordinator = read_coordinator(&coordinator);
     let min_free_memory = min_free_memory(&node);
-    check_store(cluster, sources);
+    let store = store::read(cluster, sources, role == Role::Coordinator);
     let node = read_node(&node, sources, role == Role::Node);
     Cluster {
         token: credential(&shared, "token", Some(TOKEN), sources),
         secret: secret_or_variable(cluster, "secret", "MOORING_SECRET", sources),
         affinity_timeout: coordinator.sticky_session_timeout,
         min_free_memory,
+        store,
         drain_deadline: cluster
+            .clone()
+            .with_defaults()
             .millis("drainDeadline", 0..=MAX_INTERVAL_MS)
             .unwrap_or(DRAIN_DEADLINE),
         mode: match (role, node) {
@@ -185,7 +204,8 @@ fn role(cluster: &Section<'_>) -> Role {
     Role::Standalone
 }
 
-fn read_coordinator(section: &Section<'_>) -> Coordinator {
+fn read_coordinator(strict: &Section<'_>) -> Coordinator {
+    let section = &strict.clone().with_defaults();
     let interval = |key, default| {
         section
             .millis(key, MIN_INTERVAL_MS..=MAX_INTERVAL_MS)
@@ -201,7 +221,7 @@ fn read_coordinator(section: &Section<'_>) -> Coordinator {
             .millis("stickySessionTimeout", MIN_INTERVAL_MS..=MAX_AFFINITY_MS)
             .unwrap_or(Duration::from_hours(1)),
         zone: section.text("zone").unwrap_or_default(),
-        passthrough_headers: passthrough_headers(section),
+        passthrough_headers: passthrough_headers(strict),
     }
 }
 
@@ -218,32 +238,54 @@ fn passthrough_headers(section: &Section<'_>) -> BTreeMap<ServerName, Vec<Header
     headers
 }
 
+/// The coordinators: one URL, or a list of them. `None` if there is none that is valid.
+fn coordinator_urls(section: &Section<'_>, sources: &Sources<'_>) -> Option<Vec<Uri>> {
+    let item = section.get("coordinatorUrl")?;
+    if !item.is_list() {
+        return Some(vec![base_url(section, "coordinatorUrl", |_| true, sources)?]);
+    }
+    let items = item.items();
+    if items.is_empty() || items.len() > MAX_COORDINATORS {
+        let advice = format!("list 1 to {MAX_COORDINATORS} URLs");
+        item.refuse(format!("lists {} coordinators", items.len()), advice);
+        return None;
+    }
+    let urls = items.iter().map(|item| {
+        let text = expand_item(item, &item.text()?, sources)?;
+        checked_url(item, &text)
+    });
+    let urls: Vec<Option<Uri>> = urls.collect();
+    let mut urls: Vec<Uri> = urls.into_iter().collect::<Option<_>>()?;
+    let mut seen = std::collections::HashSet::new();
+    urls.retain(|url| seen.insert(url.to_string()));
+    Some(urls)
+}
+
 /// The node's settings; `None` if `coordinatorUrl` is missing or not valid.
 fn read_node(section: &Section<'_>, sources: &Sources<'_>, used: bool) -> Option<NodeMode> {
-    let coordinator_url = base_url(section, "coordinatorUrl", |_| true, sources);
+    let coordinator_urls = coordinator_urls(section, sources);
     if used && section.get("coordinatorUrl").is_none() {
         let advice = "add \"coordinatorUrl\": \"http://coordinator:3000\" to the node section";
         section.refuse_key("coordinatorUrl", "is required in node mode", advice);
     }
     let filled = |text: &str| !text.is_empty();
-    let weight = section.whole("weight", 1, 1..=MAX_WEIGHT);
-    let heartbeat = section.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
-    let node = |coordinator_url| NodeMode {
+    let values = section.clone().with_defaults();
+    let weight = values.whole("weight", 1, 1..=MAX_WEIGHT);
+    let heartbeat = values.millis("heartbeatInterval", MIN_INTERVAL_MS..=MAX_INTERVAL_MS);
+    let node = NodeMode {
         id: node_id(section, sources),
         name: expanded(section, "name", sources).filter(|name| filled(name)),
-        coordinator_url,
+        coordinator_urls: coordinator_urls.clone().unwrap_or_default(),
         heartbeat_interval: heartbeat.unwrap_or(Duration::from_secs(5)),
-        register_on_startup: section.flag("registerOnStartup", true),
+        register_on_startup: values.flag("registerOnStartup", true),
         advertise_url: base_url(section, "advertiseUrl", filled, sources),
         zone: expanded(section, "zone", sources).unwrap_or_default(),
-        labels: labels(section, sources),
+        labels: labels(&values, sources),
         weight: u16::try_from(weight).unwrap_or(1),
-        public: section.flag("public", false),
+        public: values.flag("public", false),
     };
     // All keys are read in either case, so that every mistake is found.
-    let found = coordinator_url.is_some();
-    let node = node(coordinator_url.unwrap_or_default());
-    found.then_some(node)
+    coordinator_urls.map(|_| node)
 }
 
 /// The base URL of another Mooring; `None` unless the expanded text is wanted, so that
@@ -256,7 +298,11 @@ fn base_url(
 ) -> Option<Uri> {
     let item = section.get(key)?;
     let text = expanded(section, key, sources).filter(|text| wanted(text))?;
-    url::parse(&text, UrlPurpose::Base)
+    checked_url(&item, &text)
+}
+
+fn checked_url(item: &Item<'_>, text: &str) -> Option<Uri> {
+    url::parse(text, UrlPurpose::Base)
         .map_err(|problem| item.refuse(problem, "write it like http://coordinator:3000"))
         .ok()
 }
@@ -291,18 +337,4 @@ fn labels(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, String)>
 /// Bytes of free memory.
 fn min_free_memory(node: &Section<'_>) -> Option<u64> {
     node.get("minFreeMemory")?.whole(0..=MAX_FREE_MEMORY)
-}
-
-/// Refuses any store but memory, the only one that is supported.
-fn check_store(cluster: &Section<'_>, sources: &Sources<'_>) {
-    let (Some(text), Some(item)) = (expanded(cluster, "store", sources), cluster.get("store"))
-    else {
-        return;
-    };
-    let advice = "leave it out to keep bindings in memory";
-    if text.starts_with("redis://") || text.starts_with("rediss://") {
-        item.refuse("is Redis, which is not supported yet", advice);
-    } else if text != "memory" {
-        item.refuse("is not a supported store", advice);
-    }
 }

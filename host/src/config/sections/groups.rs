@@ -116,7 +116,15 @@ fn is_taken(section: &Section<'_>, group: &GroupSettings, earlier: &[GroupSettin
 /// The groups, in file order. MCPHub's documentation also shows them as an object.
 pub(super) fn entries<'d>(root: &Section<'d>) -> Vec<Item<'d>> {
     let Some(item) = root.get("groups") else { return Vec::new() };
-    let Some(object) = item.value.as_object() else { return item.items() };
+    let Some(object) = item.value.as_object() else {
+        if item.value.as_array().is_none() {
+            let item = Item { place: item.place.clone().lenient(), ..item };
+            return item
+                .wrong_type("a list", "write [ … ]; no group exists until then")
+                .unwrap_or_default();
+        }
+        return item.items();
+    };
     let entry = |property: &'d ObjectProp<'d>| {
         let place = item.place.named_index(property.name.as_str(), property.value.start());
         Item { notes: item.notes, place, value: &property.value }
@@ -178,11 +186,13 @@ fn group_servers(section: &Section<'_>) -> Vec<GroupServer> {
         let Some(server) = group_server(&item) else {
             continue;
         };
-        if servers.iter().any(|earlier| earlier.name == server.name) {
-            let message = format!("{} is listed twice", quote(server.name.as_str()));
-            item.refuse(message, "keep one of them");
-        } else {
-            servers.push(server);
+        let earlier = servers.iter().find(|earlier| earlier.name == server.name);
+        let message = || format!("{} is listed twice", quote(server.name.as_str()));
+        match earlier {
+            Some(earlier) if *earlier == server => item.warn(message(), "remove one of them"),
+            // They may differ in what they show.
+            Some(_) => item.refuse(message(), "keep one of them"),
+            None => servers.push(server),
         }
     }
     servers

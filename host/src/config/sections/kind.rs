@@ -56,7 +56,7 @@ pub(in crate::config) fn of(entry: &Section<'_>) -> Option<TransportKind> {
     let has = |key| entry.get(key).is_some();
     match (has("command"), has("url")) {
         (true, false) => Some(TransportKind::Stdio),
-        (false, true) if entry.has("httpUrl") => Some(TransportKind::Http),
+        (false, true) if entry.is_spelled("url", "httpUrl") => Some(TransportKind::Http),
         (false, true) => Some(TransportKind::HttpOrSse),
         (false, false) if has("openapi") => Some(OPENAPI),
         (false, false) => {
@@ -84,6 +84,8 @@ fn advice(entry: &Section<'_>) -> String {
         return "its own entries look like servers: move them one level up".to_owned();
     }
     let names = object.properties.iter().map(|property| property.name.as_str());
+    // One that is there is empty.
+    let names = names.filter(|name| !["command", "url"].contains(name));
     let misspelt = names.filter_map(|name| {
         let meant = crate::config::reader::nearest::nearest(name, &["command", "url"])?;
         Some(format!("did you mean {meant:?} by {}?", quote(name)))

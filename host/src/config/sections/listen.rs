@@ -48,8 +48,14 @@ pub(in crate::config) fn read(
     sources: &Sources<'_>,
     is_for_others: bool,
 ) -> Listen {
-    let listen = system.section("listen");
-    let from_file = listen.get("host").and_then(|item| host_of(&item));
+    let listen = system.clone().with_defaults().section("listen");
+    // Where it is not understood, the narrowest counts.
+    let is_given = system.get("listen").is_some_and(|item| item.value.as_object().is_none());
+    let given = listen.get("host");
+    let from_file = match &given {
+        Some(item) => host_of(item).or_else(|| Some(LOOPBACK.to_owned())),
+        None => is_given.then(|| LOOPBACK.to_owned()),
+    };
     let port = listen.whole("port", DEFAULT_PORT.into(), 0..=u16::MAX.into());
     let chosen = host_variable(system, sources).or(from_file);
     let default = if is_for_others { EVERYWHERE } else { LOOPBACK };
@@ -90,7 +96,8 @@ fn base_path(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
 fn host_of(item: &Item<'_>) -> Option<String> {
     let host = checked_host(&item.text()?);
     if host.is_none() {
-        item.refuse("is not an IP address or a host name", "write it like 127.0.0.1 or ::");
+        let advice = "write it like 127.0.0.1 or ::; until then only this machine is served";
+        item.warn("is not an IP address or a host name", advice);
     }
     host
 }

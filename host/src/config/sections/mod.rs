@@ -22,5 +22,6 @@ pub mod servers;
 pub mod shown_tools;
 pub mod state;
 pub mod sticky;
+pub mod store;
 pub mod timeouts;
 pub mod transport;

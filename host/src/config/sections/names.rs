@@ -30,13 +30,22 @@ pub(in crate::config) fn read(system: &Section<'_>) -> Names {
     ];
     Names {
         separator: separator(system).unwrap_or_else(|| DEFAULT_SEPARATOR.to_owned()),
-        prefix: system.choice("namePrefix", "prefix mode", &choices).unwrap_or(Prefix::Always),
+        prefix: system
+            .clone()
+            .with_defaults()
+            .choice("namePrefix", "prefix mode", &choices)
+            .unwrap_or(Prefix::Always),
     }
 }
 
+/// What is no text names no other separator, so that the default counts. A text that cannot be one
+/// may stand in names of hidden tools, and stops the start.
 fn separator(system: &Section<'_>) -> Option<String> {
+    let text = system.clone().with_defaults().get("nameSeparator")?.text()?;
+    if text.is_empty() {
+        return None;
+    }
     let item = system.get("nameSeparator")?;
-    let text = item.text()?;
     let printable = text.bytes().all(|b| b.is_ascii_graphic());
     if printable && (1..=MAX_SEPARATOR).contains(&text.len()) {
         return Some(text);

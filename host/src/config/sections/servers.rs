@@ -164,8 +164,12 @@ fn server(
     let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
     warn_of_start_on_demand(&entry);
-    let mut tools = selections(&entry, "tools", problems);
-    shown_tools::narrow(&entry, &mut tools);
+    let listed = entry.get("tools").filter(|item| item.value.as_array().is_some());
+    let mut tools = match &listed {
+        Some(_) => Selections::new(),
+        None => selections(&entry, "tools", problems),
+    };
+    shown_tools::narrow(&entry, listed.as_ref(), &mut tools);
     let mut server = Server {
         name,
         enabled,

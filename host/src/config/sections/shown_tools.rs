@@ -1,8 +1,10 @@
 //! Which tools, prompts and resources of a server are shown, also by lists in the words of other
-//! clients: `disabledTools`, `excludeTools`, `includeTools`.
+//! clients: `disabledTools`, `excludeTools`, `includeTools`, and `tools` where that is a list, as
+//! GitHub Copilot's files have it.
 
 use std::collections::BTreeMap;
 
+use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 
 /// Choices by the name of a tool or prompt, or the URI of a resource.
@@ -20,14 +22,25 @@ pub struct EntrySettings {
 /// Stands for every name without an entry of its own.
 pub const ALL_OTHERS: &str = "*";
 
-/// Adds what the lists hide to what `tools` says. Of several, each hides.
-pub(in crate::config) fn narrow(entry: &Section<'_>, tools: &mut Selections) {
-    let included = names(entry, "includeTools");
-    if !included.is_empty() && !included.iter().any(|name| name == ALL_OTHERS) {
-        include(included, tools);
+/// Adds what the lists hide to what `tools` says. Of several, each hides. `listed` is `tools` itself
+/// if it is a list.
+pub(in crate::config) fn narrow(
+    entry: &Section<'_>,
+    listed: Option<&Item<'_>>,
+    tools: &mut Selections,
+) {
+    let items = |key| entry.items(key);
+    let listed = listed.map(Item::items).unwrap_or_default();
+    for list in [listed, items("includeTools")] {
+        // With a mistake in them all, nothing is named, and nothing shown.
+        let is_given = !list.is_empty();
+        let included = names(&list);
+        if is_given && !included.iter().any(|name| name == ALL_OTHERS) {
+            include(included, tools);
+        }
     }
     for key in ["disabledTools", "excludeTools"] {
-        for name in names(entry, key) {
+        for name in names(&items(key)) {
             let shown = EntrySettings { enabled: true, description: None };
             tools.entry(name).or_insert(shown).enabled = false;
         }
@@ -48,10 +61,10 @@ fn include(named: Vec<String>, tools: &mut Selections) {
 }
 
 /// The names. Gemini CLI allows `name(arguments)`, which means the tool.
-fn names(entry: &Section<'_>, key: &str) -> Vec<String> {
+fn names(items: &[Item<'_>]) -> Vec<String> {
     let name = |text: String| match text.split_once('(') {
         Some((name, _)) if !name.is_empty() => name.to_owned(),
         _ => text,
     };
-    entry.items(key).iter().filter_map(|item| item.text()).map(name).collect()
+    items.iter().filter_map(|item| item.text()).map(name).collect()
 }

@@ -50,12 +50,16 @@ pub(in crate::config) fn read(
     affinity_timeout: Duration,
 ) -> Sticky {
     let wasi = [("deny", Wasi::Deny), ("sandbox", Wasi::Sandbox)];
+    // An unsigned value in place of a signed one would open a door, and another strategy than the
+    // one that was meant would move sessions: these two stop the start.
+    let strict = &section.clone().strict();
+    let section = &section.clone().with_defaults();
     let enabled = section.flag("enabled", true);
     let cookie_name = cookie_name(section).unwrap_or_else(|| "MCPHUB_NODE".to_owned());
     let header_name = header_name(section).unwrap_or_else(|| "X-MCPHub-Node".to_owned());
-    let signed = section.flag("signed", false);
+    let signed = strict.flag("signed", false);
     let wasi = section.choice("wasi", "WASI mode", &wasi).unwrap_or(Wasi::Deny);
-    let strategy = strategy(section, folder);
+    let strategy = strategy(strict, folder);
     let credentials = credentials(section);
     let json = json::object(
         section.object,

@@ -41,6 +41,53 @@ fn an_address_and_a_type_have_many_spellings() {
 }
 
 #[test]
+fn what_a_dashboard_leaves_empty_counts_as_absent() {
+    for (entry, kind) in [
+        (r#"{"command": "", "url": "http://b/x", "args": {}, "env": []}"#, "either"),
+        (r#"{"command": null, "serverUrl": "http://b/x", "url": "", "httpUrl": " "}"#, "either"),
+        (r#"{"url": "", "httpUrl": "http://b/x", "type": ""}"#, "http"),
+        (r#"{"type": "sse", "command": "", "url": "http://b/x", "headers": []}"#, "sse"),
+        (r#"{"type": "", "transport": "sse", "baseUrl": "http://b/x"}"#, "sse"),
+        (r#"{"command": "x", "url": "", "baseUrl": "", "cwd": "", "transportType": ""}"#, "stdio"),
+        (r#"{"type": "stdio", "command": "x", "url": "", "args": {}, "headers": []}"#, "stdio"),
+        (r#"{"command": "x", "tools": [], "prompts": [], "resources": [], "env": []}"#, "stdio"),
+    ] {
+        let made = only(server(entry).warns(&[]));
+        let url = if kind == "stdio" { "" } else { "http://b/x" };
+        assert_eq!(url_of(made.transport), (kind, url.to_owned()), "{entry}");
+        assert!(made.tools.is_empty() && made.prompts.is_empty(), "{entry}");
+    }
+    let filled = r#"{"command": "x", "prompts": ["a"]}"#;
+    server(filled).warns_until(
+        "until then this server does not run",
+        &["1:50: mcpServers.a.prompts: must be an object, not a list; write { … }"],
+    );
+}
+
+#[test]
+fn tools_in_a_list_are_those_that_are_shown() {
+    for (entry, shown, hidden) in [
+        (r#"{"command": "x", "tools": ["*"]}"#, vec!["a", "b"], vec![]),
+        (r#"{"command": "x", "tools": ["a", "c"]}"#, vec!["a", "c"], vec!["b"]),
+        (r#"{"command": "x", "tools": ["a"], "includeTools": ["b"]}"#, vec![], vec!["a", "b"]),
+        (r#"{"command": "x", "tools": ["*"], "disabledTools": ["b"]}"#, vec!["a"], vec!["b"]),
+    ] {
+        let made = only(server(entry).warns(&[]));
+        let is_shown = |name: &str| {
+            let tools = &made.tools;
+            tools.get(name).or(tools.get("*")).is_none_or(|choice| choice.enabled)
+        };
+        assert!(shown.iter().all(|name| is_shown(name)), "{entry}");
+        assert!(!hidden.iter().any(|name| is_shown(name)), "{entry}");
+    }
+    let config = server(r#"{"command": "x", "tools": [1]}"#).warns_until(
+        "until then this server does not run",
+        &["1:49: mcpServers.a.tools[0]: must be a string, not a number; write it in quotes"],
+    );
+    assert!(!only(config).tools["*"].enabled);
+}
+
+#[test]
 fn a_command_in_one_list_with_its_arguments() {
     let entry = r#"{"type": "local", "command": ["npx", "-y", 1], "args": ["z"], "environment": {"K": "v"}}"#;
     let made = only(server(entry).warns(&[]));

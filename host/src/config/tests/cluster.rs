@@ -73,7 +73,7 @@ fn a_node_takes_its_facts_from_the_environment() {
     .env("ZONE", "eu-1")
     .warns(&[]);
     let node = node_of(config);
-    assert_eq!(node.coordinator_url, "http://10.0.0.1:3000/");
+    assert_eq!(node.coordinator_urls, ["http://10.0.0.1:3000/"]);
     assert_eq!(node.id.as_ref().map(|id| id.as_str()), Some("pod-7"));
     assert_eq!(node.advertise_url.unwrap(), "http://10.0.0.7:3000/");
     assert_eq!(node.zone, "eu-1");
@@ -99,13 +99,18 @@ fn an_optional_fact_may_expand_to_nothing_but_not_be_unset() {
 
 #[test]
 fn an_id_must_fit_in_a_cookie_and_intervals_in_reason() {
-    node(r#"{"coordinatorUrl": "http://a", "id": "a b", "heartbeatInterval": 99, "weight": 0}"#).errors(&[
+    node(r#"{"coordinatorUrl": "http://a", "id": "a b"}"#).errors(&[
         "1:109: systemConfig.cluster.node.id: has the character ' ', which is not allowed here; \
          leave it out to have one generated",
-        "1:137: systemConfig.cluster.node.heartbeatInterval: is too small; \
-         use a whole number from 100 to 86400000",
-        "1:151: systemConfig.cluster.node.weight: is too small; use a whole number from 1 to 1000",
     ]);
+    let config = node(r#"{"coordinatorUrl": "http://a", "heartbeatInterval": 99, "weight": 0}"#)
+        .warns_until("until then its default counts", &[
+            "1:124: systemConfig.cluster.node.heartbeatInterval: is too small; \
+             use a whole number from 100 to 86400000",
+            "1:138: systemConfig.cluster.node.weight: is too small; use a whole number from 1 to 1000",
+        ]);
+    let Mode::Node(node) = config.mode else { panic!() };
+    assert_eq!((node.heartbeat_interval, node.weight), (Duration::from_secs(5), 1));
 }
 
 #[test]
@@ -125,10 +130,22 @@ fn a_duration_is_a_whole_number_of_milliseconds() {
         let section = format!(
             r#"{{"enabled": true, "mode": "coordinator", "coordinator": {{"nodeTimeout": {given}}}}}"#
         );
-        cluster(&section).errors(&[&format!(
-            "1:102: systemConfig.cluster.coordinator.nodeTimeout: {problem}; {advice}"
-        )]);
+        let config = cluster(&section).warns_until(
+            "until then its default counts",
+            &[&format!("1:102: systemConfig.cluster.coordinator.nodeTimeout: {problem}; {advice}")],
+        );
+        let Mode::Coordinator(coordinator) = config.mode else { panic!() };
+        assert_eq!(coordinator.node_timeout, Duration::from_secs(15), "{given}");
     }
+    let config = cluster(r#"{"drainDeadline": "25s", "stickySession": true}"#).warns_until(
+        "until then its default counts",
+        &[
+            "1:48: systemConfig.cluster.drainDeadline: must be a number, not a string; \
+             use a whole number from 0 to 86400000",
+            "1:72: systemConfig.cluster.stickySession: must be an object, not a boolean; write { … }",
+        ],
+    );
+    assert_eq!(config.drain_deadline, Duration::from_secs(25));
 }
 
 #[test]
@@ -167,15 +184,93 @@ fn a_secret_is_not_empty_not_guessable_and_may_hold_a_dollar_sign() {
     ]);
 }
 
+/// A coordinator with this store.
+fn coordinator(store: &str) -> Case {
+    cluster(&format!(r#"{{"enabled": true, "mode": "coordinator", "store": {store}}}"#))
+}
+
+fn redis(config: &Config) -> (String, Option<&str>, &str) {
+    let Store::Redis { url, prefix } = &config.store else { panic!("{:?}", config.store) };
+    (url.to_string(), url.password.as_ref().map(Secret::expose), prefix)
+}
+
 #[test]
-fn a_store_is_memory() {
-    cluster(r#"{"store": "memory"}"#).warns(&[]);
-    cluster(r#"{"store": "redis://:${PW}@r:6379/0"}"#)
-        .env("PW", "x")
-        .errors(&["1:40: systemConfig.cluster.store: is Redis, which is not supported yet; \
-         leave it out to keep bindings in memory"]);
-    cluster(r#"{"store": "etcd"}"#).errors(&[
-        "1:40: systemConfig.cluster.store: is not a supported store; leave it out to keep bindings in memory",
+fn a_store_is_memory_or_redis() {
+    let (plain, default) = ("redis://r:6379/0".to_owned(), "mooring:");
+    for memory in [r#""memory""#, r#"{"type": "memory"}"#, "null"] {
+        assert_eq!(coordinator(memory).config().store, Store::Memory);
+    }
+    for (store, expect) in [
+        (r#"{"type": "redis", "url": "redis://r"}"#, (plain.clone(), None, default)),
+        (r#"{"type": "valkey", "url": "valkey://r"}"#, (plain.clone(), None, default)),
+        (r#""redis://:${PW}@r:6379/0""#, (plain.clone(), Some("p@w"), default)),
+        (
+            r#"{"type": "redis", "url": "rediss://u:${PW}@r/2", "prefix": "{a}:"}"#,
+            ("rediss://r:6379/2".to_owned(), Some("p@w"), "{a}:"),
+        ),
+    ] {
+        let config = coordinator(store).env("PW", "p@w").config();
+        assert_eq!(redis(&config), expect, "{store}");
+        assert!(!format!("{config:?}").contains("p@w"));
+        assert!(describe(&config).contains(&expect.0));
+    }
+    for store in ["null", r#"{"type": "redis"}"#, r#"{"type": "redis", "url": "redis://x"}"#] {
+        let config = coordinator(store).env("MOORING_REDIS_URL", "redis://:pw@r").config();
+        assert_eq!(redis(&config), (plain.clone(), Some("pw"), default), "{store}");
+    }
+    let config = coordinator(r#""memory""#).env("MOORING_REDIS_URL", "redis://:pw@r").config();
+    assert_eq!(config.store, Store::Memory);
+    let node = r#"{"enabled": true, "mode": "node", "node": {"coordinatorUrl": "http://c:1"}}"#;
+    let config = cluster(node).env("MOORING_REDIS_URL", "nonsense").config();
+    assert_eq!(config.store, Store::Memory, "a node has none");
+}
+
+#[test]
+fn what_is_no_store_is_refused() {
+    let at = "1:80: systemConfig.cluster.store";
+    let advice = "write {\"type\": \"redis\", \"url\": \"redis://host:6379\"}, or leave it out \
+                  to keep what one coordinator knows in its memory";
+    coordinator(r#""etcd""#).errors(&[&format!("{at}: \"etcd\" is not a store; {advice}")]);
+    coordinator(r#""redis""#)
+        .errors(&[&format!("{at}: names no URL, and MOORING_REDIS_URL is not set; {advice}")]);
+    coordinator(r#"{"type": "etcd"}"#).errors(&[
+        "1:89: systemConfig.cluster.store.type: \"etcd\" is not a store; use one of memory, redis, valkey",
+    ]);
+    coordinator(r#"{"type": "redis", "url": "http://r"}"#).errors(&[
+        "1:105: systemConfig.cluster.store.url: must begin with redis:// or rediss://; \
+         write it like redis://host:6379/0",
+    ]);
+    coordinator("null")
+        .env("MOORING_REDIS_URL", "redis://")
+        .errors(&["environment: MOORING_REDIS_URL: has no host that can be reached; \
+         write it like redis://host:6379/0"]);
+    let with_server = r#"{"mcpServers": {"a": {"command": "x"}}, "systemConfig": {"cluster":
+        {"enabled": true, "mode": "coordinator", "store": "redis://r"}}}"#;
+    file(with_server).errors(&[
+        "2:59: systemConfig.cluster.store: is shared, and this coordinator runs servers of its own \
+         (a), which no other coordinator reaches; run them on a node",
+    ]);
+}
+
+#[test]
+fn a_node_has_one_coordinator_or_several() {
+    let node = |urls: &str| {
+        let node = format!(r#"{{"coordinatorUrl": {urls}}}"#);
+        cluster(&format!(r#"{{"enabled": true, "mode": "node", "node": {node}}}"#))
+    };
+    let urls = |config: Config| {
+        let Mode::Node(node) = config.mode else { panic!("a node") };
+        node.coordinators()
+    };
+    assert_eq!(urls(node(r#""http://a:1""#).config()), "http://a:1/");
+    let several = node(r#"["http://a:1", "${B}", "http://a:1"]"#).env("B", "http://b:2");
+    assert_eq!(urls(several.config()), "http://a:1/ and http://b:2/");
+    node("[]").errors(&[
+        "1:91: systemConfig.cluster.node.coordinatorUrl: lists 0 coordinators; list 1 to 16 URLs",
+    ]);
+    node(r#"["http://a:1", "b"]"#).errors(&[
+        "1:106: systemConfig.cluster.node.coordinatorUrl[1]: lacks http:// or https:// in front; \
+         write it like http://coordinator:3000",
     ]);
 }
 

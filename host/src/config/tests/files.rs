@@ -166,10 +166,10 @@ fn a_folder_in_the_place_of_the_file_is_no_reason_to_start_empty() {
 
 #[test]
 fn a_finding_names_the_file_as_it_was_given() {
-    let folder = Folder::new().with("c/mcp_settings.json", "{\n \"groups\": 1\n}");
+    let folder = Folder::new().with("c/mcp_settings.json", "{\n \"systemConfig\": 1\n}");
     assert_eq!(
         folder.error("c"),
-        "c/mcp_settings.json:2:12: groups: must be a list, not a number; write [ … ]"
+        "c/mcp_settings.json:2:18: systemConfig: must be an object, not a number; write { … }"
     );
 }
 

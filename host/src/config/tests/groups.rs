@@ -36,13 +36,30 @@ fn a_group_names_servers_and_what_it_shows_of_them() {
 fn names_and_ids_are_unique() {
     groups(
         r#"[{"name": "g", "id": "1"}, {"name": "g", "id": "2"}, {"name": "h", "id": "1"},
-            {"name": "i", "servers": ["one", {"name": "one"}]}]"#,
+            {"name": "i", "servers": ["one", {"name": "one", "tools": ["a"]}]}]"#,
     )
     .warns_until("until then this group is left out", &[
         "2:37: groups[1].name: \"g\" is already used by groups[0].name; give each group a unique name",
         "2:74: groups[2].id: \"1\" is already used by groups[0].id; give each group a unique id",
         "3:46: groups[3].servers[1]: \"one\" is listed twice; keep one of them",
     ]);
+}
+
+#[test]
+fn a_server_listed_twice_alike_is_in_the_group_once() {
+    let config = groups(r#"[{"name": "g", "servers": ["one", {"name": "one"}, "one"]}]"#).warns(&[
+        "2:35: groups[0].servers[1]: \"one\" is listed twice; remove one of them",
+        "2:52: groups[0].servers[2]: \"one\" is listed twice; remove one of them",
+    ]);
+    assert_eq!(config.groups[0].servers.len(), 1);
+}
+
+#[test]
+fn groups_that_are_no_list_are_none() {
+    let config = groups("5").warns(&[
+        "2:1: groups: must be a list, not a number; write [ … ]; no group exists until then",
+    ]);
+    assert!(config.groups.is_empty());
 }
 
 #[test]
@@ -106,7 +123,9 @@ fn an_object_of_groups_is_taken_with_one_warning() {
         "2:47: groups.h.visibility: a restriction to certain users, which Mooring does not enforce; \
          remove it, or start with --allow-open to ignore it",
     ]);
-    groups(r#""g""#).errors(&["2:1: groups: must be a list, not a string; write [ … ]"]);
+    groups(r#""g""#).warns(&[
+        "2:1: groups: must be a list, not a string; write [ … ]; no group exists until then",
+    ]);
 }
 
 #[test]

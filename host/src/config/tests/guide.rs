@@ -85,7 +85,7 @@ fn the_guides_node_file_loads_verbatim() {
     let node = node_of(config);
     assert_eq!(node.id.as_ref().map(|id| id.as_str()), Some("node-1"));
     assert_eq!(node.name.as_deref(), Some("Worker Node 1"));
-    assert_eq!(node.coordinator_url, "http://coordinator:3000/");
+    assert_eq!(node.coordinator_urls, ["http://coordinator:3000/"]);
     assert_eq!(node.heartbeat_interval, Duration::from_secs(5));
     assert!(node.register_on_startup);
 }

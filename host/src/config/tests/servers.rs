@@ -64,7 +64,14 @@ fn an_entry_must_say_what_to_run() {
             "1:31: mcpServers.a.type: \"stdoi\" is not a type of server; use one of stdio, \
              streamable-http, sse, openapi, builtin (did you mean \"stdio\"?)",
         ),
-        (r#"{"command": ""}"#, "1:34: mcpServers.a.command: is empty; give it a value"),
+        (
+            r#"{"command": "", "url": " "}"#,
+            "1:22: mcpServers.a: has neither a command nor a url; add one of the two",
+        ),
+        (
+            r#"{"type": "stdio", "command": ""}"#,
+            "1:22: mcpServers.a.command: is required for this type; add \"command\", or change \"type\"",
+        ),
         (
             r#"{"command": "a\u001bb"}"#,
             "1:34: mcpServers.a.command: contains control characters; remove them",

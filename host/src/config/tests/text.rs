@@ -101,10 +101,8 @@ fn every_mistake_is_reported_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn a_wrong_section_is_reported_once() {
-    file(r#"{"systemConfig": [], "mcpServers": 1, "groups": 1}"#).errors(&[
-        "1:18: systemConfig: must be an object, not a list; write { … }",
-        "1:49: groups: must be a list, not a number; write [ … ]",
-    ]);
+    file(r#"{"systemConfig": [], "mcpServers": 1, "groups": 1}"#)
+        .errors(&["1:18: systemConfig: must be an object, not a list; write { … }"]);
 }
 
 #[test]

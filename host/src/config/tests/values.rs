@@ -125,15 +125,24 @@ fn the_environment_goes_before_the_file() {
 
 #[test]
 fn an_address_that_cannot_be_is_refused() {
-    system(r#"{"listen": {"host": "a b", "port": 65536}}"#)
-        .env("PORT", "3k")
-        .env("MOORING_HOST", "[x]")
-        .errors(&[
-            "environment: MOORING_HOST: is not an IP address or a host name; write it like 127.0.0.1 or ::",
-            "environment: PORT: is not a port; use a whole number from 0 to 65535",
-            "1:38: systemConfig.listen.host: is not an IP address or a host name; write it like 127.0.0.1 or ::",
-            "1:53: systemConfig.listen.port: is too large; use a whole number from 0 to 65535",
-        ]);
+    system("{}").env("PORT", "3k").env("MOORING_HOST", "[x]").errors(&[
+        "environment: MOORING_HOST: is not an IP address or a host name; write it like 127.0.0.1 or ::",
+        "environment: PORT: is not a port; use a whole number from 0 to 65535",
+    ]);
+    // Of an address in the file that is not understood, the narrowest counts.
+    let node = r#""cluster": {"enabled": true, "mode": "coordinator"}"#;
+    let config = system(&format!(r#"{{{node}, "listen": {{"host": "a b", "port": 65536}}}}"#)).warns(&[
+        "1:91: systemConfig.listen.host: is not an IP address or a host name; write it like 127.0.0.1 or \
+         ::; until then only this machine is served",
+        "1:106: systemConfig.listen.port: is too large; use a whole number from 0 to 65535; until then \
+         its default counts",
+    ]);
+    assert_eq!(config.listen, chosen("127.0.0.1", 3000));
+    let config = system(&format!(r#"{{{node}, "listen": "0.0.0.0"}}"#)).warns(&[
+        "1:82: systemConfig.listen: must be an object, not a string; write { … }; until then its \
+         default counts",
+    ]);
+    assert_eq!(config.listen, chosen("127.0.0.1", 3000));
 }
 
 /// A file with the name of a plugin.
@@ -194,16 +203,24 @@ fn cookie_and_header_names_must_be_possible() {
         ("N", "X-N")
     );
     assert_eq!((config.sticky.enabled, config.sticky.wasi), (false, Wasi::Sandbox));
-    sticky(r#"{"cookieName": "a;b", "headerName": "Transfer-Encoding"}"#).errors(&[
+    let until = "until then its default counts";
+    sticky(r#"{"cookieName": "a;b", "headerName": "Transfer-Encoding"}"#).warns_until(until, &[
         "1:63: systemConfig.cluster.stickySession.cookieName: \"a;b\" is not a cookie name; \
          use letters, digits, - and _ only",
         "1:84: systemConfig.cluster.stickySession.headerName: \"Transfer-Encoding\" is a header that Mooring \
          sets itself; choose another name, such as X-MCPHub-Node",
     ]);
-    sticky(r#"{"headerName": "X: y\r\n", "cookieName": ""}"#).errors(&[
+    sticky(r#"{"headerName": "X: y\r\n", "cookieName": "", "wasi": 1}"#).warns_until(until, &[
         "1:63: systemConfig.cluster.stickySession.headerName: contains control characters; remove them",
         "1:89: systemConfig.cluster.stickySession.cookieName: \"\" is not a cookie name; \
          use letters, digits, - and _ only",
+        "1:101: systemConfig.cluster.stickySession.wasi: must be a string, not a number; write it in quotes",
+    ]);
+    // What would leave a door open, or move sessions, stops the start.
+    sticky(r#"{"signed": "yes", "strategy": 1}"#).errors(&[
+        "1:59: systemConfig.cluster.stickySession.signed: must be true or false, not a string; \
+         write true or false without quotes",
+        "1:78: systemConfig.cluster.stickySession.strategy: must be a string, not a number; write it in quotes",
     ]);
     sticky(r#"{"cookieName": "__Host-n"}"#).warns(&[
         "1:63: systemConfig.cluster.stickySession.cookieName: is a cookie that browsers accept over HTTPS only; \
@@ -228,8 +245,9 @@ fn what_mooring_accepts_the_built_in_strategies_accept() {
         }
     }
     for name in ["Cookie", "Mcp-X", &longer] {
-        let report = sticky(&format!(r#"{{"headerName": "{name}"}}"#)).load().unwrap_err();
-        assert_eq!(report.errors.len(), 1, "{report}");
+        let loaded = sticky(&format!(r#"{{"headerName": "{name}"}}"#)).load().unwrap();
+        assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+        assert_eq!(loaded.config.sticky.header_name, "X-MCPHub-Node");
     }
     assert_eq!(sticky(&format!(r#"{{"headerName": "{long}"}}"#)).config().sticky.header_name, long);
 }
@@ -238,11 +256,21 @@ fn what_mooring_accepts_the_built_in_strategies_accept() {
 fn tool_names_are_composed_as_told() {
     let config = system(r#"{"nameSeparator": "__", "namePrefix": "on-collision"}"#).warns(&[]);
     assert_eq!(config.names, Names { separator: "__".into(), prefix: Prefix::OnCollision });
-    system(r#"{"nameSeparator": "", "namePrefix": "oncollision"}"#).errors(&[
+    system(r#"{"nameSeparator": "a b"}"#).errors(&[
         "1:36: systemConfig.nameSeparator: cannot separate names; use 1 to 8 printable ASCII characters, such as -",
-        "1:54: systemConfig.namePrefix: \"oncollision\" is not a prefix mode; \
-         use one of always, on-collision, never (did you mean \"on-collision\"?)",
     ]);
+    let usual = Names { separator: "-".into(), prefix: Prefix::Always };
+    assert_eq!(system(r#"{"nameSeparator": ""}"#).warns(&[]).names, usual);
+    let config = system(r#"{"nameSeparator": 5, "namePrefix": "oncollision"}"#);
+    let config = config.warns_until(
+        "until then its default counts",
+        &[
+            "1:36: systemConfig.nameSeparator: must be a string, not a number; write it in quotes",
+            "1:53: systemConfig.namePrefix: \"oncollision\" is not a prefix mode; \
+         use one of always, on-collision, never (did you mean \"on-collision\"?)",
+        ],
+    );
+    assert_eq!(config.names, usual);
 }
 
 #[test]

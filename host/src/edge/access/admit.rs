@@ -55,6 +55,7 @@ type Admits =
 /// key of the local command line too.
 pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
     Box::new(move |headers, peer, local| {
+        let edge = edge.now();
         let (config, peer, local) = (&edge.config, peer.ip(), local.ip());
         let forbidden = |refusal: Refusal| (StatusCode::FORBIDDEN, refusal.to_string());
         check_site_or_own(config, headers, local).map_err(forbidden)?;
@@ -75,7 +76,7 @@ pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
 /// Checks Host and Origin alone: for pages that need no key.
 pub fn site_for_management(edge: Arc<Edge>) -> Box<ChecksSite> {
     Box::new(move |headers, local| {
-        check_site_or_own(&edge.config, headers, local.ip())
+        check_site_or_own(&edge.now().config, headers, local.ip())
             .map_err(|refusal| (StatusCode::FORBIDDEN, refusal.to_string()))
     })
 }

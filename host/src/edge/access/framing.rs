@@ -2,12 +2,24 @@
 //! 3.2, 3.2.2 and 6.1). A proxy in front that reads them otherwise than we do would send one
 //! client's bytes as another's.
 
-use http::header::{HOST, TRANSFER_ENCODING};
-use http::{Request, Version};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Request, Version};
 
 use crate::edge::refusal::Refusal;
+use crate::protocol::headers;
 
-/// Checks a head for exactly one `Host`, a target that agrees with it, and no coding but `chunked`.
+/// Headers with one value, which decide who asks and for what.
+const SINGLE: [HeaderName; 6] = [
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    ORIGIN,
+    headers::SESSION,
+    headers::PROTOCOL_VERSION,
+    headers::LAST_EVENT_ID,
+];
+
+/// Checks a head for exactly one `Host`, a target that agrees with it, no coding but `chunked`, and no
+/// second value where one counts.
 /// Returns the bytes of the request line and headers, as they were on the wire.
 pub fn check<B>(request: &Request<B>) -> Result<usize, Refusal> {
     let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
@@ -31,7 +43,19 @@ pub fn check<B>(request: &Request<B>) -> Result<usize, Refusal> {
             return Err(Refusal::OtherAuthority);
         }
     }
+    check_single(request.headers())?;
     Ok(size)
+}
+
+fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    let is_several = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
+    match SINGLE.iter().find(is_several) {
+        Some(name) => Err(Refusal::Several(name.clone())),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -51,14 +75,19 @@ mod tests {
         assert_eq!(checked("/mcp", &[("host", "a")]), Ok("GET /mcp HTTP/1.1\r\nhost: a\r\n".len()));
         assert!(checked("http://a:1/mcp", &[("host", "A:1")]).is_ok());
         assert!(checked("/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
+        assert!(checked("/", &[("host", "a"), ("accept", "a/b"), ("accept", "c/d")]).is_ok());
     }
 
     #[test]
     fn what_two_readers_may_understand_differently_is_refused() {
+        let session = headers::SESSION;
         for (target, headers) in [
             ("/", &[("host", "a"), ("host", "a")][..]),
             ("/", &[("host", "a"), ("host", "b")]),
             ("/", &[]),
+            ("/", &[("host", "a"), ("origin", "http://localhost"), ("origin", "http://evil")]),
+            ("/", &[("host", "a"), (session.as_str(), "1"), (session.as_str(), "2")]),
+            ("/", &[("host", "a"), ("authorization", "a"), ("authorization", "a")]),
             ("http://b/", &[("host", "a")]),
             ("http://a:2/", &[("host", "a:1")]),
             ("/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")]),

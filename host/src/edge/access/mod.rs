@@ -7,3 +7,4 @@ pub mod framing;
 pub mod host;
 pub mod local_key;
 pub mod quota;
+mod shut_out;

@@ -8,6 +8,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use crate::net::Body;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::methods::List;
 use crate::protocol::version::Version;
+use crate::store::shared::Listening;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
 use super::listener::ServerListener;
@@ -70,6 +72,17 @@ impl Worker {
                 (own, reader)
             }
         };
+        if let Some(sharing) = self.edge.sharing.clone().filter(|_| !session.of_stream) {
+            let seen = place.as_ref().map(|place| (place.instance, place.number));
+            let listening = Listening { stream: own.instance, seen };
+            own.untold.fetch_add(1, Ordering::Relaxed);
+            let (own, session) = (own.clone(), session.id);
+            tokio::spawn(async move {
+                if !sharing.tell_listens(session, listening).await {
+                    own.told();
+                }
+            });
+        }
         self.tell_losses(session, &own.stream);
         let is_another = || place.as_ref().is_none_or(|place| place.instance != own.instance);
         if reader.has_gap || (last_event_id.is_some() && is_another()) {
@@ -117,6 +130,8 @@ impl Worker {
             instance: streams::instance(),
             stream: Stream::new(0, None, self.edge.config.kept_events),
             heard: Arc::default(),
+            over: Arc::default(),
+            untold: Arc::default(),
         };
         own.stream.publish();
         self.edge.streams.insert(session.id, own.clone());
@@ -149,6 +164,13 @@ struct Feeding {
     differing: BTreeSet<(ServerName, NodeId)>,
 }
 
+/// Whether the session's owner may still read the stream.
+#[derive(PartialEq, Eq)]
+enum Reader {
+    LetIn,
+    ShutOut,
+}
+
 impl Feeding {
     async fn run(mut self) {
         let (sender, mut messages) = mpsc::channel(QUEUE);
@@ -164,6 +186,7 @@ impl Feeding {
         let mut look = tokio::time::interval(LOOK);
         let mut due = None;
         let mut is_message = false;
+        let mut over = self.own.over.watch();
         loop {
             if !is_message {
                 self.hear_open_servers(&mut tasks, &mut heard, &sender);
@@ -184,6 +207,7 @@ impl Feeding {
                 }
                 changed = catalogs.changed() => {
                     if changed.is_err() { break }
+                    if self.keep_up(&mut heard) == Reader::ShutOut { break }
                     self.compare();
                     self.look_at_replicas();
                 }
@@ -199,11 +223,35 @@ impl Feeding {
                         || self.worker.edge.records.is_ended(self.session.id);
                     if is_over || needed.elapsed() > KEPT_FOR { break }
                 }
+                () = over.raised() => break,
                 Some(_) = tasks.join_next() => {}
             }
         }
         self.own.stream.end();
         self.worker.edge.streams.remove(self.session.id, self.own.instance);
+    }
+
+    /// Takes the newest settings. With them servers may have left the scope, which are not heard
+    /// any more, or the session's owner may be shut out.
+    fn keep_up(&mut self, heard: &mut HashMap<ServerName, AbortHandle>) -> Reader {
+        if self.worker.is_latest() {
+            return Reader::LetIn;
+        }
+        let before = Arc::clone(&self.worker.edge);
+        self.worker.keep_up();
+        let members = scope::members(&self.worker, &self.scope);
+        heard.retain(|server, task| {
+            let stays = members.iter().any(|member| member.server == *server);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        let (now, principal) = (&self.worker.edge, &self.session.principal);
+        match scope::is_shut_out(&before, now, &self.scope, principal) {
+            true => Reader::ShutOut,
+            false => Reader::LetIn,
+        }
     }
 
     /// Listens to every server of the scope that the session has open.

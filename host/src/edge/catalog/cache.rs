@@ -59,11 +59,14 @@ impl CatalogEntry {
 
 /// A merged catalog, and the state of catalogs and topology that it was made from.
 struct CachedMerge {
-    /// The count of catalog changes.
-    catalogs: u64,
+    version: MergeVersion,
     generation: u64,
     merged: Arc<ScopeCatalog>,
 }
+
+/// What a merge was made of, beside the topology: the count of catalog changes, and the revision of
+/// the settings.
+pub type MergeVersion = (u64, u64);
 
 /// The catalogs of all replicas that this process has fetched, and what was merged of them.
 pub struct Catalogs {
@@ -132,6 +135,11 @@ impl Catalogs {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Wakes the tasks that follow catalog changes: the scopes have other servers.
+    pub fn touch(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Wakes the tasks that follow catalog changes if a digest is new, or if a node's lists are not
@@ -210,24 +218,26 @@ impl Catalogs {
         &self,
         key: &(Scope, ClientSet),
         topology: &Topology,
+        revision: u64,
     ) -> Option<Arc<ScopeCatalog>> {
         let made = self.merged.lock();
         let made = made.get(key).filter(|made| {
-            made.catalogs == *self.changes.borrow() && made.generation == topology.generation
+            made.version == (*self.changes.borrow(), revision)
+                && made.generation == topology.generation
         });
         made.map(|made| Arc::clone(&made.merged))
     }
 
-    /// Keeps a merged catalog. `catalogs` is the count of catalog changes that it was made at.
+    /// Keeps a merged catalog, made at this version.
     pub fn keep_merged(
         &self,
         key: (Scope, ClientSet),
         topology: &Topology,
-        catalogs: u64,
+        version: MergeVersion,
         merged: &Arc<ScopeCatalog>,
     ) {
         let made =
-            CachedMerge { catalogs, generation: topology.generation, merged: Arc::clone(merged) };
+            CachedMerge { version, generation: topology.generation, merged: Arc::clone(merged) };
         self.merged.lock().insert(key, made);
     }
 

@@ -267,11 +267,11 @@ impl Worker {
         let catalogs = &self.edge.catalogs;
         let topology = self.edge.topology.load();
         let key = (scope.clone(), set);
-        if let Some(merged) = catalogs.merged(&key, &topology) {
+        if let Some(merged) = catalogs.merged(&key, &topology, self.edge.revision) {
             return merged;
         }
         // Read before the catalogs are: a change meanwhile then makes this merge stale.
-        let version = *catalogs.changes().borrow();
+        let version = (*catalogs.changes().borrow(), self.edge.revision);
         catalogs.prune(&topology);
         let catalog = |server: &ServerName| catalogs.known(&topology, server, set);
         let merged = self.merge(scope, &topology, members, catalog);

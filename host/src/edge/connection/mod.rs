@@ -4,6 +4,7 @@
 pub mod activity;
 pub mod base_path;
 pub mod counts;
+mod lame_duck;
 pub mod listener;
 pub mod not_here;
 mod pace;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -27,6 +28,7 @@ use crate::protocol::headers;
 use crate::sync::{Locked, Seldom, Watcher};
 
 use super::activity::{ActiveRequest, ConnectionOrder};
+use super::lame_duck;
 use super::settle::Settle;
 use super::table::Connected;
 use super::wire::ClientWire;
@@ -36,8 +38,6 @@ use super::{base_path, not_here};
 const REQUEST_ROOM: usize = 16 * 1024;
 /// Pause after a failed accept; a process that ran out of descriptors must not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long connections are still accepted, and idle ones kept, once this process leaves.
-const LAME_DUCK: Duration = Duration::from_millis(200);
 /// How long a connection that drains waits for its first request.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// Time between two lines of the log about failed accepts.
@@ -74,24 +74,20 @@ pub struct Ends {
     pub proved: bool,
 }
 
-/// Waits until this process leaves, and then as long as it serves what is on the way to it.
-async fn lame_duck(mut leaving: Watcher) {
-    leaving.raised().await;
-    tokio::time::sleep(LAME_DUCK).await;
-}
-
 /// Accepts until this process leaves, then waits until every connection has ended. Answers ask
 /// clients to close their connections before those are closed, so that no request is on its way on
 /// one that closes.
-pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
+pub async fn serve(mut worker: Worker, listener: TcpListener, routes: Arc<dyn OtherRoutes>) {
     let mut draining = worker.edge.leaving.watch();
-    let mut lame_duck = std::pin::pin!(lame_duck(worker.edge.leaving.watch()));
+    let metrics = Arc::clone(&worker.edge.metrics);
+    let accepting = lame_duck::accepting(worker.edge.leaving.watch(), &metrics);
+    let mut accepting = std::pin::pin!(accepting);
     let mut is_leaving = false;
     let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
     let connections = Arc::clone(&worker.edge.connections);
     let failures = Seldom::every(ACCEPT_LINES);
     let mut looking = std::pin::pin!(connections.look());
-    loop {
+    let before = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = draining.raised(), if !is_leaving => {
@@ -99,11 +95,12 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
                 connections.leave();
                 continue;
             }
-            () = &mut lame_duck => break,
-            () = &mut looking => break,
+            before = &mut accepting => break before,
+            () = &mut looking => break 0,
         };
         match accepted {
             Ok((stream, peer)) => {
+                worker.keep_up();
                 let (worker, routes) = (worker.clone(), Arc::clone(&routes));
                 let (draining, alive) = (draining.clone(), alive.clone());
                 let connected = connections.enter(peer.ip());
@@ -123,9 +120,13 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
+    };
     drop(listener);
     drop(alive);
+    tokio::select! {
+        () = lame_duck::last_requests(before, &metrics) => {}
+        () = &mut looking => {}
+    }
     connections.drain();
     // `recv` returns when the last connection has dropped its sender.
     tokio::select! {
@@ -136,13 +137,42 @@ pub async fn serve(worker: Worker, listener: TcpListener, routes: Arc<dyn OtherR
 
 /// What all requests of one connection share.
 struct ConnectionParts {
-    worker: Worker,
     routes: Arc<dyn OtherRoutes>,
-    recent: RecentSession,
     draining: Watcher,
     connected: Connected,
     /// What a request has asked for.
     introduction: Locked<Option<Introduction>>,
+}
+
+/// The same under one state of the settings: what is remembered of earlier requests counts under
+/// these only.
+struct ConnectionState {
+    parts: Arc<ConnectionParts>,
+    ends: Ends,
+    worker: Worker,
+    recent: RecentSession,
+}
+
+impl ConnectionState {
+    fn of(parts: &Arc<ConnectionParts>, ends: Ends, worker: Worker) -> Arc<Self> {
+        Arc::new(Self { parts: Arc::clone(parts), ends, worker, recent: RecentSession::default() })
+    }
+
+    /// The state for the next request: `self`, unless the settings were replaced since it was made.
+    /// `later` has the one that was made last for that reason. This takes no lock.
+    fn now(self: &Arc<Self>, later: &ArcSwapOption<Self>) -> Arc<Self> {
+        if self.worker.is_latest() {
+            return Arc::clone(self);
+        }
+        match later.load_full() {
+            Some(state) if state.worker.is_latest() => state,
+            _ => {
+                let state = Self::of(&self.parts, self.ends, self.worker.renewed());
+                later.store(Some(Arc::clone(&state)));
+                state
+            }
+        }
+    }
 }
 
 async fn connection(
@@ -156,10 +186,9 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(local) = stream.local_addr() else { return };
     let wire = ClientWire::new(stream, &connected.activity);
-    let (recent, introduction) = (RecentSession::default(), Locked::default());
-    let parts = ConnectionParts { worker, routes, recent, draining, connected, introduction };
+    let parts = ConnectionParts { routes, draining, connected, introduction: Locked::default() };
     let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false });
-    let introduction = http(wire, ends, &parts).await;
+    let introduction = http(wire, ends, &parts, worker.clone()).await;
     // Only connections of the cluster have one.
     if let Some(introduction) = introduction
         && let Some(connection) = introduction.run().await
@@ -167,29 +196,35 @@ async fn connection(
         && connection.read_buf.is_empty()
     {
         parts.connected.is_of_cluster();
-        http(connection.io, Ends { proved: true, ..ends }, &parts).await;
+        http(connection.io, Ends { proved: true, ..ends }, &parts, worker).await;
     }
 }
 
 /// Serves the requests on a connection, until it ends or an introduction is to follow.
-async fn http(wire: ClientWire, ends: Ends, parts: &Arc<ConnectionParts>) -> Option<Introduction> {
-    let limit = parts.worker.edge.config.header_block;
+async fn http(
+    wire: ClientWire,
+    ends: Ends,
+    parts: &Arc<ConnectionParts>,
+    worker: Worker,
+) -> Option<Introduction> {
+    let limit = worker.edge.config.header_block;
     let activity = &parts.connected.activity;
-    let shared = Arc::new((Arc::clone(parts), ends));
+    let first = ConnectionState::of(parts, ends, worker);
+    let later = ArcSwapOption::empty();
     // What this future captures is moved for every call, and with more than this all of it is.
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let shared = Arc::clone(&shared);
+        let state = first.now(&later);
         async move {
-            let (parts, ends) = (&*shared.0, shared.1);
+            let parts = &*state.parts;
             let activity = &parts.connected.activity;
             let (in_use, intake) = (activity.begin(), &activity.intake);
             let mut request = request.map(|body| Body::Incoming(ClientBody::new(body, intake)));
             // An HTTP+SSE stream carries answers, and ends by itself once they are sent.
-            let base = &parts.worker.edge.config.base_path;
+            let base = &state.worker.edge.config.base_path;
             let path = base_path::below(base, request.uri().path()).unwrap_or("/");
             let ends_itself = Entrance::of(path) == Some(Entrance::EventStream);
             let is_get = request.method() == Method::GET;
-            let mut response = route(parts, &mut request, ends, in_use).await;
+            let mut response = route(&state, &mut request, in_use).await;
             if activity.is_leaving() {
                 close_after(&mut response);
             }
@@ -265,13 +300,13 @@ fn close_after(response: &mut Response<Body>) {
 /// Borrows the request and takes parts out of it: each future below that owned a request would
 /// grow by its size, and these futures are moved for every call.
 async fn route(
-    connection: &ConnectionParts,
+    state: &ConnectionState,
     request: &mut Request<Body>,
-    ends: Ends,
     in_use: ActiveRequest,
 ) -> Response<Body> {
-    let ConnectionParts { worker, routes, recent, draining, connected, .. } = connection;
-    let Ends { peer, local, .. } = ends;
+    let ConnectionState { parts, ends, worker, recent } = state;
+    let ConnectionParts { routes, draining, connected, .. } = &**parts;
+    let Ends { peer, local, .. } = *ends;
     let limit = worker.edge.config.header_block;
     match framing::check(request) {
         Ok(size) if size <= limit => {}
@@ -293,7 +328,7 @@ async fn route(
         return Box::pin(refused(Refusal::Crowded, None, request)).await;
     }
     if routes.takes(request.uri().path()) {
-        return other_route(connection, request, ends, in_use).await;
+        return other_route(state, request, in_use).await;
     }
     let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
     if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
@@ -341,13 +376,13 @@ async fn refused(
 }
 
 async fn other_route(
-    connection: &ConnectionParts,
+    state: &ConnectionState,
     request: &mut Request<Body>,
-    ends: Ends,
     in_use: ActiveRequest,
 ) -> Response<Body> {
-    let ConnectionParts { worker, routes, connected, .. } = connection;
-    let mut response = routes.serve(worker, take(request), ends).await;
+    let ConnectionState { parts, ends, worker, .. } = state;
+    let ConnectionParts { routes, connected, .. } = &**parts;
+    let mut response = routes.serve(worker, take(request), *ends).await;
     // The answer to a handshake keeps its `connection: upgrade`.
     let goes_on = ends.proved || response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if connected.activity.is_reserved && !goes_on {
@@ -358,6 +393,20 @@ async fn other_route(
         *piece = worker.edge.connections.unread.counted(take(piece));
     }
     response.map(|body| body.with_guard(in_use))
+}
+
+/// Answers one request of a client that has no connection.
+#[cfg(test)]
+pub async fn answer(
+    worker: &Worker,
+    mut request: Request<Body>,
+    ends: (SocketAddr, SocketAddr),
+    draining: &Watcher,
+) -> Response<Body> {
+    match mcp(worker, &RecentSession::default(), &mut request, ends, draining).await {
+        Ok(response) => response,
+        Err((refusal, id)) => refused(refusal, id, &mut request).await,
+    }
 }
 
 async fn mcp(

@@ -49,7 +49,11 @@ impl Call<'_> {
                 return Ok(RunnerOpened { response, start, epoch });
             }
             match epoch.filter(|_| Outcome::read(response.headers()) == Some(Outcome::NotSent)) {
-                Some(held) => bindings.surpass(session.id, server, &node.id, held),
+                Some(held) => {
+                    // Another coordinator may have bound the session there.
+                    let _ = self.still_at(&node.id).await;
+                    bindings.surpass(session.id, server, &node.id, held);
+                }
                 None => return Err(not_opened(node, response).await),
             }
         }

@@ -23,6 +23,12 @@ const ATTEMPTS: usize = 40;
 impl Worker {
     /// Ends a session at every server that it has open.
     pub(in crate::edge) async fn end(&self, session: &Session) {
+        // Its servers may have been opened by another coordinator.
+        if let Some(sharing) = &self.edge.sharing
+            && session.has_id
+        {
+            sharing.refresh(session.id).await;
+        }
         let records = &self.edge.records;
         match (session.has_id, session.of_stream) {
             // Nobody can name it: its id is refused for as long as its server may still be opening.
@@ -39,7 +45,12 @@ impl Worker {
         self.edge.state.states.end(session.id).await;
         self.edge.state.outcomes.forget(session.id);
         self.edge.planned_moves.forget(session.id);
-        let Some(record) = self.edge.bindings.forget(session.id) else { return };
+        // Before the others hear of it: this process hears it, too, and forgets it then.
+        let record = self.edge.bindings.forget(session.id);
+        if let Some(sharing) = &self.edge.sharing {
+            sharing.end(session.id, session.minted_at.plus(MAX_AGE)).await;
+        }
+        let Some(record) = record else { return };
         let servers = record.servers.into_iter().map(|(server, binding)| (server, binding.node));
         let telling = servers.map(|(server, node)| {
             let (worker, session) = (self.clone(), session.clone());

@@ -38,6 +38,9 @@ impl Call<'_> {
             );
         if !is_reported {
             edge.bindings.note_unreported_loss(session.id, self.server);
+            if let Some(sharing) = &edge.sharing {
+                sharing.tell_loss(session.id, self.server);
+            }
         }
     }
 

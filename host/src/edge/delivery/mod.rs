@@ -8,6 +8,7 @@ pub mod deliver;
 pub mod deliver_streamed;
 pub mod doubts;
 pub mod end;
+mod fellows;
 pub mod left_behind;
 mod listen;
 pub mod loss;

@@ -86,9 +86,11 @@ impl Call<'_> {
             }
             // Where another request has bound it meanwhile it stays, whatever the strategy says.
             let bound = previous.clone().filter(|node| self.is_taken_at(node, &tried.nodes));
-            let claimed = bound.map(|node| Claimed { node, token: None, is_choice: false });
-            let claimed =
-                claimed.or_else(|| self.claim(message, previous.as_ref(), tried, &mut deciding));
+            let claimed = match bound {
+                Some(node) if !self.still_at(&node).await? => continue,
+                Some(node) => Some(Claimed { node, token: None, is_choice: false }),
+                None => self.claim(message, previous.as_ref(), tried, &mut deciding).await?,
+            };
             let Some(Claimed { node: winner, token, is_choice }) = claimed else {
                 if Box::pin(self.await_return(tried)).await {
                     continue;
@@ -99,7 +101,6 @@ impl Call<'_> {
                 deciding.refused(&refusal.to_string());
                 return Err(refusal);
             };
-            let bindings = &worker.edge.bindings;
             let topology = worker.edge.topology.load_full();
             // The strategy may not know yet that a node has left or drains; where another worker
             // has bound the session, it may be open.
@@ -108,7 +109,7 @@ impl Call<'_> {
             let known = known.filter(|node| takes(node) && !tried.nodes.contains(&winner));
             let Some(node) = known else {
                 // Or another worker has bound the session to a node that has refused already.
-                bindings.release(session.id, server, &winner);
+                self.give_up(&winner, tried);
                 deciding.fails("the node has left, drains or has refused already");
                 tried.nodes.push(winner);
                 continue;
@@ -134,7 +135,7 @@ impl Call<'_> {
                     }
                     self.report_refusal(node, &tried.nodes, &why.reason);
                     deciding.fails(&why.reason);
-                    bindings.release(session.id, server, &winner);
+                    self.give_up(&winner, tried);
                     tried.failed(&winner, why);
                 }
             }
@@ -143,19 +144,23 @@ impl Call<'_> {
 
     /// Binds the session where the strategy says, unless it is bound to another node than before.
     /// `None` if no node is left.
-    fn claim(
+    ///
+    /// # Errors
+    /// If the session has ended at another coordinator.
+    async fn claim(
         &self,
         message: &[u8],
         previous: Option<&NodeId>,
         tried: &Tried,
         deciding: &mut Deciding<'_>,
-    ) -> Option<Claimed> {
-        let Self { worker, session, server, .. } = *self;
-        let Chosen { node, token } = self.choose(message, &tried.nodes, deciding)?;
-        let winner = worker.edge.bindings.claim(session.id, server, previous, &node);
+    ) -> Result<Option<Claimed>, Refusal> {
+        let Some(Chosen { node, token }) = self.choose(message, &tried.nodes, deciding) else {
+            return Ok(None);
+        };
+        let winner = self.bind_to(previous, &node, tried).await?;
         deciding.overtaken_by(&winner);
         let is_choice = winner == node;
-        Some(Claimed { node: winner, token: token.filter(|_| is_choice), is_choice })
+        Ok(Some(Claimed { node: winner, token: token.filter(|_| is_choice), is_choice }))
     }
 
     /// Closes what the session has left at a node, unless it is younger than this.
@@ -295,6 +300,9 @@ impl Call<'_> {
             return Ok(());
         }
         let Self { worker, session, server, .. } = *self;
+        if !self.still_at(&node.id).await? {
+            return Ok(());
+        }
         worker.edge.planned_moves.keep(session.id, server, None);
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
@@ -312,6 +320,8 @@ impl Call<'_> {
     /// Restores the session's log level and subscriptions at a server that was just opened.
     pub(in crate::edge) async fn restore_settings(&self, node: &Node, state: Option<StateStep>) {
         let Self { worker, session, server, .. } = *self;
+        // Its client may have set something by another coordinator.
+        let _ = self.still_at(&node.id).await;
         let Some(record) = worker.edge.bindings.record(session.id) else { return };
         let level = record
             .log_level

@@ -6,7 +6,7 @@ use http::Response;
 
 use crate::edge::refusal::Refusal;
 use crate::model::visible::visible;
-use crate::model::{Node, NodeId, ServerName};
+use crate::model::{Epoch, Node, NodeId, ServerName};
 use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
@@ -21,6 +21,8 @@ const MAX_MESSAGE: usize = 2048;
 #[derive(Debug, Default)]
 pub struct Tried {
     pub nodes: Vec<NodeId>,
+    /// The highest epoch of the bindings that were given up on the way.
+    pub seen: Option<Epoch>,
     /// Those of them that gave no answer at all.
     pub unreached: Vec<NodeId>,
     why: Option<NotOpened>,

@@ -104,6 +104,9 @@ impl Worker {
         let Granted { result, version, named } = initialize::granted(result, &session.params);
         (session.version, session.named) = (version, named.map(Into::into));
         let sealed = session.seal(&self.edge, scope, &context.quota)?;
+        if let Some(sharing) = self.edge.sharing.as_ref().filter(|_| session.is_large()) {
+            sharing.keep_params(session.id, &session.params, None).await;
+        }
         self.edge.metrics.opened();
         let id = envelope.id_text().unwrap_or("null");
         let mut response = json(StatusCode::OK, jsonrpc::result(id, &result));
@@ -125,6 +128,10 @@ impl Worker {
         message: &Bytes,
     ) -> Result<(Bytes, Option<Token>), Refusal> {
         let admitted = self.admit_session(context, session)?;
+        if self.edge.sharing.is_some() {
+            // Nobody else can know of it yet.
+            self.edge.bindings.learned(session.id);
+        }
         let Some(server) = scope::pass_through_server(&self.edge, scope) else {
             let requested: InitializeParams<'_> =
                 serde_json::from_slice(&session.params).map_err(|_| invalid_params())?;

@@ -59,6 +59,10 @@ impl Worker {
         }
         let id = bind::query(request.uri(), "sessionId").ok_or(refused(Refusal::MissingStream))?;
         let live = self.posted_to(&id, &caller.principal).await;
+        // A reload may have taken the scope away; the stream ends for the same reason.
+        let live = live.filter(|live| {
+            !scope::is_shut_out(&self.edge, &self.edge, &live.scope, &caller.principal)
+        });
         let live = live.ok_or(refused(Refusal::UnknownSession))?;
         let Caller { peer, quota, .. } = caller;
         let headers = asking_for_both(take(request.headers_mut()));

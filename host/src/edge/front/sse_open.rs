@@ -71,14 +71,14 @@ impl Worker {
         };
         let events = match known {
             Some(events) => events,
-            None => self.new_stream(scope, &caller, request.headers(), draining)?,
+            None => self.new_stream(scope.clone(), &caller, request.headers(), draining)?,
         };
         let mut response = Response::new(Body::Stream(Box::pin(events)));
         let headers = response.headers_mut();
         content_type(headers, headers::EVENT_STREAM);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        Ok(response)
+        Ok(self.while_let_in(response, &scope, &caller.principal))
     }
 
     fn new_stream(

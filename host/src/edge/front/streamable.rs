@@ -148,10 +148,15 @@ impl Worker {
             return Err(Refusal::Accept("text/event-stream"));
         }
         let session = self.session(context, scope, principal, recent, false).await?;
+        if let Some(sharing) = &self.edge.sharing {
+            // What the client has not been told yet may be known to another coordinator alone.
+            sharing.refresh(session.id).await;
+        }
         let response = match scope::pass_through_server(&self.edge, scope) {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
+        let response = self.while_let_in(response, scope, principal);
         Ok(self.in_use(context, &session, response, None))
     }
 

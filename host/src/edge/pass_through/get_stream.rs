@@ -33,6 +33,8 @@ use crate::sync::Locked;
 /// Longest time between two attempts to listen again. An opening on another gateway is not
 /// announced here, and is noticed this late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// A server that no node has run for so long is gone: nobody listens to it again.
+const GONE: Duration = Duration::from_secs(10);
 /// Sent as `Last-Event-ID`, it tells the runner that the client had a stream before.
 const SOME_EVENT: HeaderValue = HeaderValue::from_static(headers::LOST_STREAM);
 
@@ -235,24 +237,21 @@ impl Again {
         !self.worker.edge.bindings.take_unreported_losses(self.session.id).is_empty()
     }
 
-    /// Waits until the server has a stream again. `None` if the session has ended, or another
-    /// stream of it has replaced this one.
+    /// Waits until the server has a stream again. `None` if the session has ended, another stream of
+    /// it has replaced this one, or the server is gone.
     async fn listen(mut self) -> Option<NextStream> {
         let outgoing = Outgoing::get(Some(SOME_EVENT));
-        // A client that is subscribed to resources waits for updates without sending requests, so
-        // that the server is opened again for it.
-        let is_subscribed = || {
-            let record = self.worker.edge.bindings.record(self.session.id);
-            record.is_some_and(|record| {
-                record.subscriptions.iter().any(|(server, _)| *server == self.server)
-            })
-        };
         let mut pause = Duration::from_secs(1);
+        let mut known = Instant::now();
         loop {
-            if self.worker.edge.records.is_ended(self.session.id) {
+            self.worker.keep_up();
+            if self.is_known() {
+                known = Instant::now();
+            }
+            if self.worker.edge.records.is_ended(self.session.id) || known.elapsed() > GONE {
                 return None;
             }
-            let listening = self.listen_once(&outgoing, is_subscribed());
+            let listening = self.listen_once(&outgoing, self.is_subscribed());
             let Some(listened) = self.watch.unless_moved(listening).await else { continue };
             match listened {
                 Some((response, _)) if response.status() == StatusCode::CONFLICT => return None,
@@ -271,6 +270,21 @@ impl Again {
             }
             pause = (pause * 2).min(LOOK_AGAIN);
         }
+    }
+
+    /// Whether a node runs the server, or may come back with it.
+    fn is_known(&self) -> bool {
+        let edge = &self.worker.edge;
+        edge.topology.load().knows(&self.server) || edge.cold_start.expects()
+    }
+
+    /// A client that is subscribed to resources waits for updates without sending requests, so that
+    /// the server is opened again for it.
+    fn is_subscribed(&self) -> bool {
+        let record = self.worker.edge.bindings.record(self.session.id);
+        record.is_some_and(|record| {
+            record.subscriptions.iter().any(|(server, _)| *server == self.server)
+        })
     }
 
     /// The server's response at the node that it comes from.

@@ -184,7 +184,11 @@ impl Call<'_> {
     pub async fn holder(&self, failed: &[NodeId]) -> Holding {
         let edge = &self.worker.edge;
         let look = || self.holding(&edge.topology.load(), failed);
-        let found = look();
+        let mut found = look();
+        if found.node.is_none() && edge.sharing.is_some() {
+            Box::pin(self.learn()).await;
+            found = look();
+        }
         if found.node.is_some() || !edge.cold_start.concerns(self.session.minted_at) {
             return found;
         }
@@ -193,6 +197,17 @@ impl Call<'_> {
             found.node.is_some().then_some(found)
         });
         bound.await.unwrap_or_else(look)
+    }
+
+    /// Learns from other coordinators where the session is, if this one does not know.
+    async fn learn(&self) {
+        let Self { worker, session, server, .. } = *self;
+        if let Some(sharing) = &worker.edge.sharing {
+            sharing.learn(session.id).await;
+        }
+        if let Some(node) = worker.edge.bindings.look(session.id, server) {
+            self.meet(&node).await;
+        }
     }
 }
 

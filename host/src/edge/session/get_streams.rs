@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::model::{NodeId, ServerName, SessionId};
 use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
 use crate::streams::{Part, Stream};
-use crate::sync::Locked;
+use crate::sync::{Locked, Signal};
 
 /// How long a call waits for the stream of the server that it opened; a slow node must not hold
 /// it up for longer.
@@ -36,6 +37,24 @@ pub struct OwnStream {
     pub stream: Arc<Stream>,
     /// Servers whose streams feed this one, each with the node that it is heard from.
     pub heard: Heard,
+    /// Raised when nobody may feed it any more.
+    pub over: Arc<Signal>,
+    /// How often it was told to other coordinators that did not come back from there yet. What comes
+    /// before that is older.
+    pub untold: Arc<AtomicUsize>,
+}
+
+impl OwnStream {
+    /// Whether all that others have told of newer ones comes after what was told of this one.
+    pub fn is_told(&self) -> bool {
+        self.untold.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes that it was told, or could not be.
+    pub fn told(&self) {
+        let less = |count: usize| count.checked_sub(1);
+        let _ = self.untold.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
 }
 
 impl AggregateStreams {
@@ -63,6 +82,14 @@ impl AggregateStreams {
         if streams.get(&session).is_some_and(|own| own.instance == instance) {
             streams.remove(&session);
         }
+    }
+
+    /// Ends this stream of a session: its client listens at another coordinator, and two streams that
+    /// feed from one node would take its messages from each other.
+    pub fn give_way(&self, session: SessionId, own: &OwnStream) {
+        self.remove(session, own.instance);
+        own.stream.end();
+        own.over.raise();
     }
 
     /// Waits until the stream of a server that was just opened at a node feeds the session's stream,
@@ -105,7 +132,8 @@ mod tests {
         let begin = |session| {
             let stream = Stream::new(0, None, Bounds { events: 1, bytes: 1 });
             stream.publish();
-            let own = OwnStream { instance: 1, stream, heard: Arc::default() };
+            let (heard, over, untold) = (Arc::default(), Arc::default(), Arc::default());
+            let own = OwnStream { instance: 1, stream, heard, over, untold };
             streams.insert(session, own.clone());
             own.stream
         };

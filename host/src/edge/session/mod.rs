@@ -6,4 +6,6 @@ pub mod last_start;
 pub mod notice;
 pub mod opened;
 pub mod recent_session;
+mod rest;
 pub mod sealed;
+mod told;

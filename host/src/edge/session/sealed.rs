@@ -1,13 +1,14 @@
 //! Seals a session into its id, and opens it from there.
 
+use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, QuotaKey, Scope};
+use crate::model::{Principal, QuotaKey, Scope, SessionId, UnixMillis};
 use crate::protocol::headers;
-use crate::protocol::seal::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
+use crate::protocol::seal::{CarriedParams, MAX_AGE, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
 
 use super::client_session::{Origin, Session};
@@ -23,6 +24,31 @@ pub fn check_version(headers: &HeaderMap, named: Option<&str>) -> Result<(), Ref
             _ => Err(Refusal::Version(String::from_utf8_lossy(value.as_bytes()).into_owned())),
         },
     }
+}
+
+/// Sees to it that what other coordinators know of the session is known here. False if they know
+/// that it has ended. What is rare is boxed, since this future is made for every request.
+async fn learned(edge: &Edge, session: SessionId) -> bool {
+    match &edge.sharing {
+        Some(sharing) if !edge.bindings.is_learned(session) => {
+            Box::pin(sharing.learn(session)).await
+        }
+        Some(_) | None => true,
+    }
+}
+
+/// A session's large parameters. Those of one that has begun at another coordinator are kept in the
+/// store from now on: the session is used.
+async fn stored_params(edge: &Edge, session: SessionId, minted_at: UnixMillis) -> Option<Bytes> {
+    if let Some(params) = edge.records.params(session).await {
+        return Some(params);
+    }
+    let sharing = edge.sharing.as_ref()?;
+    let params = Box::pin(sharing.params(session)).await?;
+    edge.records.keep_params(session, &params);
+    let keeping = sharing.keep_params(session, &params, Some(minted_at.plus(MAX_AGE)));
+    Box::pin(keeping).await;
+    Some(params)
 }
 
 impl Session {
@@ -42,12 +68,19 @@ impl Session {
             .and_then(|text| edge.keys.open(text, scope, principal))
             .filter(|sealed| !edge.records.is_ended(sealed.session))
             .ok_or(Refusal::UnknownSession)?;
+        if !learned(edge, sealed.session).await {
+            return Err(Refusal::UnknownSession);
+        }
         let is_large = matches!(sealed.params, CarriedParams::Stored);
         let opened = Self::opened(edge, sealed, scope, principal).await;
         let session = opened.ok_or(Refusal::UnknownSession)?;
         check_version(headers, session.named.as_deref())?;
         if !ends {
-            edge.records.use_it(session.id, is_large).await;
+            let is_first = edge.records.use_it(session.id, is_large).await;
+            if let Some(sharing) = edge.sharing.as_ref().filter(|_| is_first) {
+                let until = session.minted_at.plus(MAX_AGE);
+                Box::pin(sharing.keep_params(session.id, &session.params, Some(until))).await;
+            }
         }
         Ok(Some(session))
     }
@@ -61,7 +94,7 @@ impl Session {
         principal: &Principal,
     ) -> Option<Self> {
         let sealed = edge.keys.open_event(id, scope, principal)?;
-        if edge.records.is_ended(sealed.session) {
+        if edge.records.is_ended(sealed.session) || !learned(edge, sealed.session).await {
             return None;
         }
         let opened = Self::opened(edge, sealed, scope, principal).await?;
@@ -76,7 +109,7 @@ impl Session {
     ) -> Option<Self> {
         let params = match sealed.params {
             CarriedParams::Inside(params) => params,
-            CarriedParams::Stored => edge.records.params(sealed.session).await?,
+            CarriedParams::Stored => stored_params(edge, sealed.session, sealed.minted_at).await?,
         };
         Some(Self {
             id: sealed.session,

@@ -84,6 +84,14 @@ impl Activity {
         self.0.servers.lock().entry(key.clone()).or_default().saved = Some(Instant::now());
     }
 
+    /// Lets the savings that wait now begin at their next quiet point.
+    pub fn save_soon(&self) {
+        for busy in self.0.servers.lock().values_mut().filter(|busy| busy.is_saving) {
+            busy.saved = None;
+            busy.changed.notify_waiters();
+        }
+    }
+
     /// Lets all savings that wait begin at their next quiet point, and waits for them.
     pub async fn save_all(&self) {
         const PAUSE: Duration = Duration::from_millis(10);
@@ -191,6 +199,11 @@ mod tests {
         let began = Instant::now();
         activity.due(&key, every, || false).await;
         assert!(began.elapsed() >= every);
+        // Nor does one that is waiting when instances are about to be replaced.
+        activity.note_saved(&key);
+        let (began, due) = (Instant::now(), activity.due(&key, every, || false));
+        tokio::join!(due, async { activity.save_soon() });
+        assert!(began.elapsed() < every);
         activity.end_saving(&key);
         assert!(activity.begin_saving(&key));
         activity.note_saved(&key);

@@ -36,6 +36,11 @@ impl KeptState {
         self.activity.note_drains(any_drains);
     }
 
+    /// Saves what waits for its time at the next quiet points: instances are about to be replaced.
+    pub fn save_soon(&self) {
+        self.activity.save_soon();
+    }
+
     /// Saves what has changed since it was last saved, at the next quiet points within a time:
     /// before the servers end.
     pub async fn save_all(&self, patience: Duration) {

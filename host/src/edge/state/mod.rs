@@ -13,6 +13,7 @@ pub mod answer_kind;
 pub mod arguments;
 pub mod deliver_tracked;
 pub mod follow;
+pub mod keepers;
 pub mod kept_state;
 pub mod outcome;
 pub mod restoring;

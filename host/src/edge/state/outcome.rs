@@ -26,6 +26,8 @@ pub struct Restored {
     pub unsaved: u32,
     /// Calls that set state, and of which no answer was seen.
     pub unsettled: Vec<String>,
+    /// Whether another coordinator may have passed on calls that set state.
+    pub elsewhere: bool,
 }
 
 impl Restored {
@@ -42,6 +44,7 @@ impl Restored {
             && self.dropped == 0
             && self.unsaved == 0
             && self.unsettled.is_empty()
+            && !self.elsewhere
     }
 
     /// What was done, and what is missing.
@@ -95,6 +98,9 @@ impl Restored {
         for tool in &self.unsettled {
             missing.push(format!("{} (whether it ran is unknown)", visible(tool, MAX_WHY)));
         }
+        if self.elsewhere {
+            missing.push("calls that another coordinator has passed on".to_owned());
+        }
         missing
     }
 }
@@ -122,6 +128,7 @@ mod tests {
         restored.failed("cd", "no such\nfolder");
         restored.unsaved = 3;
         restored.unsettled = vec!["set".into()];
+        restored.elsewhere = true;
         let says = restored.words();
         for part in [
             "what it had saved at noon was restored",
@@ -129,6 +136,7 @@ mod tests {
             "not restored: cd (no such",
             "3 calls made after it was last saved",
             "set (whether it ran is unknown)",
+            "calls that another coordinator has passed on",
         ] {
             assert!(says.contains(part), "{part}: {says}");
         }

@@ -47,13 +47,14 @@ impl Call<'_> {
         let has_state = edge.state.states.look(session.id, server, |log| !log.is_empty());
         let has_state = has_state == Some(true);
         let was_open = self.was_open() || has_state;
-        let mut failed_before = Restored::default();
+        let elsewhere = was_open && !self.keeps_all().await;
+        let is_all = !elsewhere && edge.state.states.knows_since(session.minted_at);
+        let mut failed_before = Restored { elsewhere, ..Restored::default() };
         for _ in 0..MAX_STARTS {
             let hold = has_state.then_some(StateStep::Hold);
             if was_open && !has_state {
                 // Nothing holds the new instance: those who hear of it may ask at once.
-                let is_known = edge.state.states.knows_since(session.minted_at);
-                let nothing = is_known.then(|| Arc::new(Restored::default()));
+                let nothing = is_all.then(|| Arc::new(Restored::default()));
                 edge.state.outcomes.keep(session.id, server, nothing);
             }
             let opened = self.open_at(node, Handshake::Runner, hold).await?;
@@ -84,8 +85,7 @@ impl Call<'_> {
                 }
             };
             // Of a session from before this process nothing may be known.
-            let is_known = has_state || edge.state.states.knows_since(session.minted_at);
-            let is_whole = is_known && restored.is_whole();
+            let is_whole = (has_state || is_all) && restored.is_whole();
             if was_open && !has_state {
                 self.report_loss();
             }

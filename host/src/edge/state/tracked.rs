@@ -66,6 +66,9 @@ impl Call<'_> {
                 }
             }
         }
+        if open.iter().any(|(_, effect)| !matches!(effect, Effect::None)) {
+            self.join_keepers().await;
+        }
         Tracked {
             worker: worker.clone(),
             session: session.clone(),

@@ -115,14 +115,15 @@ async fn a_request_that_a_used_connection_did_not_take_is_given_back() {
         let peer = Peer::start().await;
         let pool = pool();
         let connection = pool.connection(&peer.target).await.unwrap();
-        let mut connection = Connection { is_new, ..connection };
+        let Wire::Socket { mut socket, home, .. } = connection.0 else { unreachable!() };
         let (stream, _) = peer.listener.accept().await.unwrap();
         // Closed with a reset, after which nothing can be written.
         stream.set_zero_linger().unwrap();
         drop(stream);
-        while connection.socket.probe_rest() {
+        while socket.probe_rest() {
             tokio::task::yield_now().await;
         }
+        let connection = Connection(Wire::Socket { socket, home, is_new });
         match connection.send(message).await.map(|_| ()) {
             Err(Unanswered::Stale(message)) => {
                 assert!(!is_new);

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::model::{QuotaKey, ServerName};
@@ -53,7 +54,7 @@ struct Count {
 /// The counts and their limits. A clone is another handle to the same counts.
 #[derive(Debug, Clone)]
 pub struct Caps {
-    limits: Arc<ProcessCaps>,
+    limits: Arc<ArcSwap<ProcessCaps>>,
     counts: Arc<Locked<CapCounts>>,
     /// Counts every change that may have made room.
     freed: watch::Sender<u64>,
@@ -63,8 +64,15 @@ pub struct Caps {
 impl Caps {
     #[must_use]
     pub fn new(limits: ProcessCaps) -> Self {
-        let (limits, counts, met) = (limits.into(), Arc::default(), Arc::default());
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
+        let (counts, met) = (Arc::default(), Arc::default());
         Self { limits, counts, freed: watch::Sender::new(0), met }
+    }
+
+    /// Counts against these limits from now on. What is there stays.
+    pub fn renew(&self, limits: ProcessCaps) {
+        self.limits.store(limits.into());
+        self.freed.send_modify(|freed| *freed += 1);
     }
 
     /// What has happened at the limits.
@@ -141,20 +149,15 @@ impl Caps {
     /// against the limit is being ended.
     fn try_enter(&self, server: &ServerName, key: &QuotaKey) -> Result<Permit, (Full, bool)> {
         let mut counts = self.counts.lock();
-        let (of_server, which) = self.limits.of_server(server);
+        let limits = self.limits.load();
+        let (of_server, which) = limits.of_server(server);
         let count = |count: Option<&Count>| count.copied().unwrap_or_default();
         let at = (server.clone(), key.clone());
-        let (of_key, share) = (self.limits.of_key(key), self.limits.share(key, of_server));
+        let (of_key, share) = (limits.of_key(key), limits.share(key, of_server));
         // A key's own limits come first: whoever has reached them makes nobody give way.
         let checks = [
             (count(counts.shares.get(&at)), 0, share, Which::Share, share < of_server),
-            (
-                count(counts.keys.get(key)),
-                0,
-                of_key,
-                Which::Principal,
-                of_key < self.limits.per_node,
-            ),
+            (count(counts.keys.get(key)), 0, of_key, Which::Principal, of_key < limits.per_node),
             (
                 count(counts.servers.get(server)),
                 counts.promised_to_others(key, Some(server)),
@@ -162,13 +165,7 @@ impl Caps {
                 which,
                 true,
             ),
-            (
-                counts.all,
-                counts.promised_to_others(key, None),
-                self.limits.per_node,
-                Which::Node,
-                true,
-            ),
+            (counts.all, counts.promised_to_others(key, None), limits.per_node, Which::Node, true),
         ];
         for (count, promised, limit, which, applies) in checks {
             if applies && count.there + promised >= limit {
@@ -190,7 +187,7 @@ impl Caps {
     #[must_use]
     pub fn enter_spare(&self) -> Option<SparePermit> {
         let mut counts = self.counts.lock();
-        if counts.all.there + counts.spares >= self.limits.per_node {
+        if counts.all.there + counts.spares >= self.limits.load().per_node {
             return None;
         }
         counts.spares += 1;
@@ -201,7 +198,7 @@ impl Caps {
     #[must_use]
     pub fn is_crowded(&self) -> bool {
         let counts = self.counts.lock();
-        counts.spares > 0 && counts.all.there + counts.spares > self.limits.per_node
+        counts.spares > 0 && counts.all.there + counts.spares > self.limits.load().per_node
     }
 
     /// Session processes of one server, including those that are being ended.

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::stderr::tail;
-use crate::sync::{LimitCounts, Locked};
+use crate::sync::{LimitCounts, Locked, now};
 
 use super::backoff::{Backoff, Pause, ServerStatus, Verdict};
 use super::caps::{Caps, Permit};
@@ -27,7 +28,7 @@ const HOLDS: Duration = Duration::from_secs(5);
 /// The records of all servers' starts, the limits on processes, and the turns.
 #[derive(Debug)]
 pub struct Starts {
-    ledgers: BTreeMap<ServerName, Ledger>,
+    ledgers: ArcSwap<BTreeMap<ServerName, Arc<Ledger>>>,
     pub caps: Caps,
     pub eviction: Eviction,
     limit: usize,
@@ -126,7 +127,9 @@ impl Starts {
     ) -> Arc<Self> {
         let at_once = at_once.max(1);
         Arc::new(Self {
-            ledgers: servers.map(|server| (server.clone(), Ledger::default())).collect(),
+            ledgers: ArcSwap::from_pointee(
+                servers.map(|server| (server.clone(), Arc::default())).collect(),
+            ),
             caps: Caps::new(caps),
             eviction: Eviction::default(),
             limit: at_once,
@@ -136,16 +139,31 @@ impl Starts {
         })
     }
 
+    /// Keeps records of these servers from now on: that of before for each with `true`, a new one
+    /// for the others.
+    pub fn renew<'a>(&self, servers: impl Iterator<Item = (&'a ServerName, bool)>) {
+        let before = self.ledgers.load_full();
+        let now = servers.map(|(server, is_kept)| {
+            let known = before.get(server).filter(|_| is_kept);
+            (server.clone(), known.map_or_else(Arc::default, Arc::clone))
+        });
+        self.ledgers.store(Arc::new(now.collect()));
+    }
+
+    fn ledger(&self, server: &ServerName) -> Option<Arc<Ledger>> {
+        self.ledgers.load().get(server).map(Arc::clone)
+    }
+
     /// Waits for the outcome if another start tests the server after a failure.
     ///
     /// # Errors
     /// If the server has a pause.
     pub async fn settled(&self, server: &ServerName) -> Result<(), Pause> {
-        let Some(ledger) = self.ledgers.get(server) else { return Ok(()) };
+        let Some(ledger) = self.ledger(server) else { return Ok(()) };
         let mut outcomes = ledger.outcomes.subscribe();
         loop {
             outcomes.borrow_and_update();
-            let verdict = ledger.backoff().look(Instant::now());
+            let verdict = ledger.backoff().look(now());
             match verdict {
                 Verdict::Go => return Ok(()),
                 Verdict::Refused(pause) => return Err(pause),
@@ -160,12 +178,13 @@ impl Starts {
     /// # Errors
     /// If the server has a pause.
     pub fn begin(self: &Arc<Self>, server: &ServerName) -> Result<Option<StartAttempt>, Pause> {
-        let began = Instant::now();
-        let verdict = self.ledgers.get(server).map(|ledger| ledger.backoff().attempt(began));
+        let began = now();
+        let ledger = self.ledger(server);
+        let verdict = ledger.as_ref().map(|ledger| ledger.backoff().attempt(began));
         match verdict.unwrap_or(Verdict::Go) {
             Verdict::Go => {
                 let (starts, server) = (Arc::clone(self), server.clone());
-                Ok(Some(StartAttempt { starts, server, began, is_settled: false }))
+                Ok(Some(StartAttempt { starts, ledger, server, began, is_settled: false }))
             }
             Verdict::Wait => Ok(None),
             Verdict::Refused(pause) => Err(pause),
@@ -220,7 +239,7 @@ impl Starts {
 
     /// A server that had started has ended by itself: the next start is a restart.
     pub fn ended(&self, server: &ServerName) {
-        if let Some(ledger) = self.ledgers.get(server) {
+        if let Some(ledger) = self.ledger(server) {
             ledger.backoff().ended();
         }
     }
@@ -236,10 +255,10 @@ impl Starts {
         how: &str,
         words: Vec<String>,
     ) {
-        let Some(ledger) = self.ledgers.get(server) else { return };
+        let Some(ledger) = self.ledger(server) else { return };
         let error = format!("{how}{}", tail::shown(&words));
         ledger.keep_words(words);
-        let now = Instant::now();
+        let now = now();
         let failed = {
             let mut backoff = ledger.backoff();
             let before = backoff.failures();
@@ -253,14 +272,14 @@ impl Starts {
 
     /// Records that a server is still running after `lived`.
     pub fn lives(&self, server: &ServerName, lived: Duration, has_answered: bool) {
-        if let Some(ledger) = self.ledgers.get(server) {
+        if let Some(ledger) = self.ledger(server) {
             ledger.backoff().lives(lived, has_answered);
         }
     }
 
     /// Counts an instance that was ended for its age or memory.
     pub fn recycled(&self, server: &ServerName) {
-        if let Some(ledger) = self.ledgers.get(server) {
+        if let Some(ledger) = self.ledger(server) {
             ledger.recycled.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -268,14 +287,14 @@ impl Starts {
     /// Whether the server has failed since it was last known to be well. The log has told it.
     #[must_use]
     pub fn has_failed(&self, server: &ServerName) -> bool {
-        self.ledgers.get(server).is_some_and(|ledger| ledger.backoff().failures() > 0)
+        self.ledger(server).is_some_and(|ledger| ledger.backoff().failures() > 0)
     }
 
     /// Whether the server may be started as far as its record goes.
     #[must_use]
     pub fn is_well(&self, server: &ServerName) -> bool {
-        self.ledgers.get(server).is_none_or(|ledger| {
-            let status = ledger.backoff().status(Instant::now());
+        self.ledger(server).is_none_or(|ledger| {
+            let status = ledger.backoff().status(now());
             matches!(status, ServerStatus::Running | ServerStatus::Starting)
         })
     }
@@ -283,20 +302,20 @@ impl Starts {
     /// Changes when a successful start follows failures. `None` for an unknown server.
     #[must_use]
     pub fn recoveries(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
-        self.ledgers.get(server).map(|ledger| ledger.recoveries.subscribe())
+        self.ledger(server).map(|ledger| ledger.recoveries.subscribe())
     }
 
     /// Changes when a server refuses a client that has opened sessions before: perhaps it refuses
     /// everybody now. `None` for an unknown server.
     #[must_use]
     pub fn doubts(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
-        self.ledgers.get(server).map(|ledger| ledger.doubts.subscribe())
+        self.ledger(server).map(|ledger| ledger.doubts.subscribe())
     }
 
     #[must_use]
     pub fn state(&self, server: &ServerName) -> Option<ServerState> {
-        let ledger = self.ledgers.get(server)?;
-        let (processes, now) = (self.caps.of(server), Instant::now());
+        let ledger = self.ledger(server)?;
+        let (processes, now) = (self.caps.of(server), now());
         let last_words = ledger.last_words.lock().clone();
         let backoff = ledger.backoff();
         Some(ServerState {
@@ -319,6 +338,8 @@ impl Starts {
 #[derive(Debug)]
 pub struct StartAttempt {
     starts: Arc<Starts>,
+    /// That of the moment at which it began: a reload may have replaced it since.
+    ledger: Option<Arc<Ledger>>,
     server: ServerName,
     began: Instant,
     is_settled: bool,
@@ -328,7 +349,7 @@ impl StartAttempt {
     /// The server has answered `initialize`.
     pub fn succeeded(mut self, opener: Opener) {
         self.is_settled = true;
-        let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
+        let Some(ledger) = self.ledger.clone() else { return };
         match opener {
             Opener::Gateway => ledger.opened.lock().gateway = true,
             Opener::Client => ledger.opened.lock().client = true,
@@ -354,8 +375,7 @@ impl StartAttempt {
     /// The server has refused `initialize`. That is a failed start, unless the reason may be what
     /// this client has sent: then another client's sessions must not suffer from it.
     pub fn refused(self, opener: Opener, error: &str) {
-        let starts = Arc::clone(&self.starts);
-        let Some(ledger) = starts.ledgers.get(&self.server) else { return };
+        let Some(ledger) = self.ledger.clone() else { return };
         let opened = *ledger.opened.lock();
         match opener {
             Opener::Gateway if opened.client && !opened.gateway => {}
@@ -369,11 +389,11 @@ impl StartAttempt {
     /// The start has failed; `words` are the process's last stderr lines.
     pub fn failed(mut self, error: &str, words: Vec<String>) {
         self.is_settled = true;
-        let Some(ledger) = self.starts.ledgers.get(&self.server) else { return };
+        let Some(ledger) = self.ledger.clone() else { return };
         if !words.is_empty() {
             ledger.keep_words(words);
         }
-        let now = Instant::now();
+        let now = now();
         let failed = {
             let mut backoff = ledger.backoff();
             let before = backoff.failures();
@@ -389,7 +409,7 @@ impl StartAttempt {
 
 impl Drop for StartAttempt {
     fn drop(&mut self) {
-        if let Some(ledger) = self.starts.ledgers.get(&self.server) {
+        if let Some(ledger) = &self.ledger {
             if !self.is_settled {
                 ledger.backoff().given_up();
             }

@@ -3,6 +3,8 @@
 //! A server that ends while it is read is opened again for the lists that are left: it may end at
 //! one of them each time, and offer the others all the same.
 
+use std::sync::Arc;
+
 use crate::model::ServerName;
 use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet};
@@ -24,7 +26,7 @@ const OPENINGS: usize = 5;
 #[derive(Clone, Copy)]
 pub struct Subject<'a> {
     pub server: &'a ServerName,
-    pub served: &'a Served,
+    pub served: &'a Arc<Served>,
     pub set: ClientSet,
     /// The extensions of the set, as JSON.
     pub extensions: Option<&'a str>,

@@ -12,7 +12,7 @@
 //! they differ from the catalog, the session has its own lists, and the server is
 //! discovered again, since the change may concern every session.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -24,8 +24,8 @@ use crate::protocol::catalog::{Catalog, Discovered};
 use crate::protocol::initialize::ClientSet;
 use crate::runner::session::resources::Resources;
 use crate::runner::session::revision;
-use crate::runner::session::served::Served;
-use crate::sync::{Locked, Signal};
+use crate::runner::session::served::CurrentServers;
+use crate::sync::{Locked, Signal, Watcher};
 
 use super::discover::{Subject, discover};
 use super::gathered::Gathered;
@@ -60,13 +60,15 @@ enum DiscoveryState {
 struct DiscoveryEntry {
     state: watch::Sender<DiscoveryState>,
     again: Arc<Notify>,
+    /// Raised when the server has other settings, or is gone.
+    over: Arc<Signal>,
     /// The extensions of its set, as JSON.
     extensions: Option<Arc<str>>,
 }
 
 /// The catalogs of all servers of this process.
 pub struct Discovery {
-    servers: Arc<BTreeMap<ServerName, Served>>,
+    servers: CurrentServers,
     resources: Resources,
     entries: Locked<HashMap<DiscoveryKey, DiscoveryEntry>>,
     /// Discoveries that found a catalog changed, by server.
@@ -78,7 +80,7 @@ pub struct Discovery {
 
 impl Discovery {
     #[must_use]
-    pub fn new(servers: Arc<BTreeMap<ServerName, Served>>, resources: Resources) -> Self {
+    pub fn new(servers: CurrentServers, resources: Resources) -> Self {
         Self {
             servers,
             resources,
@@ -91,9 +93,63 @@ impl Discovery {
 
     /// Starts to discover every server, for clients without capabilities.
     pub fn start(self: &Arc<Self>, pool: &Pool) {
-        for server in self.servers.keys() {
+        for server in self.servers.load().keys() {
             self.entry(pool, server, ClientSet::default(), None);
         }
+    }
+
+    /// Starts to discover a server, for clients without capabilities.
+    pub fn begin(self: &Arc<Self>, pool: &Pool, server: &ServerName) {
+        self.entry(pool, server, ClientSet::default(), None);
+    }
+
+    /// Takes what a trial has read of a server, whose settings are new, and keeps it up to date from
+    /// now on. What was known of it before is forgotten.
+    pub fn adopt(self: &Arc<Self>, pool: &Pool, server: &ServerName, read: &Gathered) {
+        let (before, others) = (self.digest_now(server), self.others(server));
+        self.forget(server);
+        let entry = DiscoveryEntry {
+            state: watch::Sender::new(DiscoveryState::Discovering),
+            again: Arc::default(),
+            over: Arc::default(),
+            extensions: None,
+        };
+        self.keep(&entry.state, server, read);
+        let key = (server.clone(), ClientSet::default());
+        self.entries.lock().insert(key.clone(), entry.clone());
+        // Nobody has read what it offers to clients with other capabilities.
+        if others || (before.is_some() && before != self.digest_now(server)) {
+            self.note_change(server);
+        }
+        let rest = read.is_incomplete().then_some(FIRST_RETRY);
+        tokio::spawn(keep_discovering(Arc::downgrade(self), pool.clone(), key, entry, Some(rest)));
+        self.touch();
+    }
+
+    /// Forgets what is known of a server, and ends its discoveries.
+    pub fn forget(&self, server: &ServerName) {
+        self.entries.lock().retain(|(name, _), entry| {
+            if name == server {
+                entry.over.raise();
+            }
+            name != server
+        });
+    }
+
+    /// Tells whoever waits for changes that there are some.
+    pub fn touch(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Whether there are catalogs for clients with capabilities.
+    fn others(&self, server: &ServerName) -> bool {
+        let set = ClientSet::default();
+        self.entries.lock().keys().any(|(name, of)| name == server && *of != set)
+    }
+
+    /// The digest of the catalog alone.
+    fn digest_now(&self, server: &ServerName) -> Option<Arc<str>> {
+        self.found(server, ClientSet::default()).map(|found| Arc::clone(&found.digest))
     }
 
     /// Ends all discoveries, those under way too.
@@ -118,18 +174,20 @@ impl Discovery {
         set: ClientSet,
         extensions: Option<Arc<str>>,
     ) -> Result<Arc<Discovered>, String> {
-        let Some(served) = self.servers.get(server) else {
+        let is_shared = self.servers.load().get(server).map(|served| served.sharing.is_on());
+        let Some(is_shared) = is_shared else {
             return Err(format!("server {server} is not hosted on this node"));
         };
         // A shared process is initialized without client capabilities.
-        let set = if served.sharing.is_on() { ClientSet::default() } else { set };
+        let set = if is_shared { ClientSet::default() } else { set };
         let mut state = self.entry(pool, server, set, extensions);
         let settled = state.wait_for(|state| !matches!(state, DiscoveryState::Discovering)).await;
         match settled.as_deref() {
             Ok(DiscoveryState::Known(found)) => Ok(Arc::clone(found)),
             Ok(DiscoveryState::Failed(why)) => Err(why.to_string()),
             Ok(DiscoveryState::Discovering) | Err(_) => {
-                Err("the gateway is shutting down".to_owned())
+                Err("the gateway is shutting down, or the server's settings have changed"
+                    .to_owned())
             }
         }
     }
@@ -283,38 +341,50 @@ impl Discovery {
         let entry = DiscoveryEntry {
             state: watch::Sender::new(DiscoveryState::Discovering),
             again: Arc::default(),
+            over: Arc::default(),
             extensions,
         };
         let state = entry.state.subscribe();
         entries.insert(key.clone(), entry.clone());
-        tokio::spawn(keep_discovering(Arc::downgrade(self), pool.clone(), key, entry));
+        tokio::spawn(keep_discovering(Arc::downgrade(self), pool.clone(), key, entry, None));
         state
     }
 }
 
-/// Keeps one catalog up to date until the gateway ends.
+/// Keeps one catalog up to date until the gateway ends, or its server has other settings. `known` if
+/// it was read just now: when it is to be read again by itself.
 async fn keep_discovering(
     discovery: Weak<Discovery>,
     pool: Pool,
     (server, set): DiscoveryKey,
     entry: DiscoveryEntry,
+    mut known: Option<Option<Duration>>,
 ) {
-    let Some(mut stopped) = discovery.upgrade().map(|discovery| discovery.stopped.watch()) else {
+    let Some(stopped) = discovery.upgrade().map(|discovery| discovery.stopped.watch()) else {
         return;
     };
+    let mut stopped = std::pin::pin!(either(stopped, entry.over.watch()));
     let mut retry = FIRST_RETRY;
     loop {
         let Some(strong) = discovery.upgrade() else { return };
-        let Some(served) = strong.servers.get(&server) else { return };
+        let served = strong.servers.load().get(&server).map(Arc::clone);
+        let Some(served) = served else { return };
         let mut recoveries = strong.resources.starts.recoveries(&server);
         let mut doubts = strong.resources.starts.doubts(&server);
         let extensions = entry.extensions.as_deref();
-        let subject = Subject { server: &server, served, set, extensions };
+        let subject = Subject { server: &server, served: &served, set, extensions };
         let early = |known: &Gathered| strong.keep(&entry.state, &server, known);
-        let found = tokio::select! {
-            found = discover(subject, &pool, &strong.resources, early) => found,
-            () = stopped.raised() => return,
+        let found = match known.take() {
+            Some(rest) => Err(Ok(rest)),
+            None => tokio::select! {
+                found = discover(subject, &pool, &strong.resources, early) => found.map_err(Err),
+                () = &mut stopped => return,
+            },
         };
+        // What was found meanwhile is that of the settings before.
+        if entry.over.is_raised() {
+            return;
+        }
         let pause = match found {
             Ok(gathered) => {
                 strong.keep(&entry.state, &server, &gathered);
@@ -322,7 +392,8 @@ async fn keep_discovering(
                 retry = rest.map_or(FIRST_RETRY, |retry| (retry * 2).min(LAST_RETRY_OF_REST));
                 rest
             }
-            Err(error) => {
+            Err(Ok(rest)) => rest,
+            Err(Err(error)) => {
                 let again = error.retry_after();
                 let pause = again.unwrap_or(retry);
                 let retry_ms = pause.as_millis();
@@ -366,8 +437,16 @@ async fn keep_discovering(
         };
         tokio::select! {
             () = next => {}
-            () = stopped.raised() => return,
+            () = &mut stopped => return,
         }
+    }
+}
+
+/// Waits for the first of two signals.
+async fn either(mut one: Watcher, mut other: Watcher) {
+    tokio::select! {
+        () = one.raised() => {}
+        () = other.raised() => {}
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Gathered {
     read: BTreeMap<List, ListRead>,
     /// Flaws of no list.
     general: Vec<String>,
+    /// Whether the server announces nothing, so that a refusal of its lists is as it should be.
+    is_unannounced: bool,
 }
 
 impl Gathered {
@@ -49,6 +51,11 @@ impl Gathered {
         // Of capabilities that cannot be read any may be there.
         let is_offered = |list: &List| said.announces(list.capability()).unwrap_or(true);
         self.wanted = List::ALL.into_iter().filter(is_offered).collect();
+        if said.announces_nothing() {
+            // On the server's own endpoint its tools work all the same.
+            self.is_unannounced = true;
+            self.wanted = vec![List::Tools];
+        }
     }
 
     /// Notes a flaw that concerns no list, or several.
@@ -71,6 +78,10 @@ impl Gathered {
     /// Keeps what was read of a list.
     pub fn take(&mut self, list: List, read: ListRead) {
         self.wanted.retain(|wanted| *wanted != list);
+        if self.is_unannounced && read.items.is_empty() {
+            self.read.remove(&list);
+            return;
+        }
         self.read.insert(list, read);
     }
 
@@ -142,8 +153,11 @@ mod tests {
             (r#"{"tools":[],"prompts":null}"#, vec![List::Tools], 0),
             (r#"{"tools":true,"x":"\ud83d"}"#, vec![List::Tools], 0),
             (r#"{"resources":{"\ud83d":1}}"#, vec![List::Resources, List::Templates], 0),
-            ("{}", vec![], 0),
-            ("[]", vec![], 0),
+            (r#"{"logging":{}}"#, vec![], 0),
+            (r#"{"tools":null,"logging":{}}"#, vec![], 0),
+            ("{}", vec![List::Tools], 0),
+            ("[]", vec![List::Tools], 0),
+            (r#"{"tools":null}"#, vec![List::Tools], 0),
             (r#"["tools"]"#, all.clone(), 1),
             ("null", all.clone(), 1),
             ("7", all.clone(), 1),
@@ -156,6 +170,19 @@ mod tests {
             assert_eq!(gathered.flaws().iter().filter(|f| f.contains("capab")).count(), flaws);
         }
         assert_eq!(began("7").wanted(), all);
+    }
+
+    #[test]
+    fn who_announces_nothing_may_refuse_the_tools() {
+        let cut = || ListRead { is_cut: true, flaws: vec!["why".into()], ..ListRead::default() };
+        let mut silent = began(r#"{"protocolVersion":"2025-11-25","capabilities":{}}"#);
+        silent.take(List::Tools, cut());
+        assert!(
+            !silent.is_incomplete() && silent.flaws().is_empty() && silent.began_with().is_empty()
+        );
+        let tool = RawValue::from_string("{}".to_owned()).unwrap();
+        silent.take(List::Tools, ListRead { items: vec![tool], ..ListRead::default() });
+        assert_eq!(silent.catalog(None).tools.len(), 1);
     }
 
     #[test]

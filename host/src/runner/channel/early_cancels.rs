@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::message_ids::{LONGEST_ID, key};
+use super::message_ids::{LONGEST_ID, key, other_forms};
 
 /// Cancellations remembered at once; then the oldest is dropped.
 const MOST: usize = 64;
@@ -32,6 +32,8 @@ impl EarlyCancels {
     /// Whether a request that has been running since `began` was cancelled.
     #[must_use]
     pub fn has(&self, key: &str, began: Instant) -> bool {
-        self.0.iter().any(|(at, cancelled)| *at >= began && cancelled == key)
+        let is_meant =
+            |cancelled: &str| cancelled == key || other_forms(cancelled).any(|form| form == key);
+        self.0.iter().any(|(at, cancelled)| *at >= began && is_meant(cancelled))
     }
 }

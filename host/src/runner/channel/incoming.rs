@@ -9,7 +9,8 @@ use crate::protocol::jsonrpc::{self, Envelope};
 
 use super::long_line;
 use super::pipe::Pipe;
-use super::sink::{MessageSink, id_of_malformed, id_of_request};
+use super::sink::{MessageSink, id_of_request};
+use super::spoilt;
 
 impl MessageSink for Pipe {
     fn server(&self) -> &ServerName {
@@ -30,8 +31,11 @@ impl MessageSink for Pipe {
                 }
                 return;
             }
-            match id_of_malformed(&message) {
-                Some(id) => self.answers_nonsense(id, &message),
+            for object in spoilt::objects_in(&message).unwrap_or_default() {
+                Box::pin(self.take_one(object)).await;
+            }
+            match spoilt::answered(&message) {
+                Some(id) => self.answers_nonsense(&id, &message),
                 None => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "ignored a line that is not a JSON-RPC message");
                 }

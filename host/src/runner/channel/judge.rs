@@ -7,7 +7,8 @@
 //! | what came | what goes on |
 //! |---|---|
 //! | an answer with the request's id | the same bytes |
-//! | an answer whose id has another type (`"7"` for `7`) | the answer, with the request's id |
+//! | an answer whose id is written otherwise (`"7"` or `7.0` for `7`) | the answer, with the request's id |
+//! | an answer with a null beside it (`"error": null`) | the answer without that member |
 //! | an error without an id, or with one that is no request's | the error, with the request's id |
 //! | anything else | the gateway's error |
 //! | anything under 401, 403 or 407 | the gateway's error, without a word of what came |
@@ -16,17 +17,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header};
-use serde_json::value::RawValue;
 
 use crate::model::ServerName;
 use crate::model::visible::visible;
 use crate::net::{Body, Proxy};
-use crate::protocol::answer::is_answer_to;
+use crate::protocol::answer::{self, AnswerForm, is_answer_to, is_error_object};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::objects::object_only;
 use crate::protocol::{headers, splice};
 
 use super::challenge::WantsToken;
+use super::message_ids::other_forms;
 
 /// Bytes that are quoted of what came.
 const WORDS: usize = 300;
@@ -116,6 +116,7 @@ impl Judged {
 /// Judges the whole body of a response to the request with this id, as JSON.
 #[must_use]
 pub fn judge(server: &ServerName, id: &str, head: &ResponseHead, body: &Bytes) -> Judged {
+    let body = &body.slice_ref(answer::without_mark(body));
     if !is_about_credentials(head.status)
         && let Some(answer) = answer_in(id, body)
     {
@@ -148,48 +149,36 @@ pub fn answer_in(id: &str, body: &Bytes) -> Option<Bytes> {
 /// `of_several`: whether the message has come with others, so that its id is to be believed.
 fn answer_of_one(id: &str, message: &Bytes, of_several: bool) -> Option<Bytes> {
     let answer = Envelope::parse(message).ok()?;
-    if answer.kind() != Kind::Response {
+    let form = AnswerForm::of(&answer);
+    if answer.kind() != Kind::Response || form == AnswerForm::NoError {
         return None;
     }
     let sent = answer.id_text();
-    if sent == Some(id) {
-        return Some(message.clone());
-    }
-    if let Some(sent) = answer.id
-        && plain(sent.get()) == plain(id)
+    if let Some(written) = answer.id
+        && is_same(written.get(), id)
     {
-        return Some(splice::replace(message, splice::span(message, sent)?, id.as_bytes()));
+        return match form {
+            AnswerForm::WithNull => answer::rewritten(id, &answer),
+            _ if sent == Some(id) => Some(message.clone()),
+            _ => Some(splice::replace(message, splice::span(message, written)?, id.as_bytes())),
+        };
     }
     if of_several && sent.is_some_and(|sent| sent != "null") {
         return None;
     }
     // No other request was sent in this exchange, so that an error can be meant for no other.
-    let error = answer.error.filter(|error| is_error_object(error))?;
-    let mut out = Vec::with_capacity(error.get().len() + id.len() + 40);
-    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    out.extend_from_slice(id.as_bytes());
-    out.extend_from_slice(b",\"error\":");
-    out.extend_from_slice(error.get().as_bytes());
-    out.push(b'}');
-    Some(out.into())
+    answer.error.filter(|error| is_error_object(error))?;
+    answer::rewritten(id, &answer)
 }
 
-/// An id without its quotes: some servers make strings of numbers.
-fn plain(id: &str) -> &str {
-    id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).unwrap_or(id)
-}
-
-fn is_error_object(error: &RawValue) -> bool {
-    #[derive(serde::Deserialize)]
-    #[serde(remote = "Self")]
-    struct ErrorObject {
-        #[serde(rename = "code")]
-        _code: i64,
-        #[serde(rename = "message")]
-        _message: String,
-    }
-    object_only!(ErrorObject);
-    serde_json::from_str::<ErrorObject>(error.get()).is_ok()
+/// Whether a server means this id: some make strings of numbers, others write them as fractions.
+fn is_same(written: &str, id: &str) -> bool {
+    let plain =
+        |id: &str| id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).map(str::to_owned);
+    written == id
+        || plain(written).as_deref() == Some(id)
+        || plain(id).as_deref() == Some(written)
+        || other_forms(written).any(|form| form == id)
 }
 
 /// The members that a program reads of a server that cannot take a request now.
@@ -321,6 +310,21 @@ mod tests {
         answers("7", 400, plain, plain);
         answers("\"7\"", 200, plain, r#"{"jsonrpc":"2.0","id":"7","result":{}}"#);
         answers("7", 200, r#"[{"jsonrpc":"2.0","id":"7","result":{}}]"#, plain);
+        for written in ["7.0", "7e0", "70e-1", "\"7.0\""] {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{written},"result":{{}}}}"#);
+            answers("7", 200, body.leak(), plain);
+        }
+        answers("7", 200, "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}", plain);
+        for body in [
+            r#"{"jsonrpc":"2.0","id":7,"result":{},"error":null}"#,
+            r#"{"jsonrpc":"2.0","error":null,"id":"7","result":{}}"#,
+            r#"[{"result":{},"error":null,"method":null,"jsonrpc":"2.0","id":7}]"#,
+        ] {
+            answers("7", 200, body, plain);
+        }
+        let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no"}}"#;
+        let body = r#"{"jsonrpc":"2.0","id":7,"result":null,"error":{"code":1,"message":"no"}}"#;
+        answers("7", 200, body, error);
         for sent in ["", "\"id\":null,", "\"id\":\"server-error\","] {
             let body = format!(r#"{{"jsonrpc":"2.0",{sent}"error":{{"code":1,"message":"no"}}}}"#);
             let body: &'static str = body.leak();
@@ -339,6 +343,10 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":8,"result":{}}"#, "\"id\":8"),
             (r#"{"jsonrpc":"2.0","result":{}}"#, "\"result\""),
             (r#"{"jsonrpc":"2.0","error":"no"}"#, "\"error\":\"no\""),
+            (r#"{"jsonrpc":"2.0","id":7,"error":"out of paper"}"#, "out of paper"),
+            (r#"{"jsonrpc":"2.0","id":7,"error":{"code":"E1","message":"no"}}"#, "E1"),
+            (r#"{"jsonrpc":"2.0","id":7,"error":{"message":"no code"}}"#, "no code"),
+            (r#"{"jsonrpc":"2.0","id":7.5,"result":{}}"#, "7.5"),
             (r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#, "ping"),
             ("null", "null"),
         ] {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
+use crate::sync::now;
 
 use super::early_cancels::EarlyCancels;
 use super::early_progress::EarlyProgress;
@@ -139,7 +140,7 @@ impl Mailbox {
         if !self.has_room(requests.len(), limit, asker) && !self.gone {
             return Err(MailboxRefusal::TooMany);
         }
-        self.enter(requests, Instant::now(), asker)
+        self.enter(requests, now(), asker)
     }
 
     /// Whether these requests may be sent, without entering them: over HTTP, a request
@@ -257,7 +258,7 @@ impl Mailbox {
 
     /// Forgets streams that nobody came back to.
     pub fn sweep(&mut self) {
-        self.published.sweep(Instant::now());
+        self.published.sweep(now());
     }
 
     /// The number in the event ids of this instance.
@@ -293,8 +294,9 @@ impl Mailbox {
     /// Answers a request with an error in the server's place. Returns whether it was
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
-        let Some(request) = self.in_flight.remove(id) else { return false };
+        let Some((own, request)) = self.in_flight.give_up(id) else { return false };
         self.errors.note_own(code);
+        let id = own.as_deref().unwrap_or(id);
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
     }

@@ -72,6 +72,13 @@ fn whole_number(text: &str) -> Option<String> {
     (number.fract() == 0.0 && number.abs() < EXACT).then(|| format!("{number:.0}"))
 }
 
+/// Whether two ids or tokens are the same number in different words.
+#[must_use]
+pub fn is_same_number(a: &str, b: &str) -> bool {
+    let number = |text: &str| whole_number(text);
+    number(a).is_some_and(|a| number(b) == Some(a))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +103,14 @@ mod tests {
             ("null", vec![]),
         ] {
             assert_eq!(other_forms(raw).collect::<Vec<_>>(), expect, "{raw}");
+        }
+        for (a, b, same) in [
+            ("1e3", "1000.0", true),
+            ("1000", "1e3", true),
+            ("1e3", "1001", false),
+            ("a", "a", false),
+        ] {
+            assert_eq!(is_same_number(a, b), same, "{a} {b}");
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod questions;
 pub mod queue;
 pub mod responses;
 pub mod sink;
+pub mod spoilt;
 pub mod task_tokens;
 pub mod terms;
 pub mod timeout;

@@ -21,11 +21,11 @@ use crate::sync::{Locked, Signal};
 
 use super::answer::NO_LONGER_WANTED;
 use super::in_flight::Asker;
-use super::judge;
 use super::list_changes::ListChanges;
 use super::mailbox::{Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
 use super::responses::{self, accepted, refuse};
+use super::spoilt;
 use super::terms::{SessionLimits, SessionTerms};
 use super::timeout;
 
@@ -327,12 +327,7 @@ impl Pipe {
     /// Fails a request that the server has answered with an invalid message, since no
     /// other answer will come.
     pub fn answers_nonsense(&self, id: &str, message: &[u8]) {
-        tracing::warn!(server = %self.server, "the server sent an answer that is not a JSON-RPC 2.0 message");
-        let words = judge::first_words(message).unwrap_or_default();
-        let text = format!(
-            "server {} sent an answer that is not a JSON-RPC 2.0 message: {words}",
-            self.server
-        );
+        let text = spoilt::tell(&self.server, message);
         self.answer_for_server(id, code::INTERNAL, &text);
     }
 

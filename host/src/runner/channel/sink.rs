@@ -1,12 +1,9 @@
-//! The receiver of a process's output, and the ids in lines that could not be
-//! delivered.
+//! The receiver of a process's output.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{Envelope, Kind};
-use crate::protocol::objects::object_only;
 
 /// Takes the output of one process, for one session or for all that share it.
 pub trait MessageSink: Send + Sync + 'static {
@@ -45,19 +42,4 @@ pub trait MessageSink: Send + Sync + 'static {
 pub fn id_of_request(line: &[u8]) -> Option<&str> {
     let envelope = Envelope::parse(line).ok()?;
     envelope.id_text().filter(|_| envelope.kind() == Kind::Request)
-}
-
-/// The id in an invalid message. `None` if it has a `method`, and so answers no request.
-#[must_use]
-pub fn id_of_malformed(line: &[u8]) -> Option<&str> {
-    #[derive(serde::Deserialize)]
-    #[serde(remote = "Self")]
-    struct Id<'a> {
-        #[serde(borrow)]
-        id: &'a RawValue,
-        method: Option<serde::de::IgnoredAny>,
-    }
-    object_only!(Id<'de>);
-    let read: Id<'_> = serde_json::from_slice(line).ok()?;
-    read.method.is_none().then_some(read.id.get())
 }

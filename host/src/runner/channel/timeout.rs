@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::sync::now;
+
 /// The limits of one server's requests. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timeouts {
@@ -61,7 +63,7 @@ pub async fn expired(
 ) -> Option<Expired> {
     loop {
         let (due, expired) = timeouts.due(began, last_progress()?)?;
-        if due <= Instant::now() {
+        if due <= now() {
             return Some(expired);
         }
         tokio::time::sleep_until(due.into()).await;

@@ -153,14 +153,16 @@ impl SharedRunner {
 
     /// Whether all sessions that open this server wait for one process.
     fn waits_with_all(&self, server: &ServerName) -> bool {
-        self.config.servers.get(server).is_some_and(|served| served.sharing.by == Sharers::All)
+        let servers = self.servers.load();
+        servers.get(server).is_some_and(|served| served.sharing.by == Sharers::All)
     }
 
     /// What counts against the limits now.
     #[must_use]
     pub fn tally(&self) -> Tally {
+        let servers = self.servers.load();
         let is_remote = |server: &ServerName| {
-            let recipe = self.config.servers.get(server).map(|served| &served.recipe);
+            let recipe = servers.get(server).map(|served| &served.recipe);
             !matches!(recipe, Some(Recipe::Stdio(_)))
         };
         let mut instances = self.table.count(is_remote);
@@ -179,7 +181,8 @@ impl SharedRunner {
 
     /// The transport that an instance would try first.
     fn transport_of(&self, server: &ServerName) -> &'static str {
-        match self.config.servers.get(server).map(|served| &served.recipe) {
+        let servers = self.servers.load();
+        match servers.get(server).map(|served| &served.recipe) {
             Some(Recipe::Stdio(_)) => "stdio",
             Some(Recipe::Http(_) | Recipe::HttpOrSse(_)) => "http",
             Some(Recipe::Sse(_)) => "sse",

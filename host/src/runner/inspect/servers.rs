@@ -33,7 +33,7 @@ impl SharedRunner {
     #[must_use]
     pub fn states(&self) -> BTreeMap<ServerName, ServerState> {
         let wanting = self.resources.wanting_tokens.lock().clone();
-        let state = |(server, served): (&ServerName, &Served)| {
+        let state = |(server, served): (&ServerName, &Arc<Served>)| {
             let mut state = self.resources.starts.state(server)?;
             if let Recipe::Broken(reason) = &served.recipe {
                 state.status = ServerStatus::Misconfigured;
@@ -47,14 +47,14 @@ impl SharedRunner {
             state.spares = self.resources.spares.count(server);
             Some((server.clone(), state))
         };
-        self.config.servers.iter().filter_map(state).collect()
+        self.servers.load().iter().filter_map(state).collect()
     }
 
     /// The servers that cannot be used now. It is looked for often, and costs little for each.
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<ServerName, Trouble> {
         let wanting = self.resources.wanting_tokens.lock().clone();
-        let trouble = |(server, served): (&ServerName, &Served)| {
+        let trouble = |(server, served): (&ServerName, &Arc<Served>)| {
             let trouble = match (&served.recipe, wanting.get(server)) {
                 (Recipe::Broken(reason), _) => {
                     Trouble::of(ServerStatus::Misconfigured.as_str(), reason.as_str().into())
@@ -64,7 +64,7 @@ impl SharedRunner {
             };
             Some((server.clone(), trouble))
         };
-        self.config.servers.iter().filter_map(trouble).collect()
+        self.servers.load().iter().filter_map(trouble).collect()
     }
 
     /// The trouble of a server whose last start has failed.

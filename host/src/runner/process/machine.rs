@@ -20,6 +20,10 @@ impl Memory {
 /// Memory of the machine or the container. `None` where `/proc/meminfo` does not tell.
 #[must_use]
 pub fn memory() -> Option<Memory> {
+    #[cfg(test)]
+    if crate::model::played::is_played() {
+        return None;
+    }
     let machine = of_machine(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     Some(
@@ -33,6 +37,10 @@ pub fn memory() -> Option<Memory> {
 /// The one-minute load average: runnable processes.
 #[must_use]
 pub fn load_average() -> Option<f64> {
+    #[cfg(test)]
+    if crate::model::played::is_played() {
+        return None;
+    }
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 

@@ -75,6 +75,7 @@ pub async fn answer(
     let mut is_given_up = false;
     let over = async {
         tokio::select! {
+            biased;
             ended = unattended(&session, &stream) => ended?,
             () = watch(&session, &pool, &ids, began) => {}
         }
@@ -82,6 +83,7 @@ pub async fn answer(
         Ok(())
     };
     let ended = tokio::select! {
+        biased;
         ended = reading => ended,
         ended = over => {
             is_given_up = ended.is_err();
@@ -115,6 +117,7 @@ async fn unattended(session: &UpstreamSession, stream: &Stream) -> Result<(), In
         }
         let mut place = session.left.call();
         tokio::select! {
+            biased;
             _ = stream.over_or_read() => {}
             () = place.given_up() => return Err(given_up(TOO_MANY_LEFT)),
         }

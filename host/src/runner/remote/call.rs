@@ -19,6 +19,7 @@ use crate::runner::channel::mailbox::MailboxRefusal;
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 use crate::streams::response::OPEN_AFTER;
+use crate::sync::now;
 
 use super::answers::{self, AnswerSource};
 use super::redirects;
@@ -56,7 +57,7 @@ impl<'a> HttpCall<'a> {
         sent: Posted<'a>,
         asker: Asker,
     ) -> Self {
-        Self { session, pool, requests, sent, asker, began: Instant::now(), sending: None }
+        Self { session, pool, requests, sent, asker, began: now(), sending: None }
     }
 
     /// Sends the message and waits for the response's head: at most `OPEN_AFTER` if it has
@@ -96,7 +97,7 @@ impl<'a> HttpCall<'a> {
                 Ok(sending.await)
             };
             let Ok(came) = came else {
-                let over = limit.filter(|(due, _)| *due <= Instant::now());
+                let over = limit.filter(|(due, _)| *due <= now());
                 let Some((_, expired)) = over else { return FirstSecond::Late };
                 self.sending = None;
                 return FirstSecond::Expired(expired);

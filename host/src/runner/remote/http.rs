@@ -403,7 +403,7 @@ impl RemoteHttp {
         response
     }
 
-    fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
+    pub(super) fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
         let outcome = match failure {
             Failure::NotSent(_) | Failure::Short(_) => Outcome::NotSent,
             Failure::Broken(_) => Outcome::Sent,

@@ -9,8 +9,8 @@ use http::{Response, StatusCode, header};
 use http_body::Body as _;
 
 use crate::model::ServerName;
-use crate::net::{Body, Piece, Through, is_event_stream};
-use crate::protocol::answer::{self, AnswerStart, AnswerWatch};
+use crate::net::{Body, Failure, Piece, Through, is_event_stream};
+use crate::protocol::answer::{self, AnswerStart, AnswerWatch, is_answer_to};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::runner::channel::answer::RunnerAnswer;
@@ -21,6 +21,7 @@ use crate::streams::response as events;
 use super::answers::AnswerSource;
 use super::call::HttpCall;
 use super::errors;
+use super::gathered::{self, Gathered};
 use super::http::RemoteHttp;
 use super::reader;
 
@@ -36,6 +37,7 @@ impl RemoteHttp {
         takes_events: bool,
     ) -> Response<Body> {
         let session = &self.session;
+        let response = response.map(without_mark);
         let head =
             ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
         if requests.is_empty() {
@@ -63,7 +65,8 @@ impl RemoteHttp {
         if let Body::Begun(beginning, _) = response.body()
             && answer::begins(beginning) == AnswerStart::Open
         {
-            return self.watched(response, about);
+            return Box::pin(self.in_pieces(call, response, head, (about, requests), takes_events))
+                .await;
         }
         let text = match response.into_body() {
             Body::Full(text) => text,
@@ -143,6 +146,36 @@ impl RemoteHttp {
         response
     }
 
+    /// The response to a request whose answer is still arriving. A small one is waited for, so that
+    /// one that breaks off is an error and not a connection that breaks off.
+    async fn in_pieces(
+        &self,
+        call: HttpCall<'_>,
+        response: Response<Body>,
+        head: ResponseHead,
+        (about, requests): (&Envelope<'_>, &[&Envelope<'_>]),
+        takes_events: bool,
+    ) -> Response<Body> {
+        if gathered::is_large(&response) {
+            return self.watched(response, about);
+        }
+        let is_small = response.headers().contains_key(header::CONTENT_LENGTH);
+        let (parts, body) = response.into_parts();
+        match gathered::gather(body).await {
+            Gathered::Whole(text) if about.id_text().is_some_and(|id| is_answer_to(&text, id)) => {
+                self.session.errors.note_text(&text);
+                responses::passed_on(Response::from_parts(parts, Body::Full(text)))
+            }
+            Gathered::Whole(text) => self.answered(&head, requests, &text),
+            Gathered::Broken(why) => self.unreachable(about, &Failure::Broken(why)),
+            Gathered::More(body) if is_small => {
+                let source = AnswerSource::Json(Box::new(head), body);
+                self.stream(call, source, about, takes_events).await
+            }
+            Gathered::More(body) => self.watched(Response::from_parts(parts, body), about),
+        }
+    }
+
     /// The response with an answer that is still arriving. If it turns out to be none, its
     /// transfer breaks off, so that no client takes it for one.
     fn watched(&self, response: Response<Body>, about: &Envelope<'_>) -> Response<Body> {
@@ -152,6 +185,16 @@ impl RemoteHttp {
             Some(watch) => Body::Through(Box::new(Watched { body, watch, server })),
             None => body,
         })
+    }
+}
+
+/// The body without a byte order mark at its beginning.
+fn without_mark(body: Body) -> Body {
+    let rest = |text: &Bytes| text.slice_ref(answer::without_mark(text));
+    match body {
+        Body::Full(text) => Body::Full(rest(&text)),
+        Body::Begun(text, more) => Body::Begun(rest(&text), more),
+        other => other,
     }
 }
 

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod call;
 pub mod cookies;
 pub mod errors;
+pub mod gathered;
 pub mod http;
 pub mod judged;
 pub mod left_calls;

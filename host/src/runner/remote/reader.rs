@@ -4,7 +4,7 @@
 //! the streams that answer a POST.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Response};
 use tokio::runtime::Handle;
@@ -20,6 +20,12 @@ use super::taking::take;
 
 /// Pause before a resumption, where the upstream has sent no `retry`.
 const RETRY: Duration = Duration::from_secs(1);
+/// Shortest pause before a resumption, whatever `retry` the upstream sends.
+const SHORTEST_RETRY: Duration = Duration::from_millis(100);
+/// How long a GET stream is open that does not count as one that ends at once.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// Most GET streams in a row, each ending at once without a message, that make the next pause longer.
+const MOST_SHORT: u32 = 6;
 /// Longest pause before a resumption, whatever `retry` the upstream sends.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Resumptions in a row without an event, after which the calls fail.
@@ -36,19 +42,35 @@ pub struct StreamPosition {
     pub wait: Option<Duration>,
     /// The upstream has opened this stream before.
     is_there: bool,
+    /// Whether a message has come since this was last set to false.
+    has_message: bool,
+    /// GET streams in a row that have ended at once without a message.
+    short: u32,
 }
 
 impl StreamPosition {
     /// How long to wait before the next resumption.
     pub fn pause(&mut self) -> Duration {
-        let retry = self.retry.unwrap_or(RETRY).min(LONGEST_RETRY);
+        let retry = self.retry.unwrap_or(RETRY).clamp(SHORTEST_RETRY, LONGEST_RETRY);
         // First what the upstream asks for, then twice as long each time.
         let pause = retry * 2_u32.saturating_pow(self.resumptions.saturating_sub(1));
-        pause.max(self.wait.take().unwrap_or_default()).min(LONGEST_RETRY)
+        // A stream that only ends and ends again is asked for less and less often.
+        let rest = match self.short {
+            0 | 1 => Duration::ZERO,
+            short => SHORTEST_RETRY * 5 * 2_u32.saturating_pow(short.min(MOST_SHORT) - 2),
+        };
+        pause.max(rest).max(self.wait.take().unwrap_or_default()).min(LONGEST_RETRY)
+    }
+
+    /// Notes that a GET stream has ended which was open since then.
+    fn has_ended(&mut self, opened: Instant) {
+        let is_short = !std::mem::take(&mut self.has_message) && opened.elapsed() < SHORT_LIFE;
+        self.short = if is_short { self.short + 1 } else { 0 };
     }
 
     fn note(&mut self, event: &Event) {
         self.resumptions = 0;
+        self.has_message |= event.has_message();
         if event.id.is_some() {
             self.last_event_id.clone_from(&event.id);
         }
@@ -73,10 +95,12 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
                 Ok(response) if is_stream(&response) => {
                     let body = response.into_body();
                     place.is_there = true;
+                    let opened = Instant::now();
                     if let Err(why) = read(&held, &pool, body, &stream, &mut place).await {
                         tracing::warn!(server = %held.server, "the upstream's GET stream failed: {why}");
                         return false;
                     }
+                    place.has_ended(opened);
                     true
                 }
                 Ok(response) if is_refused(&response) => {
@@ -97,6 +121,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
             }
         };
         let goes_on = tokio::select! {
+            biased;
             goes_on = reading => goes_on,
             () = closing.raised() => false,
         };
@@ -106,6 +131,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
         drop(held);
         place.resumptions = (place.resumptions + 1).min(MAX_RESUMPTIONS);
         tokio::select! {
+            biased;
             () = tokio::time::sleep(place.pause()) => {}
             () = closing.raised() => return,
         }
@@ -126,6 +152,7 @@ pub fn hear(session: Arc<UpstreamSession>, pool: Pool, body: Body) {
         let stream = Arc::clone(session.mailbox().unrelated());
         let mut place = StreamPosition::default();
         tokio::select! {
+            biased;
             _ = read(&session, &pool, body, &stream, &mut place) => {}
             () = given_up.given_up() => {}
             () = closing.raised() => {}
@@ -162,4 +189,30 @@ pub async fn read(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(text: &str, retry: Option<u64>) -> Event {
+        Event { data: text.as_bytes().to_vec(), retry, ..Event::default() }
+    }
+
+    #[test]
+    fn a_stream_that_ends_at_once_is_asked_for_less_and_less_often() {
+        let mut place = StreamPosition::default();
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            place.note(&event("", Some(0)));
+            place.has_ended(Instant::now());
+            place.resumptions = 1;
+            pauses.push(place.pause().as_millis());
+        }
+        assert_eq!(pauses, [100, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        // One with a message, or with a life, does no harm.
+        place.note(&event("{}", None));
+        place.has_ended(Instant::now());
+        assert_eq!(place.pause().as_millis(), 100);
+    }
 }

@@ -8,8 +8,9 @@ use http::HeaderMap;
 use tokio::runtime::Handle;
 
 use crate::net::Pool;
-use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
+use crate::runner::channel::spoilt;
 use crate::streams::{Part, Stream};
 
 use super::session::UpstreamSession;
@@ -37,7 +38,15 @@ pub async fn take_one(
     message: Bytes,
 ) {
     let Ok(envelope) = Envelope::parse(&message) else {
-        tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
+        match spoilt::answered(&message) {
+            Some(id) => {
+                let text = spoilt::tell(&session.server, &message);
+                session.mailbox().answer_for_server(&id, code::INTERNAL, &text);
+            }
+            None => {
+                tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
+            }
+        }
         return;
     };
     let (message, part) = match envelope.kind() {
@@ -92,13 +101,15 @@ fn answered(
     message: &Bytes,
     envelope: &Envelope<'_>,
 ) -> Option<(Arc<Stream>, Bytes)> {
-    let has_id = envelope.id_text().is_some_and(|id| id != "null");
-    if has_id {
-        return session.mailbox().answer(message.clone(), envelope);
+    let mut mailbox = session.mailbox();
+    if let Some(id) = envelope.id_text().filter(|id| *id != "null") {
+        let found = mailbox.answer(message.clone(), envelope);
+        if found.is_some() || mailbox.may_be_late(id) {
+            return found;
+        }
     }
     // On the stream of one request it is about that one.
-    let mut mailbox = session.mailbox();
-    let taken = mailbox.answer_on(stream, envelope.error?.get())?;
+    let taken = mailbox.answer_on(stream, envelope.error?)?;
     mailbox.errors.note_answer(envelope);
     Some(taken)
 }

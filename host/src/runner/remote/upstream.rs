@@ -29,7 +29,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_DECODED: usize = 64 << 20;
 
 /// A remote server's address and its configured headers.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     pub target: Target,
     pub uri: Uri,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
@@ -31,6 +31,7 @@ use crate::streams;
 use crate::sync::Locked;
 
 use super::hold::Hold;
+use super::served::Served;
 use super::unsaved::Unsaved;
 
 /// Subscriptions of one session that are reported to a coordinator; further ones are
@@ -55,6 +56,10 @@ pub struct Instance {
     /// The client's capabilities, on which the server's offer may depend.
     pub client_set: ClientSet,
     version: Option<Version>,
+    /// The settings that it was opened with.
+    pub made_with: Arc<Served>,
+    /// Since when its server has other settings, or is gone.
+    outdated: Locked<Option<Instant>>,
     /// Whether the server has got `notifications/initialized`.
     told_initialized: AtomicBool,
     /// Whether it renews a session that its server had ended while nothing was lost.
@@ -99,12 +104,15 @@ impl Instance {
         result: Bytes,
         client_set: ClientSet,
         version: Option<Version>,
+        made_with: Arc<Served>,
     ) -> Self {
         Self {
             backend,
             result,
             client_set,
             version,
+            made_with,
+            outdated: Locked::default(),
             told_initialized: false.into(),
             renews: false.into(),
             hold: Hold::default(),
@@ -113,6 +121,27 @@ impl Instance {
             settings: Locked::default(),
             asked: AtomicU64::new(streams::instance().into()),
         }
+    }
+
+    /// Its server has other settings by now, or is gone: notes it, and returns since when.
+    pub fn outdate(&self) -> Instant {
+        *self.outdated.lock().get_or_insert_with(Instant::now)
+    }
+
+    /// Its server has the settings again that it was opened with.
+    pub fn note_up_to_date(&self) {
+        *self.outdated.lock() = None;
+    }
+
+    /// Whether it can go on where its server has these settings now.
+    #[must_use]
+    pub fn goes_on_with(&self, now: &Arc<Served>) -> bool {
+        Arc::ptr_eq(&self.made_with, now) || self.made_with.goes_on_with(now)
+    }
+
+    #[must_use]
+    pub fn is_outdated(&self) -> bool {
+        self.outdated.lock().is_some()
     }
 
     fn channel(&self) -> Channel<'_> {

@@ -151,7 +151,7 @@ impl Launch<'_> {
         };
         // Some end after such a refusal.
         if let CallError::Refused(said, RefusalKind::Other) = &error
-            && self.asking.older(said).is_some()
+            && self.asking.next(said).is_some()
         {
             return Err(LaunchFailure::Refused(said.clone()));
         }

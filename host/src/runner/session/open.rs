@@ -61,7 +61,7 @@ pub struct SessionOwner<'a> {
 /// Why the session could not be opened.
 pub async fn open(
     server: &ServerName,
-    served: &Served,
+    served: &Arc<Served>,
     opening: Opening<'_>,
     pool: &Pool,
     resources: &Resources,
@@ -97,7 +97,7 @@ pub async fn open(
 /// One opening of a session at a server.
 struct ServerStart<'a> {
     server: &'a ServerName,
-    served: &'a Served,
+    served: &'a Arc<Served>,
     opening: Opening<'a>,
     asking: &'a Asking<'a>,
     pool: &'a Pool,
@@ -156,7 +156,8 @@ impl ServerStart<'_> {
             .map(|params| ClientSet::of(params.capabilities))
             .unwrap_or_default();
         let version = Version::parse(&version_of(&result));
-        let instance = Instance::new(transport, result, client_set, version);
+        let instance =
+            Instance::new(transport, result, client_set, version, Arc::clone(self.served));
         if self.opening.handshake == Handshake::Runner {
             let message = jsonrpc::notification(methods::INITIALIZED);
             if let Ok(envelope) = Envelope::parse(&message) {
@@ -304,7 +305,7 @@ impl ServerStart<'_> {
                     }
                     // An error page may name any version of anything.
                     let is_about = no_result.is_refusal || status == StatusCode::BAD_REQUEST;
-                    if is_about && self.asking.older(&no_result.why).is_some() {
+                    if is_about && self.asking.next(&no_result.why).is_some() {
                         let (server, reason) = (self.server.clone(), no_result.why);
                         return Err(OpenError::Refused { server, reason });
                     }
@@ -379,7 +380,8 @@ impl ServerStart<'_> {
         let terms = self.resources.terms(self.opening.owner.map(|owner| owner.quota));
         let limits = SessionLimits { timeouts: self.served.timeouts, ..terms.limits };
         // The gateway asks in its own sessions for what a server may not have.
-        let counted = self.resources.errors.get(self.server).filter(|_| terms.has_client);
+        let counted = self.resources.errors.load();
+        let counted = counted.get(self.server).filter(|_| terms.has_client);
         let errors = counted.map_or_else(|| Arc::clone(&terms.errors), Arc::clone);
         SessionTerms { limits, errors, ..terms }
     }

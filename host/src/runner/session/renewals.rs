@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::model::{ServerName, SessionId};
-use crate::sync::Locked;
+use crate::sync::{Locked, now, since};
 
 /// How long a session is remembered: the message that found it ended opens it again at once.
 const KEPT: Duration = Duration::from_secs(600);
@@ -22,16 +22,16 @@ impl Renewals {
     pub fn note(&self, key: &(SessionId, ServerName)) {
         let mut ended = self.0.lock();
         if ended.len() >= MOST {
-            ended.retain(|_, since| since.elapsed() < KEPT);
+            ended.retain(|_, ended| since(*ended) < KEPT);
         }
         if ended.len() < MOST {
-            ended.insert(key.clone(), Instant::now());
+            ended.insert(key.clone(), now());
         }
     }
 
     /// Whether this opening renews such a session; forgets it.
     pub fn take(&self, key: &(SessionId, ServerName)) -> bool {
-        self.0.lock().remove(key).is_some_and(|since| since.elapsed() < KEPT)
+        self.0.lock().remove(key).is_some_and(|ended| since(ended) < KEPT)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
 use crate::model::{QuotaKey, ServerName};
@@ -19,6 +20,9 @@ use crate::sync::{Locked, Seldom};
 
 use super::revision::Revisions;
 use super::slow_starts::SlowStarts;
+
+/// The errors that clients got, by server. A reload keeps those of the servers that stay.
+pub type ServerErrors = BTreeMap<ServerName, Arc<ErrorCounts>>;
 
 /// What is needed to start any server of this runner. A clone is another handle.
 #[derive(Debug, Clone)]
@@ -45,7 +49,7 @@ pub struct Resources {
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
     /// The errors that clients got, by server.
-    pub errors: Arc<BTreeMap<ServerName, Arc<ErrorCounts>>>,
+    pub errors: Arc<ArcSwap<ServerErrors>>,
     /// Servers that take long to start.
     pub slow_starts: Arc<SlowStarts>,
     /// Lines of the log about processes that make room.

@@ -1,5 +1,5 @@
-//! Servers that refuse `initialize` with a revision that they do not know, instead of offering
-//! their own: they are asked once more with an older one, which is remembered.
+//! Servers that refuse `initialize` with a revision that they do not serve, instead of offering
+//! their own: they are asked once more with an older one, or else a newer one, which is remembered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ const DATE: usize = 10;
 /// What is known of servers that have refused a revision.
 pub type Revisions = Arc<Locked<HashMap<ServerName, Known>>>;
 
-/// The outcome of asking one server for older revisions.
+/// The outcome of asking one server for other revisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// It takes this one.
-    Takes(String),
+    /// It refuses what is newer than the one, or older than the other.
+    Takes { newest: Option<String>, oldest: Option<String> },
     /// It takes none that is known here, and has named none: it is not asked for each of them again.
     TakesNone,
 }
@@ -40,14 +40,14 @@ pub struct Asking<'a> {
     pub revision: String,
     /// Whether the revision is one that was known to be taken.
     is_remembered: bool,
-    /// Whether to try older revisions that the server has not named.
+    /// Whether to try revisions that the server has not named.
     guesses: bool,
-    /// The revision that was refused, if one was.
-    refused: Option<String>,
+    /// The revisions that were refused.
+    refused: Vec<String>,
 }
 
 impl<'a> Asking<'a> {
-    /// Parameters, with the revision that the server is known to take if that is an older one.
+    /// Parameters, with the nearest revision that the server is known to take.
     #[must_use]
     pub fn of(server: &'a ServerName, wanted: Bytes, known: &'a Revisions) -> Self {
         let revision = asked_in(&wanted).unwrap_or_default();
@@ -59,15 +59,19 @@ impl<'a> Asking<'a> {
             revision,
             is_remembered: false,
             guesses: true,
-            refused: None,
+            refused: Vec::new(),
         };
         let remembered = known.lock().get(server).cloned();
         match remembered {
-            Some(Known::Takes(older)) if older < asking.revision => {
-                asking.is_remembered = asking.set(older);
+            Some(Known::Takes { newest, oldest }) => {
+                let older = newest.filter(|newest| *newest < asking.revision);
+                let newer = oldest.filter(|oldest| *oldest > asking.revision);
+                if let Some(other) = older.or(newer) {
+                    asking.is_remembered = asking.set(other);
+                }
             }
             Some(Known::TakesNone) => asking.guesses = false,
-            Some(Known::Takes(_)) | None => {}
+            None => {}
         }
         asking
     }
@@ -75,25 +79,24 @@ impl<'a> Asking<'a> {
     /// Whether a refusal leaves another revision to ask for.
     #[must_use]
     pub fn may_ask_again(&self, refusal: &str) -> bool {
-        self.is_remembered || self.older(refusal).is_some()
+        self.is_remembered || self.next(refusal).is_some()
     }
 
     /// The revision to ask for after a refusal.
     #[must_use]
-    pub fn older(&self, refusal: &str) -> Option<String> {
-        after_refusal(refusal, &self.revision, self.guesses)
+    pub fn next(&self, refusal: &str) -> Option<String> {
+        after_refusal(refusal, &self.revision, &self.refused, self.guesses)
     }
 
     /// Takes another revision after a refusal. False if none is left.
     pub fn asks_again(&mut self, refusal: &str) -> bool {
         let is_remembered = std::mem::take(&mut self.is_remembered);
-        match self.older(refusal) {
-            Some(older) => {
+        match self.next(refusal) {
+            Some(other) => {
                 // Until it is known to take one, others do not try the same.
                 self.known.lock().entry(self.server.clone()).or_insert(Known::TakesNone);
-                let refused = std::mem::take(&mut self.revision);
-                self.refused.get_or_insert(refused);
-                self.set(older)
+                self.refused.push(std::mem::take(&mut self.revision));
+                self.set(other)
             }
             // It may have been replaced by a newer version of itself.
             None if is_remembered => {
@@ -109,14 +112,14 @@ impl<'a> Asking<'a> {
     /// The session was not opened for another reason than a refusal: nothing was learnt.
     pub fn given_up(self) {
         let mut known = self.known.lock();
-        if self.refused.is_some() && known.get(self.server) == Some(&Known::TakesNone) {
+        if !self.refused.is_empty() && known.get(self.server) == Some(&Known::TakesNone) {
             known.remove(self.server);
         }
     }
 
     /// The server has opened the session with this revision.
     pub fn granted(self) {
-        let Some(refused) = self.refused else {
+        let Some(refused) = self.refused.first() else {
             if !self.guesses {
                 self.known.lock().remove(self.server);
             }
@@ -124,7 +127,14 @@ impl<'a> Asking<'a> {
         };
         let (server, revision) = (self.server, self.revision);
         tracing::warn!(server = %server, "a flaw of the server: it refuses revision {refused} instead of offering its own; it is asked for {revision} from now on");
-        self.known.lock().insert(server.clone(), Known::Takes(revision));
+        let mut known = self.known.lock();
+        let (mut newest, mut oldest) = match known.remove(server) {
+            Some(Known::Takes { newest, oldest }) => (newest, oldest),
+            Some(Known::TakesNone) | None => (None, None),
+        };
+        let bound = if revision < *refused { &mut newest } else { &mut oldest };
+        *bound = Some(revision);
+        known.insert(server.clone(), Known::Takes { newest, oldest });
     }
 
     fn set(&mut self, revision: String) -> bool {
@@ -134,29 +144,39 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// The flaw of a server that is asked for an older revision.
+/// The flaw of a server that is asked for another revision.
 #[must_use]
 pub fn flaw(known: &Revisions, server: &ServerName) -> Option<String> {
     let known = known.lock();
-    let Known::Takes(asked) = known.get(server)? else { return None };
-    Some(format!("it refuses newer revisions instead of offering its own: it is asked for {asked}"))
+    let Known::Takes { newest, oldest } = known.get(server)? else { return None };
+    let (which, asked) = match (newest, oldest) {
+        (Some(newest), _) => ("newer", newest),
+        (None, oldest) => ("older", oldest.as_ref()?),
+    };
+    Some(format!(
+        "it refuses {which} revisions instead of offering its own: it is asked for {asked}"
+    ))
 }
 
 /// The revision to ask for after this refusal of `asked`: the newest older one that the server
-/// names, or if it names none and `guesses`, the next older one that is known here. `None` if the
+/// names, or else the oldest newer one. If it names none and `guesses`, the next older one that is
+/// known here, or at last the newest. None of those that were `refused` before. `None` if the
 /// refusal is about something else.
-fn after_refusal(refusal: &str, asked: &str, guesses: bool) -> Option<String> {
+fn after_refusal(refusal: &str, asked: &str, refused: &[String], guesses: bool) -> Option<String> {
     let said = refusal.to_ascii_lowercase();
     if !ABOUT.iter().any(|word| said.contains(word)) {
         return None;
     }
-    let named: Vec<&str> = dates(&said).filter(|date| *date != asked).collect();
-    if !named.is_empty() {
-        let older = named.into_iter().filter(|date| *date < asked);
-        return older.max().map(str::to_owned);
+    let is_new = |date: &&str| *date != asked && refused.iter().all(|refused| refused != date);
+    let newest = Version::ALL.into_iter().map(Version::as_str).max()?;
+    if dates(&said).any(|date| date != asked) {
+        let named = || dates(&said).filter(is_new).filter(|date| *date <= newest);
+        let older = named().filter(|date| *date < asked).max();
+        return older.or_else(|| named().min()).map(str::to_owned);
     }
-    let known = Version::ALL.into_iter().map(Version::as_str).filter(|_| guesses);
-    known.filter(|known| *known < asked).max().map(str::to_owned)
+    let known = || Version::ALL.into_iter().map(Version::as_str).filter(|_| guesses).filter(is_new);
+    let older = known().filter(|known| *known < asked).max();
+    older.or_else(|| known().find(|known| *known == newest)).map(str::to_owned)
 }
 
 /// What looks like a date in a text.
@@ -213,7 +233,17 @@ mod tests {
                 "2025-03-26",
                 Some("2024-11-05"),
             ),
-            (r#"{"code":-32000,"message":"unknown protocolVersion"}"#, "2024-11-05", None),
+            (
+                r#"{"code":-32000,"message":"unknown protocolVersion"}"#,
+                "2024-11-05",
+                Some("2025-11-25"),
+            ),
+            (
+                r#"{"code":-32602,"message":"Unsupported protocol version","data":{"supported":["2025-11-25","2025-06-18"]}}"#,
+                "2024-11-05",
+                Some("2025-06-18"),
+            ),
+            ("Supported versions: 2025-06-18", "2025-03-26", Some("2025-06-18")),
             (
                 r#"{"code":-32022,"message":"no","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}}"#,
                 "2025-11-25",
@@ -222,7 +252,13 @@ mod tests {
             (r#"{"code":-32000,"message":"no license since 2024-01-01"}"#, "2025-11-25", None),
             ("version 2024-10-07 only", "2025-11-25", Some("2024-10-07")),
         ] {
-            assert_eq!(after_refusal(refusal, asked, true).as_deref(), expect, "{refusal}");
+            let other = after_refusal(refusal, asked, &[], true);
+            assert_eq!(other.as_deref(), expect, "{refusal}");
+            if let Some(other) = other {
+                // What was refused is not asked for again.
+                let next = after_refusal(refusal, &other, &[asked.to_owned()], true);
+                assert_ne!(next.as_deref(), Some(asked), "{refusal}");
+            }
         }
     }
 

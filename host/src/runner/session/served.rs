@@ -1,11 +1,13 @@
 //! A server as this runner runs it: how it is started, and within what limits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use http::HeaderName;
 
-use crate::model::Selection;
+use crate::model::{Selection, ServerName};
 use crate::runner::channel::timeout::Timeouts;
 use crate::runner::process::program::Program;
 use crate::runner::remote::upstream::Upstream;
@@ -17,7 +19,7 @@ use super::recycling::Recycling;
 pub const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How to start a server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipe {
     Stdio(Program),
     Http(Upstream),
@@ -30,7 +32,7 @@ pub enum Recipe {
 }
 
 /// One server and its settings.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Served {
     pub recipe: Recipe,
     pub timeouts: Timeouts,
@@ -59,7 +61,7 @@ pub struct Served {
 }
 
 /// Programs that write and read a server's state; each runs as the server does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatePrograms {
     pub save: Option<Program>,
     pub restore: Option<Program>,
@@ -69,7 +71,23 @@ pub struct StatePrograms {
     pub most_bytes: usize,
 }
 
+/// The servers of this process by name. One that a reload has not changed keeps its entry.
+pub type Servers = BTreeMap<ServerName, Arc<Served>>;
+/// The servers as they are now; a reload replaces them.
+pub type CurrentServers = Arc<ArcSwap<Servers>>;
+
 impl Served {
+    /// Whether an instance that was opened with these settings can go on with the other ones: what
+    /// differs is looked up whenever it is needed.
+    #[must_use]
+    pub fn goes_on_with(&self, other: &Self) -> bool {
+        let shares = self.sharing.is_on() || other.sharing.is_on();
+        self.recipe == other.recipe
+            && self.timeouts == other.timeouts
+            && self.passthrough == other.passthrough
+            && (!shares || self.sharing == other.sharing)
+    }
+
     /// Spare processes to keep. Only sessions that do not share a process use them.
     #[must_use]
     pub fn spares(&self) -> usize {

@@ -33,6 +33,11 @@ impl SlowStarts {
         }
     }
 
+    /// Its settings are new: what it took before says nothing about it.
+    pub fn forget(&self, server: &ServerName) {
+        self.0.lock().remove(server);
+    }
+
     /// All of them.
     #[must_use]
     pub fn all(&self) -> BTreeMap<ServerName, Duration> {

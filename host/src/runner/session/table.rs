@@ -11,7 +11,7 @@ use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing,
 use crate::protocol::log_level::LogLevel;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::upkeep::drain_policy::SessionFacts;
-use crate::sync::Locked;
+use crate::sync::{Locked, now, since};
 
 use super::instance::Instance;
 use super::renewals::Renewals;
@@ -63,7 +63,7 @@ impl Slot {
     fn is_quiet(&self, instance: &Instance) -> bool {
         Arc::strong_count(&self.in_hand) == 1
             && !instance.is_working()
-            && self.awaited.is_none_or(|since| since.elapsed() > ARRIVAL)
+            && self.awaited.is_none_or(|from| since(from) > ARRIVAL)
     }
 }
 
@@ -90,8 +90,8 @@ pub enum Ready {
     Here(InHand),
     /// Another request is opening it: wait for the outcome.
     Opening(watch::Receiver<OpenOutcome>),
-    /// The runner drains, and the session goes on elsewhere from this message on. The instance is
-    /// the caller's to close.
+    /// The session goes on with another instance from this message on, since the runner drains or
+    /// the settings of the server have changed. The instance is the caller's to close.
     HandedOn(Arc<Instance>),
     Gone,
 }
@@ -132,6 +132,8 @@ pub struct Table {
     pub renewals: Renewals,
     /// Whether there is a `hand_on`: read for every message, and nearly always false.
     hands_on: AtomicBool,
+    /// The same for outdated instances.
+    has_outdated: AtomicBool,
     hand_on: Locked<Option<HandOn>>,
 }
 
@@ -139,13 +141,13 @@ impl Table {
     /// The instance, if it is alive or being opened. This counts as use.
     pub fn ready(&self, key: &InstanceKey) -> Ready {
         self.locked(|slots| {
-            if self.hands_on.load(Ordering::Relaxed)
-                && let Some(instance) = self.take_handed_on(slots, key)
-            {
+            let leaves =
+                self.hands_on.load(Ordering::Relaxed) || self.has_outdated.load(Ordering::Relaxed);
+            if leaves && let Some(instance) = self.take_handed_on(slots, key) {
                 return Ready::HandedOn(instance);
             }
             let Some(slot) = slots.get_mut(key) else { return Ready::Gone };
-            let taken = Instant::now();
+            let taken = now();
             slot.last_used = taken;
             let before = std::mem::replace(&mut slot.last_called, taken);
             slot.awaited = None;
@@ -166,7 +168,7 @@ impl Table {
         self.locked(|slots| {
             let slot = slots.get_mut(key)?;
             let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
-            let taken = Instant::now();
+            let taken = now();
             slot.last_used = taken;
             let before = slot.last_called;
             let _mark = Arc::clone(&slot.in_hand);
@@ -187,9 +189,12 @@ impl Table {
     ) -> Option<Arc<Instance>> {
         let slot = slots.get(key)?;
         let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
-        let goes = self.hand_on.lock().as_ref().is_some_and(|hand_on| {
-            slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
-        });
+        let is_moved = || {
+            self.hand_on.lock().as_ref().is_some_and(|hand_on| {
+                slot.last_called > hand_on.since && !hand_on.kept.contains(&key.1)
+            })
+        };
+        let goes = instance.is_outdated() || is_moved();
         // One that a message was announced for is not opened elsewhere for it.
         if !goes || !slot.is_quiet(&instance) || instance.is_asked() || instance.unsaved.is_any() {
             return None;
@@ -250,6 +255,19 @@ impl Table {
         })
     }
 
+    /// Whether instances are there whose servers have other settings by now.
+    pub fn set_has_outdated(&self, has: bool) {
+        self.has_outdated.store(has, Ordering::Relaxed);
+    }
+
+    /// How many sessions are being opened now.
+    pub fn opening(&self) -> usize {
+        self.locked(|slots| {
+            let at = |slot: &&Slot| matches!(SlotState::at(&slot.opened), SlotState::Opening);
+            slots.values().filter(at).count()
+        })
+    }
+
     /// Removes this very instance if `reason` returns something. Its argument is whether
     /// the instance is quiet.
     pub fn take_if<T>(
@@ -276,7 +294,7 @@ impl Table {
     /// The same, if it was not called for so long.
     pub fn rested(&self, key: &InstanceKey, rest: Duration) -> Option<Arc<Instance>> {
         self.locked(|slots| {
-            let slot = slots.get(key).filter(|slot| slot.last_called.elapsed() >= rest)?;
+            let slot = slots.get(key).filter(|slot| since(slot.last_called) >= rest)?;
             match SlotState::at(&slot.opened) {
                 SlotState::Ready(instance) => Some(instance).filter(|held| !held.is_lost()),
                 _ => None,
@@ -302,7 +320,7 @@ impl Table {
                 };
                 match epochs.standing_of(slot.epoch) {
                     Standing::Current if usable => {
-                        slot.awaited = Some(Instant::now());
+                        slot.awaited = Some(now());
                         slot.stream = stream.or(slot.stream);
                         return SlotClaim::Wait(slot.opened.clone(), slot.epoch);
                     }
@@ -317,8 +335,8 @@ impl Table {
                 epoch: epochs.given,
                 stream,
                 opened_at: UnixMillis::now(),
-                last_used: Instant::now(),
-                last_called: Instant::now(),
+                last_used: now(),
+                last_called: now(),
                 awaited: None,
                 in_hand: Arc::default(),
             };
@@ -373,7 +391,7 @@ impl Table {
         own: impl Fn(&ServerName) -> Option<Duration>,
         default: Duration,
     ) -> Vec<(InstanceKey, Arc<Instance>)> {
-        let now = Instant::now();
+        let now = now();
         self.locked(|slots| {
             let mut stale: Vec<InstanceKey> = Vec::new();
             for (key, slot) in slots.iter_mut() {
@@ -421,7 +439,7 @@ impl Table {
         &self,
         rank: impl Fn(&ServerName, &Instance, Duration) -> Option<R>,
     ) -> Option<(InstanceKey, Arc<Instance>)> {
-        let now = Instant::now();
+        let now = now();
         self.locked(|slots| {
             let quiet = slots.iter().filter_map(|(key, slot)| {
                 let SlotState::Ready(instance) = SlotState::at(&slot.opened) else { return None };
@@ -468,7 +486,7 @@ impl Table {
     /// The slots that are open or being opened, of one server or of all. Failed openings
     /// are left out; instances that have just ended are not.
     pub fn slots(&self, server: Option<&ServerName>) -> Vec<Glimpse> {
-        let (now, clock) = (UnixMillis::now(), Instant::now());
+        let (now, clock) = (UnixMillis::now(), now());
         self.locked(|slots| {
             let of_server = slots.iter().filter(|(key, _)| server.is_none_or(|s| *s == key.1));
             let glimpse = |(key, slot): (&InstanceKey, &Slot)| {

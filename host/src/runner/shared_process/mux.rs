@@ -20,8 +20,9 @@ use crate::runner::channel::list_changes::OwnReadings;
 use crate::runner::channel::long_line;
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::ToServer;
-use crate::runner::channel::sink::{MessageSink, id_of_malformed, id_of_request};
-use crate::sync::Locked;
+use crate::runner::channel::sink::{MessageSink, id_of_request};
+use crate::runner::channel::spoilt;
+use crate::sync::{Locked, Signal};
 
 use super::id_map::{ClientVerdict, IdMap, ServerVerdict, number_of};
 use super::lists::CommonLists;
@@ -37,6 +38,8 @@ pub struct Mux {
     inbox: ToServer,
     state: Locked<MuxState>,
     pub lost: watch::Sender<Option<Arc<str>>>,
+    /// Raised once no more sessions come: its server has other settings by now.
+    pub retired: Signal,
     /// The number of seats taken.
     pub seated: watch::Sender<usize>,
     pub lists: CommonLists,
@@ -67,6 +70,7 @@ impl Mux {
             inbox,
             state: Locked::default(),
             lost: watch::Sender::new(None),
+            retired: Signal::default(),
             seated: watch::Sender::new(0),
             lists: CommonLists::default(),
             readings: Arc::default(),
@@ -227,7 +231,12 @@ impl MessageSink for Mux {
             return self.hear(&message, envelope);
         }
         let Ok(Some(batch)) = jsonrpc::batch(&message) else {
-            match id_of_malformed(&message).and_then(|id| self.forget(number_of(id))) {
+            for object in spoilt::objects_in(&message).unwrap_or_default() {
+                if let Ok(envelope) = Envelope::parse(&object) {
+                    self.hear(&object, envelope);
+                }
+            }
+            match spoilt::answered(&message).and_then(|id| self.forget(number_of(&id))) {
                 Some((pipe, id)) => pipe.answers_nonsense(id.get(), &message),
                 None => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "dropped a line that is not a JSON-RPC message");

@@ -212,7 +212,15 @@ type Started = Option<Result<Arc<SharedProcess>, OpenError>>;
 
 /// The shared processes of a runner. Cloning is cheap.
 #[derive(Clone, Default)]
-pub struct SharedProcesses(Arc<Locked<HashMap<SharedProcessKey, watch::Receiver<Started>>>>);
+pub struct SharedProcesses(Arc<Locked<HashMap<SharedProcessKey, Entry>>>);
+
+/// A process that is being started, or runs.
+#[derive(Clone)]
+struct Entry {
+    started: watch::Receiver<Started>,
+    /// A session that begins with other settings does not join it.
+    program: Program,
+}
 
 impl fmt::Debug for SharedProcesses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -251,7 +259,7 @@ impl SharedProcesses {
         key: &SharedProcessKey,
         terms: SessionTerms,
     ) -> Option<(Seat, Bytes)> {
-        let shared_process = match &*self.locked().get(key)?.borrow() {
+        let shared_process = match &*self.locked().get(key)?.started.borrow() {
             Some(Ok(shared_process)) => Arc::clone(shared_process),
             _ => return None,
         };
@@ -259,11 +267,33 @@ impl SharedProcesses {
         Some((seat, shared_process.result.clone()))
     }
 
+    /// Gives no more seats at the processes of this server that run now: the next session starts
+    /// another one. Each ends once its sessions have left it.
+    pub fn retire(&self, server: &ServerName) {
+        let mut retired = Vec::new();
+        self.locked().retain(|(name, _), entry| {
+            let stays = name != server;
+            if !stays {
+                retired.push(entry.started.clone());
+            }
+            stays
+        });
+        for mut started in retired {
+            tokio::spawn(async move {
+                if let Ok(Some(Ok(shared_process))) =
+                    started.wait_for(Option::is_some).await.as_deref()
+                {
+                    shared_process.mux.retired.raise();
+                }
+            });
+        }
+    }
+
     /// Closes all shared processes.
     pub fn close(&self) {
         let shared_processes = std::mem::take(&mut *self.locked());
-        for started in shared_processes.into_values() {
-            if let Some(Ok(shared_process)) = &*started.borrow() {
+        for entry in shared_processes.into_values() {
+            if let Some(Ok(shared_process)) = &*entry.started.borrow() {
                 shared_process.process.close();
             }
         }
@@ -276,11 +306,15 @@ impl SharedProcesses {
     ) -> Result<Arc<SharedProcess>, OpenError> {
         let mut started = {
             let mut shared_processes = self.locked();
-            match shared_processes.get(key).filter(|started| is_usable(started)) {
-                Some(started) => started.clone(),
+            let is_meant =
+                |entry: &&Entry| entry.program == with.program && is_usable(&entry.started);
+            match shared_processes.get(key).filter(is_meant) {
+                Some(entry) => entry.started.clone(),
                 None => {
                     let (told, started) = watch::channel(None);
-                    shared_processes.insert(key.clone(), started.clone());
+                    let program = with.program.clone();
+                    let entry = Entry { started: started.clone(), program };
+                    shared_processes.insert(key.clone(), entry);
                     // On its own task: other sessions wait for it even if this one leaves.
                     tokio::spawn(self.clone().run(key.clone(), with.clone(), told));
                     started
@@ -332,25 +366,31 @@ impl SharedProcesses {
     /// Removes the entry, unless a later start has replaced it.
     fn forget(&self, key: &SharedProcessKey, told: &watch::Sender<Started>) {
         let mut shared_processes = self.locked();
-        if shared_processes.get(key).is_some_and(|started| started.same_channel(&told.subscribe()))
-        {
+        let own = told.subscribe();
+        if shared_processes.get(key).is_some_and(|entry| entry.started.same_channel(&own)) {
             shared_processes.remove(key);
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<SharedProcessKey, watch::Receiver<Started>>> {
+    fn locked(&self) -> MutexGuard<'_, HashMap<SharedProcessKey, Entry>> {
         self.0.lock()
     }
 }
 
-/// Resolves when no seat has been taken for `limit`, after closing the process to new ones.
+/// Resolves when no seat has been taken for `limit`, or none is taken once it is retired, after closing
+/// the process to new ones.
 async fn idle(mux: &Mux, limit: Duration) {
-    let mut seated = mux.seated.subscribe();
+    let (mut seated, mut retired) = (mux.seated.subscribe(), mux.retired.watch());
     loop {
         // Cannot fail: the sender lives as long as the mux.
         let _ = seated.wait_for(|seated| *seated == 0).await;
-        let next_seat = seated.wait_for(|seated| *seated > 0);
-        if tokio::time::timeout(limit, next_seat).await.is_err() && mux.close_if_empty() {
+        let is_idle = tokio::select! {
+            next = tokio::time::timeout(limit, seated.wait_for(|seated| *seated > 0)) => {
+                next.is_err()
+            }
+            () = retired.raised() => true,
+        };
+        if is_idle && mux.close_if_empty() {
             return;
         }
     }

@@ -9,6 +9,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice;
 use crate::runner::admission::starts::Starts;
 use crate::runner::channel::queue::Unwritten;
@@ -280,6 +281,15 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
         if buffer.is_empty() && allocated > 16 * READ_BUFFER {
             buffer = BytesMut::with_capacity(READ_BUFFER);
             allocated = buffer.capacity();
+        }
+    }
+    // Some end with a last message and no line feed behind it.
+    if !skipping && !buffer.is_empty() {
+        let line = trimmed(alone(buffer, allocated));
+        // Half a message is none: its call is lost with the server.
+        if Envelope::parse(&line).is_ok() {
+            sink.hurry();
+            sink.take(line).await;
         }
     }
     lifetime.mark_over();

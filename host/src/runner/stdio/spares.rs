@@ -44,9 +44,18 @@ impl Spare {
 struct SparePool {
     ready: Locked<VecDeque<Spare>>,
     taken: Notify,
+    stopped: Signal,
 }
 
 impl SparePool {
+    /// Ends its spares, and the task that keeps them.
+    fn stop(&self) {
+        self.stopped.raise();
+        // Dropped after the lock is released.
+        let ended = std::mem::take(&mut *self.ready());
+        drop(ended);
+    }
+
     fn ready(&self) -> MutexGuard<'_, VecDeque<Spare>> {
         self.ready.lock()
     }
@@ -54,26 +63,38 @@ impl SparePool {
 
 /// The spares of all servers that are configured to have some.
 pub struct Spares {
-    pools: BTreeMap<ServerName, SparePool>,
+    pools: Locked<BTreeMap<ServerName, Arc<SparePool>>>,
     stopped: Signal,
 }
 
 impl std::fmt::Debug for Spares {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.pools.keys()).finish()
+        f.debug_set().entries(self.pools.lock().keys()).finish()
     }
 }
 
 impl Spares {
-    pub fn new<'a>(servers: impl Iterator<Item = &'a ServerName>) -> Arc<Self> {
-        let pools = servers.map(|server| (server.clone(), SparePool::default())).collect();
-        Arc::new(Self { pools, stopped: Signal::default() })
+    #[must_use]
+    pub fn none() -> Arc<Self> {
+        Arc::new(Self { pools: Locked::default(), stopped: Signal::default() })
+    }
+
+    /// Ends the spares of one server, for good.
+    pub fn end_of(&self, server: &ServerName) {
+        let pool = self.pools.lock().remove(server);
+        if let Some(pool) = pool {
+            pool.stop();
+        }
+    }
+
+    fn pool(&self, server: &ServerName) -> Option<Arc<SparePool>> {
+        self.pools.lock().get(server).map(Arc::clone)
     }
 
     /// Takes a running spare over to the calling worker's runtime.
     #[must_use]
     pub fn take(&self, server: &ServerName) -> Option<StartedProcess> {
-        let pool = self.pools.get(server)?;
+        let pool = self.pool(server)?;
         loop {
             let spare = pool.ready().pop_front()?;
             pool.taken.notify_one();
@@ -88,16 +109,16 @@ impl Spares {
     /// The number of running spares.
     #[must_use]
     pub fn count(&self, server: &ServerName) -> usize {
-        self.pools
-            .get(server)
+        self.pool(server)
             .map_or(0, |pool| pool.ready().iter().filter(|spare| spare.lives()).count())
     }
 
     /// The processes of the running spares of these servers, with how long they have run.
     #[must_use]
     pub fn running(&self, only: Option<&ServerName>) -> Vec<(ServerName, u32, Duration)> {
-        let pools = self.pools.iter().filter(|(server, _)| only.is_none_or(|only| only == *server));
-        let running = |(server, pool): (&ServerName, &SparePool)| {
+        let pools = self.pools.lock().clone();
+        let pools = pools.iter().filter(|(server, _)| only.is_none_or(|only| only == *server));
+        let running = |(server, pool): (&ServerName, &Arc<SparePool>)| {
             let ready = pool.ready();
             let lives = ready.iter().filter(|spare| spare.lives());
             let seen =
@@ -110,12 +131,26 @@ impl Spares {
     /// Ends all spares, for good.
     pub fn stop(&self) {
         self.stopped.raise();
-        for pool in self.pools.values() {
-            pool.ready().clear();
-        }
+        let pools = std::mem::take(&mut *self.pools.lock());
+        pools.values().for_each(|pool| pool.stop());
     }
 
-    /// Keeps `wanted` spares of the server running until the spares are stopped.
+    /// A new pool for the server; `None` once the spares are stopped.
+    fn begin(&self, server: &ServerName) -> Option<Arc<SparePool>> {
+        let pool = Arc::<SparePool>::default();
+        let before = {
+            let mut pools = self.pools.lock();
+            // `stop` raises the signal first and takes this lock then.
+            if self.stopped.is_raised() {
+                return None;
+            }
+            pools.insert(server.clone(), Arc::clone(&pool))
+        };
+        before.iter().for_each(|before| before.stop());
+        Some(pool)
+    }
+
+    /// Keeps `wanted` spares of the server running until they are stopped.
     pub async fn keep(
         self: Arc<Self>,
         server: ServerName,
@@ -125,8 +160,8 @@ impl Spares {
         children: Children,
         journal: Journal,
     ) {
-        let Some(pool) = self.pools.get(&server) else { return };
-        let mut stopped = self.stopped.watch();
+        let Some(pool) = self.begin(&server) else { return };
+        let mut stopped = pool.stopped.watch();
         let (mut failures, mut not_before) = (0, Instant::now());
         loop {
             let died = bury(&mut pool.ready());
@@ -151,7 +186,7 @@ impl Spares {
                     Ok(Some(spare)) => {
                         let mut ready = pool.ready();
                         // `stop` raises the signal first and takes this lock then.
-                        if self.stopped.is_raised() {
+                        if pool.stopped.is_raised() {
                             return;
                         }
                         ready.push_back(spare);

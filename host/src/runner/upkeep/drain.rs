@@ -11,6 +11,7 @@ use crate::model::ServerName;
 use crate::net::Pool;
 use crate::runner::session::table::HandOn;
 use crate::runner::shared::SharedRunner;
+use crate::sync::now;
 
 use super::drain_policy::{DrainClock, SessionFacts, StayCounts, reason_to_stay};
 
@@ -57,7 +58,7 @@ impl SharedRunner {
     #[must_use]
     pub fn under_way(&self, age: std::time::Duration) -> (usize, usize) {
         let (mut all, mut long) = (0, 0);
-        let now = Instant::now();
+        let now = now();
         self.table.each(|facts, last_called| {
             if facts.is_working || facts.is_asked {
                 all += 1;

@@ -65,7 +65,7 @@ impl SharedRunner {
         instance: &Instance,
     ) -> Option<QuotaKey> {
         let stdio = instance.stdio()?;
-        let goes = self.config.servers.get(of).is_some_and(|served| !served.ends_when_lost);
+        let goes = self.servers.load().get(of).is_some_and(|served| !served.ends_when_lost);
         stdio.child().counts_for().filter(|_| goes && full.is_of(asked, of))
     }
 

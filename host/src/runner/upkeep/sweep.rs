@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::ServerName;
 use crate::net::Pool;
 use crate::runner::process::usage::Processes;
 use crate::runner::session::instance::Instance;
@@ -20,35 +21,40 @@ pub const PRECISION: u32 = 4;
 impl SharedRunner {
     /// Sweeps until the process ends, at intervals of at most `longest`.
     pub async fn sweep(self: Arc<Self>, longest: Duration, pool: Pool) {
-        let mut timer = tokio::time::interval(self.pace(longest));
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            timer.tick().await;
             self.close_idle(&pool);
             self.recycle(&pool).await;
+            let pause = tokio::time::sleep(self.pace(longest));
+            tokio::select! {
+                () = pause => {}
+                // Other servers may need it more often.
+                () = self.reloaded.notified() => {}
+            }
         }
     }
 
     /// Starts to keep the spares of all servers that have some configured.
     pub fn keep_spares(&self) {
-        for (server, served) in self.config.servers.iter() {
-            let Recipe::Stdio(program) = &served.recipe else { continue };
-            if served.spares() > 0 {
-                let spares = Arc::clone(&self.resources.spares);
-                tokio::spawn(spares.keep(
-                    server.clone(),
-                    program.clone(),
-                    served.spares(),
-                    Arc::clone(&self.resources.starts),
-                    self.resources.children.clone(),
-                    self.resources.journal.clone(),
-                ));
-            }
+        self.servers.load().iter().for_each(|(server, served)| self.keep_spares_of(server, served));
+    }
+
+    pub fn keep_spares_of(&self, server: &ServerName, served: &Served) {
+        let Recipe::Stdio(program) = &served.recipe else { return };
+        if served.spares() > 0 {
+            let spares = Arc::clone(&self.resources.spares);
+            tokio::spawn(spares.keep(
+                server.clone(),
+                program.clone(),
+                served.spares(),
+                Arc::clone(&self.resources.starts),
+                self.resources.children.clone(),
+                self.resources.journal.clone(),
+            ));
         }
     }
 
     fn pace(&self, longest: Duration) -> Duration {
-        let of = |served: &Served| {
+        let of = |served: &Arc<Served>| {
             let recycling = served.recycling;
             let times = [served.idle, recycling.max_lifetime].into_iter().flatten();
             let memory = recycling.max_memory.map(|_| MEMORY);
@@ -56,14 +62,15 @@ impl SharedRunner {
         };
         // Often enough to mark busy instances as used, for `eviction`.
         let unused = self.config.unused / PRECISION;
-        let servers = self.config.servers.values();
-        let shortest = servers.filter_map(of).chain(std::iter::once(unused)).min();
+        let servers = self.servers.load();
+        let shortest = servers.values().filter_map(of).chain(std::iter::once(unused)).min();
         shortest.unwrap_or(longest).clamp(SHORTEST, longest.max(SHORTEST))
     }
 
     /// Closes sessions that were unused for the idle time of their server.
     fn close_idle(&self, pool: &Pool) {
-        let (own, default) = (|server: &_| self.config.servers.get(server)?.idle, self.config.idle);
+        let servers = self.servers.load_full();
+        let (own, default) = (|server: &_| servers.get(server)?.idle, self.config.idle);
         for ((session, server), instance) in self.table.take_idle(own, default) {
             tracing::info!(session = %session.short(), server = %server, "idle session closed");
             close(instance, pool);
@@ -73,7 +80,8 @@ impl SharedRunner {
     async fn recycle(&self, pool: &Pool) {
         let ready = self.table.all_ready();
         ready.iter().for_each(|(_, instance)| instance.sweep());
-        let rules = |server: &_| self.config.servers.get(server).map(|served| served.recycling);
+        let servers = self.servers.load_full();
+        let rules = |server: &_| servers.get(server).map(|served| served.recycling);
         let measures = ready
             .iter()
             .any(|((_, server), _)| rules(server).is_some_and(|rules| rules.max_memory.is_some()));

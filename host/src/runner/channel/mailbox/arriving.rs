@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::protocol::jsonrpc::{Envelope, Kind};
+use crate::protocol::answer::{self, AnswerForm, is_error_object};
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, RequestTarget};
+use crate::runner::channel::judge::first_words;
 use crate::runner::channel::message_ids::key;
 use crate::runner::channel::own_answers::{self, Absent};
 use crate::streams::{Part, Stream};
@@ -20,6 +22,7 @@ impl Mailbox {
         match envelope.kind() {
             Kind::Response => self
                 .answer(line, envelope)
+                .or_else(|| self.error_of_the_only(envelope))
                 .map_or(Delivery::Done, |(stream, line)| Delivery::To(stream, line, Part::Answer)),
             Kind::Request => match self.answer_at_once(envelope) {
                 Some(answer) => Delivery::Reply(answer),
@@ -76,18 +79,49 @@ impl Mailbox {
             let error = envelope.error?;
             let (id, request) = self.in_flight.take_only()?;
             self.errors.note_answer(envelope);
-            return Some((request.stream, error_under(&id, error.get())));
+            return Some((request.stream, error_under(&id, error)));
         };
         let (own, request) = self.in_flight.answered(id.get())?;
         self.errors.note_answer(envelope);
         self.notices.answered(request.order);
         self.task_tokens.answered(&request, envelope.result);
         self.opened();
-        Some((request.stream, under_own(line, id, own)))
+        let form = AnswerForm::of(envelope);
+        if form == AnswerForm::Usual {
+            return Some((request.stream, under_own(line, id, own)));
+        }
+        let id = own.as_deref().unwrap_or(id.get());
+        let answer = match form {
+            AnswerForm::WithNull => answer::rewritten(id, envelope),
+            _ => None,
+        };
+        Some((request.stream, answer.unwrap_or_else(|| no_answer(id, &line))))
+    }
+
+    /// Takes an error under an id that no request had, where a single request is in flight: some
+    /// servers write one of their own when they could not read the message.
+    fn error_of_the_only(&mut self, envelope: &Envelope<'_>) -> Option<(Arc<Stream>, Bytes)> {
+        let (id, error) = (envelope.id?.get(), envelope.error?);
+        if id == "null" || self.in_flight.may_be_late(id) {
+            return None;
+        }
+        let (own, request) = self.in_flight.take_only()?;
+        self.errors.note_answer(envelope);
+        Some((request.stream, error_under(&own, error)))
+    }
+
+    /// Whether an answer under this id may be to a request that was given up.
+    #[must_use]
+    pub fn may_be_late(&self, id: &str) -> bool {
+        self.in_flight.may_be_late(id)
     }
 
     /// Takes an error without an id that came on the stream of these requests alone.
-    pub fn answer_on(&mut self, stream: &Arc<Stream>, error: &str) -> Option<(Arc<Stream>, Bytes)> {
+    pub fn answer_on(
+        &mut self,
+        stream: &Arc<Stream>,
+        error: &RawValue,
+    ) -> Option<(Arc<Stream>, Bytes)> {
         let mut of_stream = self.in_flight.ids_at(stream).into_iter();
         let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
         let request = self.in_flight.remove(&id)?;
@@ -155,6 +189,17 @@ fn under_own(line: Bytes, written: &RawValue, own: Option<String>) -> Bytes {
     }
 }
 
-fn error_under(id: &str, error: &str) -> Bytes {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into()
+fn error_under(id: &str, error: &RawValue) -> Bytes {
+    let text = error.get();
+    if !is_error_object(error) {
+        return no_answer(id, text.as_bytes());
+    }
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{text}}}").into()
+}
+
+/// The gateway's error in place of what no client takes for an answer.
+fn no_answer(id: &str, came: &[u8]) -> Bytes {
+    let words = first_words(came).unwrap_or_default();
+    let text = format!("the server's answer is neither a result nor an error: {words}");
+    jsonrpc::error(Some(id), code::INTERNAL, &text)
 }

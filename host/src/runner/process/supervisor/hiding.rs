@@ -20,6 +20,8 @@ use rustix::fs::{FileType, Mode, OFlags, fstat};
 use super::namespace::{OwnMounts, tried};
 use super::system::mount;
 
+/// How often a file is looked up again that is replaced meanwhile, as when settings are saved often.
+const REPLACED: usize = 8;
 /// What the kernel writes after the path of something that was removed.
 const REMOVED: &[u8] = b" (deleted)";
 
@@ -107,10 +109,16 @@ impl Hiding {
     /// Covers all that it can, whatever fails.
     fn cover<'h>(&self, held: impl Iterator<Item = &'h HeldFile>) -> io::Result<()> {
         // Opened before anything is covered: a covered folder no longer shows what is in it.
-        let places: Vec<_> = held.map(HeldFile::places).collect();
-        let covered = places.into_iter().map(|places| {
-            let covered = places?.into_iter().map(|place| cover(&place));
-            covered.fold(Ok(()), Result::and)
+        let places: Vec<_> = held.map(|held| (held, held.places())).collect();
+        let covered = places.into_iter().map(|(held, places)| {
+            let mut covered = places.and_then(cover_all);
+            for _ in 0..REPLACED {
+                if !covered.as_ref().is_err_and(was_replaced) {
+                    break;
+                }
+                covered = held.places().and_then(cover_all);
+            }
+            covered
         });
         covered.fold(Ok(()), Result::and)
     }
@@ -131,6 +139,17 @@ fn found(held: &OwnedFd) -> io::Result<Option<(PathBuf, OwnedFd)>> {
     }
     // Moved meanwhile, or to where no path of this process leads.
     if is_removed { Ok(None) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
+}
+
+fn cover_all(places: Vec<OwnedFd>) -> io::Result<()> {
+    places.iter().map(cover).fold(Ok(()), Result::and)
+}
+
+/// Whether something else took the place of a file after it was looked up: nothing can be laid over
+/// one that is gone.
+fn was_replaced(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESTALE))
+        || error.kind() == io::ErrorKind::NotFound
 }
 
 /// `None` if nothing is there.

@@ -1,0 +1,130 @@
+//! New settings for a process that goes on, as a transaction.
+//!
+//! ```text
+//! SIGHUP, a changed file, POST /api/reload
+//!   │  one after another; those that wait are answered by the next one
+//!   ▼
+//! read and check ─► what may change ─► try new servers ─► the strategy ─► swap ─► retire
+//!        └────────────────┴─────────────────┴─────────────────┘
+//!                 an error: told, and nothing has changed
+//! ```
+
+mod applicable;
+mod change;
+mod file_watch;
+mod tell;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::admin::{Asked, ReloadReport};
+use crate::config::{Config, ConfigErrors, Loaded};
+
+use super::notices;
+use super::parts::Parts;
+use super::signals::HangUp;
+
+use file_watch::FileWatch;
+
+/// Reads the settings again, from the same sources as at the start.
+pub type ReadSettings = Arc<dyn Fn() -> Result<Loaded, ConfigErrors> + Send + Sync>;
+
+/// Carries out reloads.
+pub struct Reloader {
+    parts: Arc<Parts>,
+    read: ReadSettings,
+    /// The settings that are in force.
+    config: Config,
+    /// The file that they are from.
+    path: Option<PathBuf>,
+    address: SocketAddr,
+    /// What the file of the strategy had in it when it was loaded.
+    plugin: Option<u64>,
+    /// Compares the names in the newest file.
+    names: Option<AbortHandle>,
+}
+
+impl Reloader {
+    #[must_use]
+    pub fn new(
+        parts: &Arc<Parts>,
+        read: ReadSettings,
+        loaded: &Loaded,
+        address: SocketAddr,
+    ) -> Self {
+        let plugin = change::digest_of_plugin(&loaded.config.sticky.strategy);
+        let (parts, config, path) = (Arc::clone(parts), loaded.config.clone(), loaded.path.clone());
+        Self { parts, read, config, path, address, plugin, names: None }
+    }
+
+    /// Reloads whenever it is asked for, until it is dropped.
+    pub async fn run(mut self, mut asked: mpsc::Receiver<Asked>, mut hang_up: HangUp) {
+        let mut files = FileWatch::of(&self.config);
+        loop {
+            let mut waiting = Vec::new();
+            let cause = tokio::select! {
+                () = hang_up.next() => "SIGHUP",
+                () = files.changed() => "a changed file",
+                Some(answer) = asked.recv() => {
+                    waiting.push(answer);
+                    "POST /api/reload"
+                }
+            };
+            // Whoever asked before this one begins is answered by it.
+            while let Ok(answer) = asked.try_recv() {
+                waiting.push(answer);
+            }
+            files.note();
+            tracing::info!("reloads the settings: {cause}");
+            let report = self.reload().await;
+            tell::log(&report);
+            self.parts.reloads.note(cause, &report);
+            files.follow(&self.config);
+            for answer in waiting {
+                let _ = answer.send(report.clone());
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> ReloadReport {
+        if let Some(why) = file_watch::unreadable(&self.config) {
+            return refused(vec![why]);
+        }
+        let read = Arc::clone(&self.read);
+        let loaded = match tokio::task::spawn_blocking(move || read()).await {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(errors)) => {
+                return refused(errors.errors.iter().map(ToString::to_string).collect());
+            }
+            Err(error) => return refused(vec![format!("the settings were not read: {error}")]),
+        };
+        if let Some(path) = self.path.as_ref().filter(|_| self.path != loaded.path) {
+            // A start would go on with another file, or with none: with no server and no key.
+            let gone =
+                format!("{}: is gone; bring it back, or start again without it", path.display());
+            return refused(vec![gone]);
+        }
+        for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
+            tracing::warn!("{warning}");
+        }
+        let before = notices::of(&self.config);
+        match self.change(&loaded.config).await {
+            Ok(report) => {
+                self.path = loaded.path;
+                let now = notices::of(&self.config).into_iter();
+                let new = now.filter(|notice| !before.contains(notice));
+                new.for_each(|notice| tracing::warn!("{notice}"));
+                report
+            }
+            Err(reasons) => refused(reasons),
+        }
+    }
+}
+
+fn refused(reasons: Vec<String>) -> ReloadReport {
+    ReloadReport { reasons, ..ReloadReport::default() }
+}

@@ -1,0 +1,132 @@
+//! An event as a store's text: version, kind, and what it is about.
+
+use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
+
+use super::{Listening, SharedEvent, binding_text};
+
+/// The version of the text, which stands at its beginning.
+const VERSION: &str = "1";
+/// Bytes of the longest text that is read: three ids and a server's name.
+const MAX_TEXT: usize = 1024;
+
+pub fn write(event: &SharedEvent) -> String {
+    let rest = match event {
+        SharedEvent::Moved(session, server, binding) => {
+            // A server's name may have blanks, so that it comes last.
+            format!("moved {session} {} {server}", binding_text::write(binding))
+        }
+        SharedEvent::Ended(session, until) => format!("ended {session} {}", until.0),
+        SharedEvent::Lost(session, server) => format!("lost {session} {server}"),
+        SharedEvent::Listens(session, Listening { stream, seen }) => match seen {
+            None => format!("listens {session} {stream}"),
+            Some((before, number)) => format!("listens {session} {stream} {before} {number}"),
+        },
+        SharedEvent::Rest(session, stream) => format!("rest {session} {stream}"),
+        SharedEvent::Node(node) => format!("node {node}"),
+        SharedEvent::Heard(node) => format!("heard {node}"),
+        SharedEvent::Left(node, start) => format!("left {node} {start}"),
+    };
+    format!("{VERSION} {rest}")
+}
+
+/// `None` for anything else, also for the text of a later version.
+pub fn read(text: &[u8]) -> Option<SharedEvent> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_TEXT)?;
+    let (kind, rest) = text.strip_prefix(VERSION)?.strip_prefix(' ')?.split_once(' ')?;
+    let node = || NodeId::parse(rest).ok();
+    match kind {
+        "moved" => {
+            let (session, rest) = rest.split_once(' ')?;
+            let (at, _) = rest.match_indices(' ').nth(binding_text::WORDS - 1)?;
+            let (binding, server) = rest.split_at(at);
+            Some(SharedEvent::Moved(
+                SessionId::parse(session)?,
+                ServerName::parse(server.strip_prefix(' ')?).ok()?,
+                binding_text::read(binding.as_bytes())?,
+            ))
+        }
+        "ended" => {
+            let (session, until) = rest.split_once(' ')?;
+            let until = UnixMillis(until.parse().ok()?);
+            Some(SharedEvent::Ended(SessionId::parse(session)?, until))
+        }
+        "lost" => {
+            let (session, server) = rest.split_once(' ')?;
+            Some(SharedEvent::Lost(SessionId::parse(session)?, ServerName::parse(server).ok()?))
+        }
+        "listens" => {
+            let words: Vec<&str> = rest.split(' ').collect();
+            let (session, stream, seen) = match words.as_slice() {
+                [session, stream] => (session, stream, None),
+                [session, stream, before, number] => {
+                    (session, stream, Some((before.parse().ok()?, number.parse().ok()?)))
+                }
+                _ => return None,
+            };
+            let listening = Listening { stream: stream.parse().ok()?, seen };
+            Some(SharedEvent::Listens(SessionId::parse(session)?, listening))
+        }
+        "rest" => {
+            let (session, stream) = rest.split_once(' ')?;
+            Some(SharedEvent::Rest(SessionId::parse(session)?, stream.parse().ok()?))
+        }
+        "node" => Some(SharedEvent::Node(node()?)),
+        "heard" => Some(SharedEvent::Heard(node()?)),
+        "left" => {
+            let (node, start) = rest.split_once(' ')?;
+            Some(SharedEvent::Left(NodeId::parse(node).ok()?, start.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SharedBinding;
+    use super::*;
+    use crate::model::Epoch;
+
+    #[test]
+    fn an_event_comes_back_and_nothing_else_does() {
+        let session = SessionId::mint();
+        let node = NodeId::parse("node-1").unwrap();
+        let server = ServerName::parse("a server").unwrap();
+        let (epoch, opened) = (Epoch::nearest(2), Epoch::new(1));
+        let binding = SharedBinding { node: node.clone(), epoch, opened, was_open: true };
+        for event in [
+            SharedEvent::Moved(session, server.clone(), binding),
+            SharedEvent::Ended(session, UnixMillis(7)),
+            SharedEvent::Lost(session, server),
+            SharedEvent::Listens(session, Listening { stream: u32::MAX, seen: None }),
+            SharedEvent::Listens(session, Listening { stream: 0, seen: Some((7, u64::MAX)) }),
+            SharedEvent::Rest(session, 7),
+            SharedEvent::Node(node.clone()),
+            SharedEvent::Heard(node.clone()),
+            SharedEvent::Left(node, u64::MAX),
+        ] {
+            assert_eq!(read(write(&event).as_bytes()), Some(event));
+        }
+        let long = format!("1 node {}", "n".repeat(2000));
+        for text in [
+            "",
+            "1",
+            "1 ",
+            "2 node n",
+            "1 node",
+            "1 node a/b",
+            "1 moved",
+            "1 moved x 1 2 0 open n s",
+            "1 ended x 7",
+            "1 lost x",
+            "1 listens x 1",
+            "1 listens 1 1 1",
+            "1 rest x 1",
+            "1 left n",
+            "1 left n x",
+            "1 other n",
+            &long,
+        ] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
+    }
+}
