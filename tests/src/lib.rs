@@ -40,6 +40,7 @@ pub mod settings;
 pub mod sources;
 pub mod spans;
 pub mod sse;
+pub mod stateless;
 
 pub use cable::Cable;
 pub use canned::Canned;
@@ -59,3 +60,4 @@ pub use port::Port;
 pub use redis_server::RedisServer;
 pub use relay::Relay;
 pub use scripted::Scripted;
+pub use stateless::Stateless;

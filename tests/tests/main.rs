@@ -12,6 +12,7 @@ mod cluster;
 mod failures;
 mod http;
 mod looking;
+mod modern;
 mod processes;
 mod product;
 mod reload;

@@ -399,6 +399,8 @@ impl Base {
             own_ids: Arc::default(),
             found_owners: Arc::default(),
             streams: Arc::default(),
+            feeds: Arc::default(),
+            suspended: Arc::default(),
             snapshots: Arc::default(),
             sse_sessions: Arc::clone(&self.sse_sessions),
             start: self.start,

@@ -98,6 +98,7 @@ pub fn edge(config: &Config, keys: Vec<ClientKey>) -> EdgeConfig {
             Prefix::OnCollision => PrefixMode::OnCollision,
             Prefix::Never => PrefixMode::Never,
         },
+        eras: config.eras.clone(),
         sticky: config.sticky.enabled,
         signed: config.sticky.signed,
         request_body: config.limits.request_body,

@@ -9,6 +9,7 @@ use crate::model::visible::visible;
 use super::Config;
 use super::sections::bearer_keys::{BearerKey, KeyReach};
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
+use super::sections::eras::ConversationBy;
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
 use super::sections::listen::Listen;
 use super::sections::lock::Lock;
@@ -49,6 +50,9 @@ fn overview(page: &mut CheckPage, config: &Config) {
     page.row("strategy", strategy(&config.sticky));
     page.row("access", access(config));
     page.row("tool names", tool_names(config));
+    if config.eras.modern {
+        page.row("eras", eras(config));
+    }
     if config.mode != Mode::Standalone {
         page.row("cluster token", set_or_not(config.token.is_some()));
     }
@@ -132,6 +136,14 @@ fn access(config: &Config) -> String {
         parts.push("groups by id only".to_owned());
     }
     parts.join(", ")
+}
+
+/// The eras, and what names a conversation of clients without a session.
+fn eras(config: &Config) -> String {
+    let named = config.eras.conversations.iter().map(ConversationBy::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    let named = if named.is_empty() { "nothing".to_owned() } else { named };
+    format!("legacy and modern, conversations by {named}")
 }
 
 fn tool_names(config: &Config) -> String {

@@ -48,6 +48,7 @@ pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
 pub use sections::confinement::ConfinementSettings;
+pub use sections::eras::{ConversationBy, Eras};
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
 pub use sections::listen::data_dir;
@@ -88,6 +89,7 @@ pub struct Config {
     pub servers: Vec<Server>,
     pub groups: Vec<GroupSettings>,
     pub names: Names,
+    pub eras: Eras,
     /// What child processes get beside their own variables.
     pub children: ChildVariables,
     pub access: Access,
@@ -224,6 +226,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         groups: sections::groups::read(root, &servers, is_coordinator),
         // Hidden tools may be written with the separator: a wrong one must not show them.
         names: sections::names::read(&system),
+        eras: sections::eras::read(&system),
         children: sections::children::read(&system, sources),
         access,
         limits: sections::limits::read(&system.clone().with_defaults()),

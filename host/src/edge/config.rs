@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use crate::config::Secret;
+use crate::config::{Eras, Secret};
 use crate::edge::access::host::HostRules;
 use crate::model::{GroupName, Prefixes, Principal, ServerName};
 use crate::streams::Bounds;
@@ -108,6 +108,8 @@ pub struct EdgeConfig {
     /// Stands between a server's name and the name of its tool or prompt.
     pub separator: String,
     pub prefix: PrefixMode,
+    /// Which eras are served, and how conversations without sessions are told apart.
+    pub eras: Eras,
     /// Whether the strategy chooses nodes; otherwise the least loaded node is taken.
     pub sticky: bool,
     /// Whether affinity tokens are signed.

@@ -9,6 +9,7 @@
 //!             front         the client's transport: Streamable HTTP, or HTTP+SSE
 //! 4 resolve   pass_through  one server behind the URL: the scope names it
 //!             aggregate     several: envelope → local answer, or (server, rewritten bytes)
+//!             bridge        clients without sessions: a session of the gateway's own
 //! 5 bind      routing       live binding, or the strategy's choice
 //! 6 send      delivery      to the replica; if surely nothing was sent, to the next one
 //! 7 relay     relay         status, headers and frames, as they arrive
@@ -26,6 +27,7 @@
 mod absent_server;
 mod access;
 mod aggregate;
+mod bridge;
 mod catalog;
 mod client_request;
 mod config;
@@ -51,6 +53,8 @@ pub use access::forwarded::is_trusted;
 pub use access::host::HostRules;
 pub use access::local_key::LocalKey;
 pub use aggregate::found_owners::FoundOwners;
+pub use bridge::session_feeds::SessionFeeds;
+pub use bridge::timers::Suspended;
 pub use catalog::cache::Catalogs;
 pub use catalog::kept::FILE as CATALOGS;
 pub use catalog::naming::name_of;

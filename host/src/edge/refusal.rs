@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::edge::absent_server::AbsentServer;
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
+use crate::protocol::era::fault::EraFault;
 use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::protocol::headers::{self, whole_seconds};
 use crate::protocol::jsonrpc::{self, Malformed, code};
@@ -143,6 +144,20 @@ pub enum Refusal {
     Lost { server: ServerName, why: String },
     #[error("the gateway could not make a session id")]
     NoKey,
+    /// Of a request without a session.
+    #[error("{0}")]
+    Era(Box<EraFault>),
+    /// What a server held for a conversation is lost, and `onLost` demands that it ends.
+    #[error(
+        "this conversation has ended, since what a server held for it is lost (onLost); the next request begins another one"
+    )]
+    ConversationEnded,
+}
+
+impl From<EraFault> for Refusal {
+    fn from(fault: EraFault) -> Self {
+        Self::Era(Box::new(fault))
+    }
 }
 
 /// Why a session cannot begin, for its client.
@@ -230,6 +245,8 @@ impl Refusal {
             }
             Self::Lost { .. } => (StatusCode::BAD_GATEWAY, code::SERVER_LOST),
             Self::NoKey => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
+            Self::Era(fault) => (fault.status(), fault.code()),
+            Self::ConversationEnded => (StatusCode::OK, code::SERVER_LOST),
         }
     }
 
@@ -266,6 +283,7 @@ impl Refusal {
                 | Self::Unavailable { .. }
                 | Self::Absent(_)
                 | Self::Lost { .. }
+                | Self::ConversationEnded
         )
     }
 
@@ -287,17 +305,26 @@ impl Refusal {
         )
     }
 
+    /// The JSON-RPC error. `id` is the request's, as JSON.
+    #[must_use]
+    pub fn message(&self, id: Option<&str>) -> Bytes {
+        let (code, text) = (self.table().1, self.to_string());
+        match self {
+            Self::Absent(absent) => jsonrpc::error_with(id, code, &text, &absent.data()),
+            Self::Era(fault) => match fault.data() {
+                Some(data) => jsonrpc::error_with(id, code, &text, &data),
+                None => jsonrpc::error(id, code, &text),
+            },
+            _ => jsonrpc::error(id, code, &text),
+        }
+    }
+
     /// The response. `id` is the request's, as JSON.
     #[must_use]
     pub fn response(&self, id: Option<&str>) -> Response<Body> {
-        let (status, code) = self.table();
+        let status = self.table().0;
         let answers = self.is_answer() && id.is_some();
-        let text = self.to_string();
-        let body = match self {
-            Self::Absent(absent) => jsonrpc::error_with(id, code, &text, &absent.data()),
-            _ => jsonrpc::error(id, code, &text),
-        };
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::from(self.message(id)));
         *response.status_mut() = if answers { StatusCode::OK } else { status };
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));

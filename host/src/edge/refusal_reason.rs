@@ -90,13 +90,16 @@ impl Refusal {
             | Self::LongBatch(_) => RefusalReason::TooLarge,
             Self::BodyStalled(_) => RefusalReason::Slow,
             Self::NoRoomForBody | Self::Crowded => RefusalReason::NoRoom,
-            Self::BodyBroken | Self::Malformed(_) | Self::Several(_) | Self::Version(_) => {
-                RefusalReason::Malformed
-            }
+            Self::BodyBroken
+            | Self::Malformed(_)
+            | Self::Several(_)
+            | Self::Version(_)
+            | Self::Era(_) => RefusalReason::Malformed,
             Self::MissingSession
             | Self::UnknownSession
             | Self::MissingStream
-            | Self::NotInitialized => RefusalReason::Session,
+            | Self::NotInitialized
+            | Self::ConversationEnded => RefusalReason::Session,
             Self::Busy(_) | Self::TooManySessions(_) => RefusalReason::RateLimit,
             Self::InvalidParams(_) => RefusalReason::Params,
             Self::Unavailable { .. } | Self::Absent(_) => RefusalReason::Unavailable,

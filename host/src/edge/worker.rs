@@ -16,6 +16,8 @@ use crate::telemetry::Telemetry;
 use crate::wasm::Strategy;
 
 use super::aggregate::found_owners::FoundOwners;
+use super::bridge::session_feeds::SessionFeeds;
+use super::bridge::timers::Suspended;
 use super::catalog::cache::Catalogs;
 use super::catalog::pages::ListSnapshots;
 use super::config::EdgeConfig;
@@ -67,6 +69,10 @@ pub struct Edge {
     /// Servers that have resources which no list names.
     pub found_owners: Arc<FoundOwners>,
     pub streams: Arc<AggregateStreams>,
+    /// What sessions of clients that have none hear outside of requests.
+    pub feeds: Arc<SessionFeeds>,
+    /// Requests that wait for their client's input.
+    pub suspended: Arc<Suspended>,
     pub snapshots: Arc<ListSnapshots>,
     /// State that comes along to new instances.
     pub state: Arc<KeptState>,

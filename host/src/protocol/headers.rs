@@ -9,6 +9,10 @@ pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// The negotiated revision, on every request after `initialize` (2025-11-25,
 /// basic/transports, "Protocol Version Header").
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+/// The method, in the revision without sessions (2026-07-28, basic/transports/streamable-http).
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+/// The tool, prompt or resource that a request names there.
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// The last event that a client has received of a stream which it resumes (2025-11-25,
 /// basic/transports, "Resumability and Redelivery").
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");

@@ -94,6 +94,19 @@ pub fn extensions_of(capabilities: Option<&RawValue>) -> Option<String> {
     (!read.is_empty()).then(|| sorted(serde_json::Value::Object(read)).to_string())
 }
 
+/// The capabilities of a client without a session, as it declares them for a session: equal ones have
+/// one text, and tasks are left out, which are others there. `None` if they are no object.
+#[must_use]
+pub fn legacy_capabilities(declared: &str) -> Option<String> {
+    let mut read: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(declared).ok()?;
+    read.shift_remove("tasks");
+    if let Some(extensions) = read.get_mut("extensions").and_then(|all| all.as_object_mut()) {
+        extensions.shift_remove("io.modelcontextprotocol/tasks");
+    }
+    Some(sorted(serde_json::Value::Object(read)).to_string())
+}
+
 fn sorted(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -287,6 +300,19 @@ pub fn result_for(result: &Bytes, requested: &str) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_capabilities_have_one_text_whatever_their_order() {
+        let one =
+            legacy_capabilities(r#"{"sampling":{},"elicitation":{"url":{},"form":{}},"tasks":{}}"#);
+        let other =
+            legacy_capabilities(r#"{ "elicitation":{"form":{}, "url":{}}, "sampling":{} }"#);
+        assert_eq!(one, other);
+        assert_eq!(one.as_deref(), Some(r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#));
+        let extensions = r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#;
+        assert_eq!(legacy_capabilities(extensions).unwrap(), r#"{"extensions":{"a/b":{}}}"#);
+        assert_eq!(legacy_capabilities("[]"), None);
+    }
 
     #[test]
     fn no_later_revision_than_those_with_sessions_is_asked_for_or_granted() {

@@ -39,6 +39,14 @@ pub mod code {
     pub const SESSION: i64 = -32001;
     /// Resource not found, in revisions up to 2025-11-25.
     pub const RESOURCE: i64 = -32002;
+    /// A header says something else than the body (2026-07-28, basic, "Error Codes").
+    pub const HEADER_MISMATCH: i64 = -32020;
+    /// The client has not declared a capability that the request takes (there).
+    pub const MISSING_CAPABILITY: i64 = -32021;
+    /// The revision is not served (there).
+    pub const UNSUPPORTED_VERSION: i64 = -32022;
+    /// A client of a session has to open a URL first (2025-11-25, client/elicitation).
+    pub const URL_REQUIRED: i64 = -32042;
     /// Mooring's: the server went away while the call was under way, and the call may have
     /// run.
     pub const SERVER_LOST: i64 = -31001;

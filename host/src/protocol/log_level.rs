@@ -18,6 +18,12 @@ impl LogLevel {
         Self::NAMES.into_iter().find(|known| *known == name).map(Self)
     }
 
+    /// Its place among all levels: the higher, the more severe.
+    #[must_use]
+    pub fn rank(self) -> usize {
+        Self::NAMES.iter().position(|name| *name == self.0).unwrap_or_default()
+    }
+
     /// The level that a JSON string names, quotes included, as nodes write it to each other.
     #[must_use]
     pub fn of_json(json: &str) -> Option<Self> {
@@ -41,6 +47,8 @@ mod tests {
             let level = LogLevel::parse(name).unwrap();
             assert_eq!(LogLevel::of_json(&level.json()), Some(level));
         }
+        let rank = |name| LogLevel::parse(name).unwrap().rank();
+        assert!(rank("debug") < rank("info") && rank("error") < rank("emergency"));
         for text in ["", "Debug", "debug ", "trace", "debug\",\"x\":\"y"] {
             assert_eq!(LogLevel::parse(text), None, "{text}");
             assert_eq!(LogLevel::of_json(&format!("\"{text}\"")), None, "{text}");

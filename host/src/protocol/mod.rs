@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod era;
 pub mod error_kind;
 pub mod glance;
 pub mod handshake;
@@ -26,6 +27,7 @@ pub mod passthrough;
 mod properties;
 pub mod request_id;
 pub mod request_proof;
+pub mod request_state;
 pub mod resource_judge;
 pub mod seal;
 pub mod splice;

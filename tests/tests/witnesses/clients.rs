@@ -274,6 +274,48 @@ fn rmcp_falls_back_to_initialize_and_to_a_revision_with_sessions() {
     falls_back(Rmcp, &json!({"lifecycle": "initialize"}));
 }
 
+/// The same clients at a gateway that serves them without sessions: what servers hold and what they
+/// ask reaches them all the same.
+#[track_caller]
+fn needs_no_session(client: Client, options: &Value) {
+    if !client.is_at_hand("a client without a session") {
+        return;
+    }
+    let system =
+        json!({"systemConfig": {"eras": ["legacy", "modern"], "conversations": ["address"]}});
+    let mut servers = examples();
+    servers["fixture"] = json!({"command": "mooring-conformance-server", "args": ["stdio"]});
+    let standalone = settings::merged(settings::standalone(servers.clone()), system.clone());
+    let standalone = Gateway::start_with(&standalone);
+    standalone.wait_until_discovered(&["counter", "clock", "fixture"]);
+    let coordinator = settings::merged(settings::coordinator(json!({})), system);
+    let coordinator = Gateway::start_with(&coordinator);
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    cluster.add("a", servers);
+    cluster.wait_for_active(1);
+    let asks = json!({"elicit": "fixture-test_input_required_result_elicitation"});
+    for gateway in [&standalone, &cluster.coordinator] {
+        let options = settings::merged(options.clone(), asks.clone());
+        does_all(client, &format!("{}/mcp", gateway.url()), true, options);
+    }
+}
+
+#[test]
+fn the_typescript_sdk_2_needs_no_session() {
+    needs_no_session(TypeScript2, &json!({"era": "2026-07-28"}));
+    needs_no_session(TypeScript2, &json!({"era": "auto"}));
+}
+
+#[test]
+fn the_python_sdk_2_needs_no_session() {
+    needs_no_session(Python, &json!({}));
+}
+
+#[test]
+fn rmcp_needs_no_session() {
+    needs_no_session(Rmcp, &json!({"lifecycle": "auto"}));
+}
+
 /// The client's session outlives the coordinator and then the node that holds it.
 #[track_caller]
 fn outlives_both(client: Client, root: &str, options: &Value) {

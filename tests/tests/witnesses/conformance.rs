@@ -11,8 +11,11 @@ use mooring_tests::borrowed;
 use mooring_tests::running::Running;
 
 const REVISION: &str = "2025-11-25";
-/// Number of scenarios that the revision requires.
+/// The revision without sessions, which the gateway serves in front of servers that have them.
+const STATELESS: &str = "2026-07-28";
+/// Numbers of scenarios that the revisions require.
 const REQUIRED: usize = 30;
+const STATELESS_REQUIRED: usize = 37;
 /// Further scenarios, which the suite runs but does not count.
 const UNSCORED: [&str; 3] =
     ["server-session-lifecycle", "server-sse-polling", "json-schema-2020-12"];
@@ -72,6 +75,43 @@ fn a_cluster_conforms_with_an_http_server() {
     conforms(&format!("{}/mcp/fixture", cluster.coordinator.url()));
 }
 
+#[test]
+fn a_server_with_sessions_conforms_without_them() {
+    let gateway =
+        Gateway::start_with(&stateless(settings::standalone(json!({"fixture": stdio_fixture()}))));
+    conforms_without_sessions(&format!("{}/mcp/fixture", gateway.url()));
+}
+
+#[test]
+fn an_http_server_with_sessions_conforms_without_them() {
+    let fixture = HttpFixture::start();
+    let servers = json!({"fixture": {"url": fixture.url()}});
+    let gateway = Gateway::start_with(&stateless(settings::standalone(servers)));
+    conforms_without_sessions(&format!("{}/mcp/fixture", gateway.url()));
+}
+
+#[test]
+fn an_aggregate_of_servers_with_sessions_conforms_without_them() {
+    let gateway = Gateway::start_with(&stateless(plain(settings::standalone(
+        json!({"fixture": stdio_fixture()}),
+    ))));
+    conforms_without_sessions(&format!("{}/mcp", gateway.url()));
+}
+
+#[test]
+fn a_cluster_of_servers_with_sessions_conforms_without_them() {
+    let coordinator = stateless(plain(settings::coordinator(json!({}))));
+    let coordinator = Gateway::start_with(&coordinator);
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        cluster.add(id, json!({"fixture": stdio_fixture()}));
+    }
+    cluster.wait_for_active(2);
+    for path in ["/mcp/fixture", "/mcp"] {
+        conforms_without_sessions(&format!("{}{path}", cluster.coordinator.url()));
+    }
+}
+
 /// If this fails, failures of the tests above say nothing about the gateway.
 #[test]
 fn the_fixture_itself_conforms() {
@@ -86,7 +126,7 @@ fn a_listed_failure_that_passes_fails_the_run() {
     let folder = tempfile::tempdir().unwrap();
     let stale = folder.path().join("expected-failures.yml");
     std::fs::write(&stale, "server:\n  - ping\n").unwrap();
-    let output = run_suite(&HttpFixture::start().url(), &stale);
+    let output = run_suite(&HttpFixture::start().url(), REVISION, &stale);
     assert!(!output.status.success(), "{}", text_of(&output));
 }
 
@@ -95,12 +135,7 @@ fn conforms(url: &str) {
     if !suite_at_hand() {
         return;
     }
-    let name = format!("tests/conformance/expected-failures-{REVISION}.yml");
-    let output = run_suite(url, &settings::repository().join(name));
-    let text = text_of(&output);
-    assert!(output.status.success(), "{}:\n{text}", output.status);
-    let judged = text.lines().filter(|line| line.starts_with(['✓', '✗'])).count();
-    assert!(judged >= REQUIRED, "only {judged} scenarios were run:\n{text}");
+    judge(url, REVISION, REQUIRED);
     for scenario in UNSCORED {
         let output = Command::new(borrowed::starter("conformance"))
             .args(["server", "--url", url, "--scenario", scenario])
@@ -113,14 +148,50 @@ fn conforms(url: &str) {
     }
 }
 
+/// Runs the scenarios of the revision without sessions, and those of its headers, which are not
+/// counted.
+#[track_caller]
+fn conforms_without_sessions(url: &str) {
+    if !suite_at_hand() {
+        return;
+    }
+    judge(url, STATELESS, STATELESS_REQUIRED);
+    for scenario in ["http-header-validation", "http-custom-header-server-validation"] {
+        let output = Command::new(borrowed::starter("conformance"))
+            .args(["server", "--url", url, "--scenario", scenario])
+            .args(["--spec-version", STATELESS])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the conformance suite runs");
+        assert!(output.status.success(), "{scenario}:\n{}", text_of(&output));
+    }
+}
+
+#[track_caller]
+fn judge(url: &str, revision: &str, required: usize) {
+    let name = format!("tests/conformance/expected-failures-{revision}.yml");
+    let output = run_suite(url, revision, &settings::repository().join(name));
+    let text = text_of(&output);
+    assert!(output.status.success(), "{}:\n{text}", output.status);
+    let judged = text.lines().filter(|line| line.starts_with(['✓', '✗'])).count();
+    assert!(judged >= required, "only {judged} scenarios were run:\n{text}");
+}
+
+/// The settings of a gateway whose only client is the suite: what it asks is one conversation.
+fn stateless(mut settings: Value) -> Value {
+    settings["systemConfig"]["eras"] = json!(["legacy", "modern"]);
+    settings["systemConfig"]["conversations"] = json!(["address"]);
+    settings
+}
+
 fn suite_at_hand() -> bool {
     borrowed::at_hand("conformance suite", &["conformance"])
 }
 
-fn run_suite(url: &str, expected_failures: &Path) -> Output {
+fn run_suite(url: &str, revision: &str, expected_failures: &Path) -> Output {
     let results = tempfile::tempdir().unwrap();
     Command::new(borrowed::starter("conformance"))
-        .args(["server", "--url", url, "--requirements", REVISION, "--expected-failures"])
+        .args(["server", "--url", url, "--requirements", revision, "--expected-failures"])
         .arg(expected_failures)
         .arg("-o")
         .arg(results.path())

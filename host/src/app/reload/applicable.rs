@@ -16,6 +16,7 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         servers: new.servers.clone(),
         groups: new.groups.clone(),
         names: new.names.clone(),
+        eras: new.eras.clone(),
         children: new.children.clone(),
         access: Access {
             trusted_proxies: now.access.trusted_proxies.clone(),
@@ -74,6 +75,7 @@ pub fn also(now: &Config, config: &Config) -> Vec<&'static str> {
     let parts = [
         (now.groups != config.groups, "groups"),
         (now.names != config.names, "names"),
+        (now.eras != config.eras, "eras"),
         (now.access != config.access, "access"),
         (now.limits != config.limits, "limits"),
         (now.mode != config.mode, "passthroughHeaders"),
@@ -215,7 +217,10 @@ mod tests {
             r#"{
                 "mcpServers": {"a": {"command": "a"}},
                 "groups": [{"name": "g", "servers": ["a"]}],
-                "systemConfig": {"limits": {"pageSize": 7, "childrenPerServer": 3}}
+                "systemConfig": {
+                    "eras": ["legacy", "modern"],
+                    "limits": {"pageSize": 7, "childrenPerServer": 3}
+                }
             }"#,
             &data,
         );
@@ -223,6 +228,7 @@ mod tests {
         assert!(stays.is_empty(), "{stays:?}");
         assert_eq!((&config.servers, &config.groups), (&new.servers, &new.groups));
         assert_eq!(config.limits, new.limits);
-        assert_eq!(also(&now, &config), ["groups", "limits"]);
+        assert_eq!(config.eras, new.eras);
+        assert_eq!(also(&now, &config), ["groups", "eras", "limits"]);
     }
 }

@@ -125,6 +125,8 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.install.pythonIndexUrl",
     "systemConfig.nameSeparator",
     "systemConfig.namePrefix",
+    "systemConfig.eras",
+    "systemConfig.conversations",
     "systemConfig.oauth",
     "systemConfig.oauthServer",
     "systemConfig.auth",

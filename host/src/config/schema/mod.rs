@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::reader::keys::{ACCEPTED, IGNORED};
 use super::reader::spellings;
 
-use self::types::{TYPES, Takes};
+use types::{TYPES, Takes};
 
 /// Where a gateway serves it.
 pub const ADDRESS: &str = "/api/schema";

@@ -255,6 +255,8 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("systemConfig.limits.simultaneousStarts", Whole(1, 10_000), ""),
     ("systemConfig.limits.dataFolder", Whole(1_048_576, 1_099_511_627_776), ""),
     ("systemConfig.limits.keepAlive", Whole(100, 3_600_000), ""),
+    ("systemConfig.eras", Any, "Which kinds of clients are served: legacy, modern."),
+    ("systemConfig.conversations", Any, "By what requests without sessions are told apart."),
     ("systemConfig.telemetry", Parent, "What is told of calls, beside metrics."),
     ("systemConfig.telemetry.accessLog", Parent, "A line for each call."),
     ("systemConfig.telemetry.accessLog.enabled", Flag, ""),

@@ -6,6 +6,7 @@ pub mod children;
 pub mod cluster;
 pub mod confinement;
 pub mod entry_env;
+pub mod eras;
 mod foreign_locks;
 pub mod groups;
 pub mod kind;

@@ -276,6 +276,37 @@ fn tool_names_are_composed_as_told() {
 }
 
 #[test]
+fn the_eras_and_what_names_a_conversation() {
+    let config = system("{}").warns(&[]);
+    assert_eq!(config.eras, Eras::default());
+    assert!(!config.eras.modern, "sessions alone, until the operator says otherwise");
+    let config = system(
+        r#"{"eras": ["legacy", "modern"], "conversations": ["handle", "header:X-Thread", "meta:a/b", "connection"]}"#,
+    )
+    .warns(&[]);
+    assert!(config.eras.modern);
+    let named: Vec<String> = config.eras.conversations.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["handle", "header:x-thread", "meta:a/b", "connection"]);
+    let page = describe(&config);
+    let line = "eras            legacy and modern, conversations by handle, header:x-thread, meta:a/b, connection";
+    assert!(page.lines().any(|found| found == line), "{page}");
+    assert!(system(r#"{"conversations": []}"#).config().eras.conversations.is_empty());
+    system(r#"{"eras": ["modern"], "conversations": ["handel", "header:", "meta:", 7]}"#).errors(&[
+        "1:27: systemConfig.eras: leaves out legacy: clients with sessions are always served; \
+         write [\"legacy\", \"modern\"]",
+        "1:57: systemConfig.conversations[0]: \"handel\" does not name a conversation; \
+         use handle, cookie, principal, address, connection, header:NAME or meta:NAME (did you mean \"handle\"?)",
+        "1:67: systemConfig.conversations[1]: names no header; write it like header:X-Conversation-Id",
+        "1:78: systemConfig.conversations[2]: names no member of _meta; write it like meta:com.example/thread",
+        "1:87: systemConfig.conversations[3]: must be a string, not a number; write it in quotes",
+    ]);
+    let report = system(r#"{"eras": "modern"}"#).load().unwrap_err().to_string();
+    assert!(report.contains("systemConfig.eras: must be a list"), "{report}");
+    let report = system(r#"{"eras": ["legacy", "2026-07-28"]}"#).load().unwrap_err().to_string();
+    assert!(report.contains("is not an era; use legacy or modern"), "{report}");
+}
+
+#[test]
 fn limits_move_within_reason() {
     let config = system(
         r#"{"limits": {"requestBody": 1048576, "inFlightPerSession": 1, "keepAlive": 1000}}"#,

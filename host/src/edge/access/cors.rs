@@ -80,6 +80,8 @@ fn of_mcp() -> Option<HeaderValue> {
             headers::SESSION,
             headers::PROTOCOL_VERSION,
             headers::LAST_EVENT_ID,
+            headers::METHOD,
+            headers::NAME,
         ]
         .into_iter(),
     )

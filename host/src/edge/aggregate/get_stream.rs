@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
-use crate::edge::session::client_session::Session;
+use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::session::get_streams::{OwnStream, say_lists_changed};
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
@@ -98,6 +98,10 @@ impl Worker {
 
     /// Puts onto the stream what was lost while the client did not listen.
     fn tell_losses(&self, session: &Session, stream: &Stream) {
+        // The client of a conversation is told with its next result.
+        if session.origin != Origin::Client {
+            return;
+        }
         let losses = self.edge.bindings.take_unreported_losses(session.id);
         for server in &losses {
             stream.put(self.edge.loss_notice(session.id, server), Part::Notice);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::edge::session::client_session::Session;
+use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
-use crate::model::{NodeId, ServerName};
+use crate::model::{NodeId, ServerName, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
 
 use super::call::Call;
@@ -15,6 +15,8 @@ use super::outgoing::Outgoing;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Time between two attempts to tell a node that a session has ended.
 const PAUSE: Duration = Duration::from_secs(3);
+/// How long a server of a session that only one request had may take to open.
+const OPENING: Duration = Duration::from_secs(600);
 /// Attempts. A node whose lease ends meanwhile is asked for its sessions when it comes back.
 const ATTEMPTS: usize = 40;
 
@@ -29,6 +31,11 @@ impl Worker {
         }
         let records = &self.edge.records;
         match (session.has_id, session.of_stream) {
+            // Nobody can name it: its id is refused for as long as its server may still be opening.
+            (false, _) if session.origin == Origin::Request => {
+                let longest = UnixMillis::now().plus(OPENING).minus(MAX_AGE);
+                records.end_here(session.id, longest);
+            }
             (true, false) => records.end(session.id, session.minted_at).await,
             (true, true) => {
                 records.end_stream(session.id, session.minted_at, session.is_large()).await;

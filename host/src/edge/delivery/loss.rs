@@ -2,6 +2,7 @@
 //! or its session ends (`onLost`).
 
 use crate::edge::refusal::Refusal;
+use crate::edge::session::client_session::Origin;
 use crate::edge::session::{get_streams, notice};
 
 use super::call::Call;
@@ -27,7 +28,9 @@ impl Call<'_> {
                 "the server {happened}: {what}"
             );
         }
+        // The client of a conversation is told with its next result.
         let is_reported = !session.is_single_server
+            && session.origin == Origin::Client
             && get_streams::report_loss(
                 &edge.streams,
                 session.id,

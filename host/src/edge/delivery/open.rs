@@ -10,6 +10,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Chosen;
 use crate::edge::routing::decisions::Deciding;
+use crate::edge::session::client_session::Origin;
 use crate::model::{Absence, Epoch, Health, Node, NodeId, Reach};
 use crate::net::collect;
 use crate::protocol::{methods, splice};
@@ -237,7 +238,9 @@ impl Call<'_> {
     ) -> Result<(), NotOpened> {
         let Self { worker, session, server, .. } = *self;
         let edge = &worker.edge;
-        let is_local = node.reach == Reach::Local && !session.is_single_server;
+        // After a restart, nobody is left to be told of the loss of a session that one request had.
+        let is_told = !session.is_single_server && session.origin != Origin::Request;
+        let is_local = node.reach == Reach::Local && is_told;
         if is_local && !edge.bindings.was_open(session.id, server) {
             Box::pin(edge.records.note_open(session.id, session.minted_at, server)).await;
         }

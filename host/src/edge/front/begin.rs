@@ -68,6 +68,18 @@ impl Worker {
             Err(refused) => return Err(refused),
         };
         let envelope = Envelope::parse(&message).map_err(|e| malformed(e, &message))?;
+        self.first_message(context, scope, principal, (&message, &envelope), otherwise).await
+    }
+
+    /// The same for a message that was read.
+    pub(in crate::edge) async fn first_message(
+        &self,
+        context: &ClientRequest,
+        scope: &Scope,
+        principal: Principal,
+        (message, envelope): (&Bytes, &Envelope<'_>),
+        otherwise: Refusal,
+    ) -> Result<Response<Body>, Refused> {
         if envelope.kind() != Kind::Request {
             return Err((otherwise, None));
         }
@@ -75,7 +87,7 @@ impl Worker {
         if envelope.method() != methods::INITIALIZE {
             return Err((otherwise, id));
         }
-        self.initialize(context, scope, principal, &message, &envelope)
+        self.initialize(context, scope, principal, message, envelope)
             .await
             .map_err(|refusal| (refusal, id))
     }

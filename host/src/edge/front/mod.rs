@@ -2,6 +2,7 @@
 
 pub mod begin;
 pub mod legacy_sse;
+pub mod modern;
 pub mod request_ids;
 pub mod sse_events;
 pub mod sse_open;

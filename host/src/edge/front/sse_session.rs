@@ -22,7 +22,7 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 
 use crate::edge::connection::unread::Unread;
-use crate::edge::session::client_session::Session;
+use crate::edge::session::client_session::{Origin, Session};
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::initialize::Granted;
 use crate::protocol::seal::{KeyRing, StreamId};
@@ -249,6 +249,7 @@ impl SseSession {
                 is_single_server,
                 has_id: false,
                 of_stream: true,
+                origin: Origin::Client,
             });
             *stage = SessionStage::Opening(Arc::clone(&session));
             Some(session)

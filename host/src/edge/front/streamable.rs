@@ -16,6 +16,7 @@ use crate::edge::aggregate::server_ids;
 use crate::edge::client_request::{ClientRequest, NotedId};
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::front::modern::entry::Sessionless;
 use crate::edge::leaving::Leaving;
 use crate::edge::metrics::StreamTransport;
 use crate::edge::pass_through::pass::resumption;
@@ -26,6 +27,7 @@ use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope, ServerName};
 use crate::net::{Body, is_event_stream};
+use crate::protocol::era::ladder::names_modern;
 use crate::protocol::headers::{self, Accepts};
 
 impl Worker {
@@ -77,6 +79,11 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
+        if self.edge.config.eras.modern && names_no_session(context) {
+            let sent = Sessionless { context, scope, principal: &principal, recent };
+            let missing = Refusal::MissingSession;
+            return Box::pin(self.without_session(sent, take(body), missing)).await;
+        }
         let same = recent.same(&self.edge, &context.headers, scope, &principal);
         let session = match same {
             Some(session) => session.map(Some),
@@ -136,6 +143,9 @@ impl Worker {
         principal: &Principal,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
+        if self.edge.config.eras.modern && names_modern(&context.headers) {
+            return Err(Refusal::MethodNotAllowed("POST"));
+        }
         if !Accepts::of(&context.headers).events {
             return Err(Refusal::Accept("text/event-stream"));
         }
@@ -190,6 +200,9 @@ impl Worker {
         principal: &Principal,
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refusal> {
+        if self.edge.config.eras.modern && names_modern(&context.headers) {
+            return Err(Refusal::MethodNotAllowed("POST"));
+        }
         let session = self.session(context, scope, principal, recent, true).await?;
         self.edge.metrics.ended();
         self.end(&session).await;
@@ -211,6 +224,12 @@ impl Worker {
         let opening = recent.open(&self.edge, context, scope, principal, ends);
         Box::pin(opening).await?.ok_or(Refusal::MissingSession)
     }
+}
+
+/// Whether a message is none of a session, by its head: its body then says of which era it is. One
+/// that names a revision without sessions is none, whatever session it names.
+fn names_no_session(context: &ClientRequest) -> bool {
+    !context.headers.contains_key(headers::SESSION) || names_modern(&context.headers)
 }
 
 fn check_media(context: &ClientRequest) -> Result<(), Refusal> {

@@ -9,6 +9,18 @@ use crate::protocol::initialize::{ClientSet, InitializeParams};
 use crate::protocol::version::Version;
 use crate::seam::Facts;
 
+/// Where a session comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client has begun it.
+    Client,
+    /// The gateway, for a conversation of a client that has no session: any gateway makes the same
+    /// one of what the client sends.
+    Conversation,
+    /// The gateway, for one request of such a client: it ends with the request.
+    Request,
+}
+
 /// All that one request has to know of its session.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -29,6 +41,7 @@ pub struct Session {
     pub has_id: bool,
     /// Whether it is that of an HTTP+SSE stream, and ends with it.
     pub of_stream: bool,
+    pub origin: Origin,
 }
 
 impl Session {
@@ -48,6 +61,7 @@ impl Session {
             is_single_server,
             has_id: false,
             of_stream: false,
+            origin: Origin::Client,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The host, scope and session of a connection's last request. Its next request is mostly one of
 //! the same session, whose host, path and id then need not be read again.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -9,7 +9,7 @@ use crate::edge::client_request::ClientRequest;
 use crate::edge::config::KeyView;
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, Scope, UnixMillis};
+use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::Locked;
@@ -22,6 +22,7 @@ pub struct RecentSession {
     host: Locked<Option<HeaderValue>>,
     path: Locked<Option<(String, KeyedView, Scope)>>,
     session: Locked<Option<Remembered>>,
+    conversation: OnceLock<SessionId>,
 }
 
 /// What the key of a request opens; `None` if that is everything.
@@ -35,6 +36,11 @@ struct Remembered {
 }
 
 impl RecentSession {
+    /// The conversation of the connection, where all requests of one are the same client's.
+    pub fn conversation(&self) -> SessionId {
+        *self.conversation.get_or_init(SessionId::mint)
+    }
+
     /// Whether a request with the same Host was let in.
     pub fn has_host(&self, headers: &HeaderMap) -> bool {
         let known = self.host.lock();

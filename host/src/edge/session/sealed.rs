@@ -11,7 +11,7 @@ use crate::protocol::headers;
 use crate::protocol::seal::{CarriedParams, MAX_AGE, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
 
-use super::client_session::Session;
+use super::client_session::{Origin, Session};
 
 /// Refuses an `MCP-Protocol-Version` that names neither a known revision nor the one that the
 /// session's server has `named`; an absent header is fine (2025-06-18, basic/transports, "Protocol
@@ -121,6 +121,7 @@ impl Session {
             is_single_server: scope::pass_through_server(edge, scope).is_some(),
             has_id: true,
             of_stream: false,
+            origin: Origin::Client,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{envelope, http1, meaning, sse};
+use super::{envelope, era, http1, meaning, sse};
 
 /// Inputs made of one seed: enough to find what a fuzzer finds in its first second.
 const CHANGES_OF_A_SEED: u64 = 5_000;
@@ -88,6 +88,35 @@ fn meanings_hold_for_changed_seeds() {
         "\r",
     ];
     try_all("meaning", &words, meaning::hold);
+}
+
+#[test]
+fn eras_hold_for_changed_seeds() {
+    let words = [
+        "\"",
+        "\\",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "null",
+        "\"_meta\":",
+        "\"params\":",
+        "\"name\":",
+        "\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"",
+        "\"io.modelcontextprotocol/clientCapabilities\":{}",
+        "2026-07-28",
+        "2025-11-25",
+        "initialize",
+        "\"result\":{}",
+        "=?base64?",
+        "?=",
+        "\u{0}",
+        "\u{e4}",
+    ];
+    try_all("era", &words, era::hold);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::net::{Body, Pool, Target, collect};
 use crate::sync::Seldom;
 
-use super::TraceCounts;
+use super::counts::TraceCounts;
 use super::span::{Attributes, Span, request};
 
 /// How often the task looks for spans.

@@ -1,12 +1,13 @@
 //! Traces: spans of calls, told to a collector over OTLP.
 
+mod counts;
 mod exporter;
 mod protobuf;
 mod sampler;
 mod span;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,7 @@ use crate::protocol::trace_context::TraceContext;
 pub use exporter::{Collector, SpanExporter};
 pub use span::{Attributes, SpanKind};
 
+pub use counts::TraceCounts;
 use exporter::ExportOrder;
 use sampler::Sampler;
 use span::Span;
@@ -32,16 +34,6 @@ pub struct Traces {
     spans: mpsc::Sender<Span>,
     orders: mpsc::Sender<ExportOrder>,
     counts: Arc<TraceCounts>,
-}
-
-/// What became of spans.
-#[derive(Debug, Default)]
-pub struct TraceCounts {
-    pub sent: AtomicU64,
-    /// Spans for which the channel had no room.
-    pub overflowed: AtomicU64,
-    /// Spans that the collector did not take.
-    pub failed: AtomicU64,
 }
 
 /// A span that has begun.

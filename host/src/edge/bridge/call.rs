@@ -1,0 +1,318 @@
+//! One request of a client without a session, at a server that has them.
+//!
+//! ```text
+//!            ┌── note (progress, log) ──► client, on an event stream
+//! messages ──┼── question ── for a moment, others with it ──► client, as input that is required
+//!            └── answer ──► client
+//! ```
+//!
+//! The call runs in a task of its own. When the client closes its response, nobody receives any more,
+//! and the request is cancelled at the server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::edge::aggregate::reply::rewritten;
+use crate::edge::aggregate::server_ids;
+use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::refusal::{Refusal, lost_words};
+use crate::edge::scope;
+use crate::edge::session::client_session::{Origin, Session};
+use crate::edge::worker::Worker;
+use crate::model::{Scope, ServerName};
+use crate::net::Body;
+use crate::protocol::era::methods::Method;
+use crate::protocol::era::result::Additions;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, MAX_ID, code};
+use crate::protocol::lenient::Members;
+use crate::protocol::log_level::LogLevel;
+use crate::protocol::request_state::{MOST_QUESTIONS, RequestState, WaitingQuestion};
+use crate::protocol::{methods, splice};
+use crate::streams::EventId;
+
+use super::inner_session::InnerInUse;
+use super::questions::{self, ClientQuestion};
+use super::source::{CallMessages, Told, before, number_of};
+use super::suspension::Returned;
+
+/// How long further questions are waited for: servers ask several at a time.
+const TOGETHER: Duration = Duration::from_millis(40);
+/// Messages that wait for the client to read them.
+const AHEAD: usize = 16;
+
+/// What the client gets.
+#[derive(Debug)]
+pub enum CallOutput {
+    /// A notification.
+    Note(Bytes),
+    /// The answer, and the status of a response that has nothing but it.
+    Answer(StatusCode, Bytes),
+    /// The same, of the gateway.
+    Refused(Refusal),
+}
+
+/// How the call begins.
+pub enum CallStart {
+    /// The message for the server.
+    New(Bytes),
+    /// The client has come back with input, which the server has by now.
+    Returned(Returned, Vec<WaitingQuestion>),
+}
+
+/// A request, as the gateway makes it in the client's place.
+pub struct InnerCall {
+    pub worker: Worker,
+    pub context: ClientRequest,
+    pub scope: Scope,
+    pub session: Session,
+    pub in_use: InnerInUse,
+    pub method: Method,
+    /// The client's id for it, as JSON.
+    pub client_id: String,
+    /// The id at the server, which is its progress token too.
+    pub id: String,
+    /// The client's progress token, as JSON.
+    pub token: Option<String>,
+    pub log_level: Option<LogLevel>,
+    /// The client's capabilities, as JSON.
+    pub capabilities: String,
+    /// Of what was asked for.
+    pub digest: String,
+    /// What results get.
+    pub additions: Additions,
+}
+
+/// What one message means.
+enum Meaning {
+    On,
+    Note(Bytes),
+    Ask(ClientQuestion),
+    Answer(StatusCode, Bytes),
+}
+
+/// Where the call stands.
+#[derive(Default)]
+struct Progress {
+    asked: Vec<ClientQuestion>,
+    /// The last number in a question's name.
+    named: u32,
+    /// The last event that was read.
+    seen: Option<String>,
+    /// Messages up to this one have been seen by the client, but for the questions that wait.
+    skips: Option<u64>,
+    /// Questions of before that wait.
+    waiting: Vec<WaitingQuestion>,
+}
+
+impl InnerCall {
+    /// Begins the call, of which the receiver gets what the client gets.
+    pub fn begin(mut self, beginning: CallStart) -> mpsc::Receiver<CallOutput> {
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        tokio::spawn(async move {
+            let is_over = tokio::select! {
+                biased;
+                () = self.run(beginning, &sender) => true,
+                () = sender.closed() => false,
+            };
+            if !is_over {
+                self.cancel().await;
+            }
+        });
+        receiver
+    }
+
+    async fn run(&mut self, beginning: CallStart, sender: &mpsc::Sender<CallOutput>) {
+        let said = match self.answer(beginning, sender).await {
+            Ok((status, answer)) => CallOutput::Answer(status, answer),
+            Err(refusal) => CallOutput::Refused(refusal),
+        };
+        let _ = sender.send(said).await;
+    }
+
+    async fn answer(
+        &mut self,
+        beginning: CallStart,
+        sender: &mpsc::Sender<CallOutput>,
+    ) -> Result<(StatusCode, Bytes), Refusal> {
+        let mut progress = Progress::default();
+        let response = match beginning {
+            CallStart::New(message) => {
+                self.set_level().await;
+                let answer =
+                    self.worker.aggregate_one(&self.context, &self.scope, &self.session, message);
+                answer.await.map_err(|(refusal, _)| refusal)?
+            }
+            CallStart::Returned(returned, waiting) => {
+                let RequestState { request, first, seen, asked, .. } = returned.state;
+                self.id = request;
+                progress.named = asked;
+                progress.skips = number_of(&seen);
+                progress.seen = Some(seen);
+                progress.waiting = waiting;
+                self.resumed(&first).await?
+            }
+        };
+        let mut source = CallMessages::of(response, self.worker.edge.config.line).await;
+        loop {
+            let told = match progress.asked.is_empty() {
+                true => source.next().await,
+                false => match tokio::time::timeout(TOGETHER, source.next()).await {
+                    Ok(told) => told,
+                    Err(_) => {
+                        let Progress { asked, named, seen, .. } = progress;
+                        return self.suspend(&asked, named, seen);
+                    }
+                },
+            };
+            let Some(told) = told else {
+                let text = "the connection to the server broke during the call, which may have run";
+                return Ok(self.error(code::SERVER_LOST, text));
+            };
+            match self.step(told, &mut progress).await {
+                Meaning::On => {}
+                Meaning::Note(note) => {
+                    let _ = sender.send(CallOutput::Note(note)).await;
+                }
+                Meaning::Ask(asked) => progress.asked.push(asked),
+                Meaning::Answer(status, answer) => return Ok((status, answer)),
+            }
+        }
+    }
+
+    /// The rest of the stream of a call, from before its first question that waits.
+    async fn resumed(&self, first: &str) -> Result<Response<Body>, Refusal> {
+        let gone = || {
+            Refusal::InvalidParams("params.requestState names no call that this server has".into())
+        };
+        let last = before(first).ok_or_else(gone)?;
+        let (server, own) = server_ids::of_event(&last).ok_or_else(gone)?;
+        if !scope::has(&self.worker, &self.scope, &server) {
+            return Err(gone());
+        }
+        let place = EventId::parse(own).ok_or_else(gone)?;
+        let outgoing = Outgoing::get(HeaderValue::from_str(own).ok());
+        let call = Call::of_client(&self.worker, &self.context, &self.session, &server);
+        let response = call.resume(&outgoing, place).await?;
+        let rewriter = self.worker.rewriter(&self.scope, &self.session, &server);
+        let id = self.id.clone();
+        let last_words = move |server: &ServerName| lost_words(&id, server);
+        let limit = self.worker.edge.config.line;
+        Ok(rewritten(response, rewriter, Some(last_words), limit).await)
+    }
+
+    async fn step(&self, told: Told, progress: &mut Progress) -> Meaning {
+        let Told { message, event } = told;
+        let Ok(envelope) = Envelope::parse(&message) else { return Meaning::On };
+        if envelope.kind() == Kind::Response {
+            let is_ours = envelope.id_text().is_none_or(|id| id == self.id || id == "null");
+            let answer = if is_ours { self.answered(&envelope) } else { None };
+            return answer.map_or(Meaning::On, |(status, answer)| Meaning::Answer(status, answer));
+        }
+        let number = event.as_deref().and_then(number_of);
+        let is_seen = progress.skips.zip(number).is_some_and(|(last, this)| this <= last);
+        if !is_seen && event.is_some() {
+            progress.seen.clone_from(&event);
+        }
+        match envelope.kind() {
+            Kind::Request => self.asked(&envelope, event, is_seen, progress).await,
+            Kind::Notification if is_seen => Meaning::On,
+            Kind::Notification | Kind::Response => {
+                self.note(&message, &envelope).map_or(Meaning::On, Meaning::Note)
+            }
+        }
+    }
+
+    /// A question of the server.
+    async fn asked(
+        &self,
+        envelope: &Envelope<'_>,
+        event: Option<String>,
+        is_seen: bool,
+        progress: &mut Progress,
+    ) -> Meaning {
+        let (Some(id), method) = (envelope.id_text(), envelope.method()) else {
+            return Meaning::On;
+        };
+        let known = progress.waiting.iter().find(|question| question.id == id).cloned();
+        if is_seen && known.is_none() {
+            return Meaning::On;
+        }
+        if method == methods::PING {
+            self.reply(&jsonrpc::result(id, b"{}")).await;
+            return Meaning::On;
+        }
+        let may_ask = self.method.may_ask()
+            && progress.asked.len() < MOST_QUESTIONS
+            && id.len() <= MAX_ID
+            && questions::may_be_asked(method, &self.capabilities);
+        let Some(event) = event.filter(|event| may_ask && before(event).is_some()) else {
+            self.reply(&questions::refused(id, method)).await;
+            return Meaning::On;
+        };
+        let question = known.unwrap_or_else(|| {
+            progress.named += 1;
+            let key = format!("input-{}", progress.named);
+            WaitingQuestion { key, id: id.to_owned(), method: method.to_owned() }
+        });
+        let text = questions::request(method, envelope.params);
+        Meaning::Ask(ClientQuestion { question, text, event })
+    }
+
+    /// A notification for the client: progress that it has asked for, and log messages from its
+    /// level on.
+    fn note(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Bytes> {
+        let params = envelope.params.and_then(|params| Members::of(params.get()))?;
+        match envelope.method() {
+            methods::PROGRESS => {
+                let token = params.get("progressToken").filter(|token| token.get() == self.id)?;
+                let span = splice::span(message, token)?;
+                let own = self.token.as_deref()?;
+                Some(splice::replace(message, span, own.as_bytes()))
+            }
+            methods::MESSAGE => {
+                let least = self.log_level?;
+                let level = params.text("level").and_then(|level| LogLevel::parse(&level))?;
+                (level.rank() >= least.rank()).then(|| message.clone())
+            }
+            _ => None,
+        }
+    }
+
+    async fn reply(&self, answer: &Bytes) {
+        self.worker.answer_question(Some(&self.context), &self.session, answer).await;
+    }
+
+    /// Has the session's servers log from the client's level on, if it wants log messages at all.
+    async fn set_level(&self) {
+        let Some(level) = self.log_level else { return };
+        let edge = &self.worker.edge;
+        let known = edge.bindings.record(self.session.id).and_then(|record| record.log_level);
+        if known.is_some_and(|known| known.rank() <= level.rank()) {
+            return;
+        }
+        let params = format!("{{\"level\":{}}}", level.json());
+        let message = jsonrpc::request(&edge.own_ids.id(), methods::SET_LEVEL, &params);
+        let Self { context, scope, session, .. } = self;
+        // A server without the feature refuses; then it logs as it likes.
+        let _ = self.worker.aggregate_one(context, scope, session, message).await;
+    }
+
+    /// The client waits no more.
+    async fn cancel(&self) {
+        if self.session.origin == Origin::Request {
+            // It ends with the request.
+            return;
+        }
+        let cancelled = jsonrpc::cancelled(&self.id, "the client has closed its response");
+        let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
+        for (server, _) in record.servers {
+            let call = Call::own(&self.worker, &self.session, &server);
+            call.tell_holder(&Outgoing::post(cancelled.clone())).await;
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Requests that wait for their client's input.
+//!
+//! The call goes on at its server, and its stream is kept by its runner. Here is only a timer: a
+//! client that does not come back must not have its server wait for ever.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::edge::aggregate::rewrite;
+use crate::edge::client_request::ClientRequest;
+use crate::edge::refusal::Refusal;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::{Edge, Worker};
+use crate::model::{Principal, Scope, SessionId, UnixMillis};
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::lenient::Members;
+use crate::protocol::request_state::{PATIENCE, RequestState};
+
+use super::questions;
+
+/// What a client has sent back for a request that waits.
+#[derive(Debug)]
+pub struct Returned {
+    pub session: SessionId,
+    /// When the request began to wait.
+    pub since: UnixMillis,
+    pub state: RequestState,
+}
+
+impl Edge {
+    /// The request that a client goes on with.
+    ///
+    /// # Errors
+    /// For every reason alike: it was not this gateway that sealed it, or for another client or
+    /// request, or the time is over.
+    pub fn returned(
+        &self,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+        digest: &str,
+    ) -> Result<Returned, Refusal> {
+        let opened = self.keys.open_request_state(text, scope, principal);
+        let opened = opened.filter(|(_, at, _)| UnixMillis::now().since(*at) <= PATIENCE);
+        let returned = opened.and_then(|(session, since, state)| {
+            let state = RequestState::read(&state).filter(|state| state.digest == digest)?;
+            Some(Returned { session, since, state })
+        });
+        returned.ok_or_else(|| {
+            let minutes = PATIENCE.as_secs() / 60;
+            Refusal::InvalidParams(format!(
+                "params.requestState is not that of this request, or older than {minutes} minutes; send the request without it"
+            ))
+        })
+    }
+}
+
+/// The client's answer to a question, if it has sent a valid one under this name.
+#[must_use]
+pub fn input_of<'a>(
+    responses: Option<&'a RawValue>,
+    key: &str,
+    method: &str,
+) -> Option<&'a RawValue> {
+    let answer = Members::of(responses?.get())?.get(key)?;
+    questions::is_answer(method, answer).then_some(answer)
+}
+
+impl Worker {
+    /// Sends an answer to the server of which it names the question.
+    pub(in crate::edge) async fn answer_question(
+        &self,
+        context: Option<&ClientRequest>,
+        session: &Session,
+        answer: &Bytes,
+    ) {
+        let Ok(envelope) = Envelope::parse(answer) else { return };
+        if let Some(addressed) = rewrite::answer_of_client(answer, &envelope) {
+            self.tell_one(context, session, addressed).await;
+        }
+    }
+
+    /// Has the questions answered with an error, should the client not come back.
+    pub(in crate::edge) fn expire_later(&self, session: &Session, state: &RequestState) {
+        let (worker, session) = (self.clone(), session.clone());
+        let ids: Vec<String> = state.questions.iter().map(|asked| asked.id.clone()).collect();
+        let key = (session.id, state.first.clone());
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            for id in ids {
+                worker.answer_question(None, &session, &questions::unanswered(&id)).await;
+            }
+        });
+        self.edge.suspended.insert(key, timer.abort_handle());
+    }
+
+    /// The client has come back.
+    pub(in crate::edge) fn expires_no_more(&self, returned: &Returned) {
+        self.edge.suspended.remove(returned.session, &returned.state.first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_valid_answer_counts() {
+        let responses: &RawValue = serde_json::from_str(
+            r#"{"1":{"action":"accept"},"2":12345,"other":{"action":"accept"}}"#,
+        )
+        .unwrap();
+        let of = |key| input_of(Some(responses), key, "elicitation/create").is_some();
+        assert!(of("1") && !of("2") && !of("3"));
+        assert!(input_of(None, "1", "elicitation/create").is_none());
+        let null: &RawValue = serde_json::from_str("null").unwrap();
+        assert!(input_of(Some(null), "1", "elicitation/create").is_none());
+    }
+}

@@ -1,0 +1,154 @@
+//! Requests that servers answer.
+
+use http::Response;
+use serde_json::value::RawValue;
+
+use crate::edge::bridge::call::{CallStart, InnerCall};
+use crate::edge::bridge::legacy_message::legacy_message;
+use crate::edge::bridge::questions;
+use crate::edge::bridge::suspension::{Returned, input_of};
+use crate::edge::catalog::merge::ScopeCatalog;
+use crate::edge::refusal::Refusal;
+use crate::edge::session::client_session::{Origin, Session};
+use crate::net::Body;
+use crate::protocol::era::arguments;
+use crate::protocol::era::methods::Method;
+use crate::protocol::jsonrpc::Malformed;
+use crate::protocol::lenient::Members;
+use crate::protocol::methods::List;
+use crate::protocol::request_state::{WaitingQuestion, digest};
+use crate::protocol::splice;
+use crate::protocol::strict::StrictParams;
+
+use super::request::ModernRequest;
+use super::respond::respond;
+
+/// What the client sends back of a request that has waited.
+#[derive(Default)]
+struct SentBack<'a> {
+    responses: Option<&'a RawValue>,
+    state: Option<&'a RawValue>,
+}
+
+impl<'a> SentBack<'a> {
+    fn of(params: Option<&'a RawValue>) -> Self {
+        let Some(params) = params.and_then(|params| Members::of(params.get())) else {
+            return Self::default();
+        };
+        Self { responses: params.get("inputResponses"), state: params.get("requestState") }
+    }
+}
+
+impl ModernRequest<'_> {
+    /// The answer of the server that owns what the request names.
+    ///
+    /// # Errors
+    /// If no server can take it.
+    pub async fn call(&self) -> Result<Response<Body>, Refusal> {
+        let params = StrictParams::of(self.envelope.params).map_err(Refusal::from)?;
+        let target = params.target;
+        let named = target.name.or(target.uri);
+        let asked_for = digest(self.envelope.method(), named, target.arguments);
+        let sent_back = SentBack::of(self.envelope.params);
+        let returned = match sent_back.state.filter(|_| self.method.may_ask()) {
+            Some(state) => {
+                let text = splice::string(state).unwrap_or_default();
+                let edge = &self.worker.edge;
+                Some(edge.returned(&text, self.scope, self.principal, &asked_for)?)
+            }
+            None => None,
+        };
+        let mut session = self.session()?;
+        // Where only URLs had to be opened, the request begins anew.
+        let returned = returned.filter(|returned| !returned.state.request.is_empty());
+        if let Some(returned) = &returned {
+            // After a restart, what nodes have of it is waited for.
+            (session.id, session.minted_at) = (returned.session, returned.since);
+            session.has_id = !returned.state.alone;
+            session.origin =
+                if returned.state.alone { Origin::Request } else { Origin::Conversation };
+        }
+        self.check_capability(&session)?;
+        if self.method == Method::Tool {
+            self.check_arguments(&session, &params)?;
+        }
+        let in_use = self.worker.use_inner(self.context, &session)?;
+        let id = self.worker.edge.own_ids.id();
+        let beginning = match returned {
+            Some(returned) => {
+                self.worker.expires_no_more(&returned);
+                let waiting = self.hand_over(&session, &returned, sent_back.responses).await;
+                CallStart::Returned(returned, waiting)
+            }
+            None => {
+                let unreadable = || Malformed::Message("params cannot be read");
+                let message = legacy_message(self.message, self.envelope, self.claim, &id);
+                CallStart::New(message.ok_or_else(unreadable)?)
+            }
+        };
+        let additions = self.additions(&session);
+        let call = InnerCall {
+            worker: self.worker.clone(),
+            context: self.context.clone(),
+            scope: self.scope.clone(),
+            session,
+            in_use,
+            method: self.method,
+            client_id: self.id.to_owned(),
+            id,
+            token: self.claim.progress_token.map(str::to_owned),
+            log_level: self.claim.log_level,
+            capabilities: self.claim.capabilities.to_owned(),
+            digest: asked_for,
+            additions,
+        };
+        respond(call.begin(beginning), self.id, self.worker.edge.config.keep_alive).await
+    }
+
+    /// Gives the server the answers that have come. Returns the questions that go on waiting.
+    async fn hand_over(
+        &self,
+        session: &Session,
+        returned: &Returned,
+        responses: Option<&RawValue>,
+    ) -> Vec<WaitingQuestion> {
+        let mut waiting = Vec::new();
+        for question in &returned.state.questions {
+            match input_of(responses, &question.key, &question.method) {
+                Some(answer) => {
+                    let answer = questions::for_server(&question.id, answer);
+                    self.worker.answer_question(Some(self.context), session, &answer).await;
+                }
+                None => waiting.push(question.clone()),
+            }
+        }
+        waiting
+    }
+
+    /// Checks the headers that have to repeat arguments of the tool. A tool that is not listed yet
+    /// has none.
+    fn check_arguments(&self, session: &Session, params: &StrictParams<'_>) -> Result<(), Refusal> {
+        let name = params.target.name.and_then(splice::string).unwrap_or_default();
+        let known = self.worker.scope_catalog_now(self.scope, self.worker.set_of(session));
+        let Some(tool) = tool_of(&known, &name) else { return Ok(()) };
+        let mirrored = arguments::mirrored(&tool);
+        if mirrored.is_empty() {
+            return Ok(());
+        }
+        let arguments = params.target.arguments.map(RawValue::get);
+        arguments::check(&mirrored, arguments, &self.context.headers)?;
+        Ok(())
+    }
+}
+
+/// A tool's entry in the list, if its schema annotates anything.
+fn tool_of(known: &ScopeCatalog, name: &str) -> Option<bytes::Bytes> {
+    let items = known.items(List::Tools);
+    let annotation = memchr::memmem::Finder::new(arguments::ANNOTATION);
+    let mut annotated = items.iter().filter(|item| annotation.find(item).is_some());
+    annotated
+        .find(|item| {
+            Members::of_bytes(item).and_then(|item| item.text("name")).as_deref() == Some(name)
+        })
+        .cloned()
+}

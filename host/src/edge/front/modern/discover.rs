@@ -1,0 +1,130 @@
+//! `server/discover`: what the scope offers, and which revisions without sessions are served.
+
+use http::Response;
+use http::header::{self, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use crate::config::ConversationBy;
+use crate::edge::bridge::conversation::COOKIE;
+use crate::edge::refusal::Refusal;
+use crate::edge::scope;
+use crate::edge::session::client_session::Session;
+use crate::model::{Scope, ServerName};
+use crate::net::Body;
+use crate::protocol::era::{REVISION, meta};
+use crate::protocol::initialize::InitializeResult;
+use crate::protocol::lenient::Members;
+use crate::protocol::methods::List;
+use crate::protocol::version::Version;
+use crate::protocol::{headers, splice};
+
+use super::request::ModernRequest;
+
+/// Capabilities of servers with sessions that mean something else without one.
+const OF_SESSIONS: [&str; 1] = ["tasks"];
+
+impl ModernRequest<'_> {
+    /// The answer to `server/discover`.
+    ///
+    /// # Errors
+    /// If it names a conversation that is not its client's.
+    pub async fn discover(&self) -> Result<Response<Body>, Refusal> {
+        let session = self.session()?;
+        let offered = self.offered(&session).await;
+        let mut result = json!({
+            "supportedVersions": [REVISION],
+            "capabilities": offered.capabilities,
+        });
+        if let Some(text) = offered.instructions {
+            result["instructions"] = text.into();
+        }
+        let mut additions = self.additions(&session);
+        let edge = &self.worker.edge;
+        let handle = edge.new_handle(self.scope, self.principal);
+        if let Some(handle) = &handle
+            && self.claim.conversation.is_none()
+        {
+            additions.meta.push((meta::CONVERSATION, splice::quoted(handle)));
+        }
+        let mut response = self.answer(result.to_string().as_bytes(), &additions);
+        let by_cookie = edge.config.eras.conversations.contains(&ConversationBy::Cookie);
+        let has_none = headers::cookie(&self.context.headers, COOKIE).is_none();
+        if let Some(handle) = handle.filter(|_| by_cookie && has_none)
+            && let Ok(cookie) = HeaderValue::from_str(&self.cookie(&handle))
+        {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(response)
+    }
+
+    fn cookie(&self, handle: &str) -> String {
+        let base = &self.worker.edge.config.base_path;
+        let path = if base.is_empty() { "/" } else { base };
+        format!("{COOKIE}={handle}; Path={path}; HttpOnly; SameSite=Lax")
+    }
+
+    async fn offered(&self, session: &Session) -> Offered {
+        let worker = self.worker;
+        if let Some(server) = scope::pass_through_server(&worker.edge, self.scope)
+            && let Some(offered) = self.offered_by(server, session).await
+        {
+            return offered;
+        }
+        let result = worker.own_result(self.scope, session, Version::LATEST).await;
+        Offered::of(&result)
+    }
+
+    /// What the one server of the scope says of itself, once that is known.
+    async fn offered_by(&self, server: &ServerName, session: &Session) -> Option<Offered> {
+        let (worker, set) = (self.worker, self.worker.set_of(session));
+        let scope = Scope::Server(server.clone());
+        worker.await_lists(&scope, session).await;
+        worker.scope_catalog(&scope, set).await;
+        let topology = worker.edge.topology.load();
+        let catalog = worker.edge.catalogs.known(&topology, server, set)?;
+        let mut offered = Offered::of(catalog.initialize.get().as_bytes());
+        // The gateway itself says when a list has changed.
+        for list in List::NOTIFIED {
+            if let Some(said) = offered.capabilities.get_mut(list.capability())
+                && let Some(said) = said.as_object_mut()
+            {
+                said.insert("listChanged".into(), true.into());
+            }
+        }
+        Some(offered)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Offered {
+    capabilities: Map<String, Value>,
+    instructions: Option<String>,
+}
+
+impl Offered {
+    fn of(initialize: &[u8]) -> Self {
+        let raw = Members::of_bytes(initialize).and_then(|said| said.get("capabilities"));
+        let said: Option<Map<String, Value>> =
+            raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
+        let mut capabilities = said.unwrap_or_default();
+        for name in OF_SESSIONS {
+            capabilities.shift_remove(name);
+        }
+        Self { capabilities, instructions: InitializeResult::of(initialize).instructions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_sessions_have_is_not_offered() {
+        let offered = Offered::of(
+            br#"{"capabilities":{"tools":{},"tasks":{"list":{}},"x":1},"instructions":"i"}"#,
+        );
+        assert_eq!(Value::Object(offered.capabilities), json!({"tools": {}, "x": 1}));
+        assert_eq!(offered.instructions.as_deref(), Some("i"));
+        assert!(Offered::of(b"[").capabilities.is_empty());
+    }
+}

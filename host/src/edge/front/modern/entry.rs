@@ -1,0 +1,97 @@
+//! Step 3 for messages that name no session, or a revision without sessions.
+
+use http::Response;
+
+use crate::edge::client_request::ClientRequest;
+use crate::edge::front::begin::{MAX_FIRST, MAX_PARAMS};
+use crate::edge::refusal::{Refusal, Refused, malformed};
+use crate::edge::relay::accepted;
+use crate::edge::session::recent_session::RecentSession;
+use crate::edge::worker::Worker;
+use crate::model::{Principal, Scope};
+use crate::net::Body;
+use crate::protocol::era::claim::EraClaim;
+use crate::protocol::era::fault::EraFault;
+use crate::protocol::era::ladder::{self, Era};
+use crate::protocol::era::methods::Method;
+use crate::protocol::jsonrpc::Envelope;
+
+use super::request::{ModernRequest, for_modern};
+
+/// Who has sent a message, and to what.
+#[derive(Clone, Copy)]
+pub struct Sessionless<'a> {
+    pub context: &'a ClientRequest,
+    pub scope: &'a Scope,
+    pub principal: &'a Principal,
+    pub recent: &'a RecentSession,
+}
+
+impl Worker {
+    /// Takes a message without a session. One that is not of this era gets what it got before:
+    /// `initialize` begins a session, any other is refused with `otherwise`.
+    pub(in crate::edge) async fn without_session(
+        &self,
+        sent: Sessionless<'_>,
+        body: Body,
+        otherwise: Refusal,
+    ) -> Result<Response<Body>, Refused> {
+        let Sessionless { context, scope, principal, .. } = sent;
+        let message = self.whole(body, context).await?;
+        let envelope = Envelope::parse(&message).map_err(|why| malformed(why, &message))?;
+        let id = || envelope.id_text().map(str::to_owned);
+        match ladder::era(&envelope, &context.headers) {
+            Ok(Era::Legacy) if message.len() > MAX_FIRST => {
+                let refusal = match otherwise {
+                    Refusal::MissingSession => Refusal::FirstTooLarge(MAX_FIRST, MAX_PARAMS),
+                    other => other,
+                };
+                Err((refusal, id()))
+            }
+            Ok(Era::Legacy) => {
+                let read = (&message, &envelope);
+                self.first_message(context, scope, principal.clone(), read, otherwise).await
+            }
+            // Over HTTP, closing the response is what cancels; nothing else can be told.
+            Ok(Era::ModernNotice) => Ok(accepted()),
+            Ok(Era::Modern(claim)) => {
+                let served = self.modern(sent, &message, &envelope, &claim).await;
+                served.map_err(|refusal| (for_modern(refusal), id()))
+            }
+            Err(fault) => Err((fault.into(), id())),
+        }
+    }
+
+    async fn modern(
+        &self,
+        sent: Sessionless<'_>,
+        message: &bytes::Bytes,
+        envelope: &Envelope<'_>,
+        claim: &EraClaim<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let Sessionless { context, scope, principal, recent } = sent;
+        let unknown = || EraFault::Method(envelope.method().to_owned());
+        let method = Method::of(envelope.method()).ok_or_else(unknown)?;
+        let id = envelope.id_text().unwrap_or("null");
+        let request = ModernRequest {
+            worker: self,
+            context,
+            scope,
+            principal,
+            recent,
+            message,
+            envelope,
+            claim,
+            method,
+            id,
+        };
+        match method {
+            Method::Discover => request.discover().await,
+            Method::Listen => request.listen().await,
+            Method::List(list) => request.list(list).await,
+            Method::Tool | Method::Prompt | Method::Resource | Method::Completion => {
+                request.call().await
+            }
+        }
+    }
+}

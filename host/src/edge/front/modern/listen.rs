@@ -1,0 +1,158 @@
+//! `subscriptions/listen`: notifications for as long as the client reads them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use tokio::sync::{broadcast, mpsc};
+
+use crate::edge::bridge::inner_session::InnerInUse;
+use crate::edge::client_request::ClientRequest;
+use crate::edge::refusal::Refusal;
+use crate::edge::session::client_session::Session;
+use crate::edge::worker::Worker;
+use crate::model::Scope;
+use crate::net::{Body, collect};
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::methods::{SUBSCRIBE, UNSUBSCRIBE};
+use crate::protocol::{splice, sse};
+
+use super::request::ModernRequest;
+use super::respond::event_stream;
+use super::subscribed::{Wanted, ended};
+
+/// How long servers are waited for before the client is told what it gets.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Events that wait for the client to read them.
+const AHEAD: usize = 16;
+
+/// A client that listens.
+struct Listening {
+    worker: Worker,
+    context: ClientRequest,
+    scope: Scope,
+    session: Session,
+    _in_use: InnerInUse,
+    /// The id of its request, as JSON.
+    id: String,
+    wanted: Wanted,
+}
+
+impl ModernRequest<'_> {
+    /// The stream of a client that listens. It begins with what the client gets.
+    ///
+    /// # Errors
+    /// If the request cannot be read, or there are too many sessions.
+    pub async fn listen(&self) -> Result<Response<Body>, Refusal> {
+        let wanted = Wanted::of(self.envelope.params);
+        let wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
+        let session = self.session()?;
+        let in_use = self.worker.use_inner(self.context, &session)?;
+        // Before anything is subscribed to, so that nothing is missed.
+        let feed = self.worker.session_feed(self.scope, &session)?;
+        let listening = Listening {
+            worker: self.worker.clone(),
+            context: self.context.clone(),
+            scope: self.scope.clone(),
+            session,
+            _in_use: in_use,
+            id: self.id.to_owned(),
+            wanted,
+        };
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        tokio::spawn(listening.run(feed, sender));
+        Ok(event_stream(Body::Channel(receiver)))
+    }
+}
+
+impl Listening {
+    async fn run(mut self, mut feed: broadcast::Receiver<Bytes>, sender: mpsc::Sender<Bytes>) {
+        self.subscribe().await;
+        let first = self.wanted.acknowledged(&self.id);
+        if sender.send(sse::event(&first)).await.is_ok() {
+            tokio::select! {
+                () = sender.closed() => {}
+                () = self.tell(&mut feed, &sender) => {}
+            }
+        }
+        self.unsubscribe().await;
+    }
+
+    /// Hands notifications on, until this process leaves.
+    async fn tell(&self, feed: &mut broadcast::Receiver<Bytes>, sender: &mpsc::Sender<Bytes>) {
+        let keep_alive = self.worker.edge.config.keep_alive;
+        let mut leaving = self.worker.edge.leaving.watch();
+        loop {
+            let heard = tokio::select! {
+                heard = tokio::time::timeout(keep_alive, feed.recv()) => heard,
+                () = leaving.raised() => {
+                    let _ = sender.send(sse::event(&ended(&self.id))).await;
+                    return;
+                }
+            };
+            let told: Vec<Bytes> = match heard {
+                Ok(Ok(message)) => self.wanted.heard(&message, &self.id).into_iter().collect(),
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.wanted.missed(&self.id),
+                Ok(Err(broadcast::error::RecvError::Closed)) => {
+                    let _ = sender.send(sse::event(&ended(&self.id))).await;
+                    return;
+                }
+                Err(_) => {
+                    let _ = sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await;
+                    continue;
+                }
+            };
+            for message in told {
+                if sender.send(sse::event(&splice::on_one_line(message))).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Subscribes to the resources that the client wants; what no server grants in time it does not
+    /// get.
+    async fn subscribe(&mut self) {
+        let uris = std::mem::take(&mut self.wanted.resources);
+        let this = &*self;
+        let asking = uris.into_iter().map(|uri| async move {
+            let is_first = this.worker.edge.feeds.wants(this.session.id, &uri);
+            if !is_first {
+                return Some(uri);
+            }
+            let asked = tokio::time::timeout(PATIENCE, this.ask(SUBSCRIBE, &uri)).await;
+            if matches!(asked, Ok(true)) {
+                return Some(uri);
+            }
+            this.worker.edge.feeds.wants_no_more(this.session.id, &uri);
+            None
+        });
+        let granted = futures_util::future::join_all(asking).await;
+        self.wanted.resources = granted.into_iter().flatten().collect();
+    }
+
+    async fn unsubscribe(&self) {
+        for uri in &self.wanted.resources {
+            if self.worker.edge.feeds.wants_no_more(self.session.id, uri) {
+                let _ = tokio::time::timeout(PATIENCE, self.ask(UNSUBSCRIBE, uri)).await;
+            }
+        }
+    }
+
+    /// Whether the owner of a resource grants a request about it.
+    async fn ask(&self, method: &str, uri: &str) -> bool {
+        let id = self.worker.edge.own_ids.id();
+        let params = format!("{{\"uri\":{}}}", splice::quoted(uri));
+        let message = jsonrpc::request(&id, method, &params);
+        let Self { context, scope, session, .. } = self;
+        let Ok(response) = self.worker.aggregate_one(context, scope, session, message).await else {
+            return false;
+        };
+        if crate::net::is_event_stream(&response) {
+            // The answer takes long, or something came before it: it was taken.
+            return response.status().is_success();
+        }
+        let answer = collect(response.into_body(), self.worker.edge.config.line).await;
+        answer.is_ok_and(|answer| Envelope::parse(&answer).is_ok_and(|said| said.result.is_some()))
+    }
+}

@@ -1,0 +1,15 @@
+//! The revision without sessions, 2026-07-28: each request stands for itself.
+//!
+//! A request is classified by its body (`entry`), finds its conversation and inner session (`request`)
+//! and is answered from the scope's catalog (`discover`, `lists`), by a server (`calls`), or for as
+//! long as the client listens (`listen`). `respond` makes the response: JSON for as long as there is
+//! nothing but the answer to say, else an event stream, which the client closes to cancel.
+
+pub mod calls;
+pub mod discover;
+pub mod entry;
+pub mod listen;
+pub mod lists;
+pub mod request;
+pub mod respond;
+pub mod subscribed;

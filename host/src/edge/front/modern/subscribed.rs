@@ -1,0 +1,189 @@
+//! What a `subscriptions/listen` asks for, and how notifications are marked as its own (2026-07-28,
+//! basic/patterns/subscriptions).
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::protocol::era::meta;
+use crate::protocol::era::methods::ACKNOWLEDGED;
+use crate::protocol::era::result::COMPLETE;
+use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::lenient::{self, Members};
+use crate::protocol::methods::{List, UPDATED};
+use crate::protocol::splice;
+
+/// Resources that one client may listen to with one request.
+pub const MOST: usize = 256;
+/// Bytes of their URIs together: they are kept for as long as the client listens.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// The notifications that a client wants, or gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub lists: Vec<List>,
+    pub resources: Vec<String>,
+}
+
+fn member(list: List) -> &'static str {
+    match list {
+        List::Tools => "toolsListChanged",
+        List::Prompts => "promptsListChanged",
+        List::Resources | List::Templates => "resourcesListChanged",
+    }
+}
+
+impl Wanted {
+    /// Reads `params.notifications`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(params: Option<&RawValue>) -> Result<Self, &'static str> {
+        let params = params.and_then(|params| Members::of(params.get())).unwrap_or_default();
+        let wanted = params.object("notifications");
+        let wanted = wanted.ok_or("params.notifications must be an object")?;
+        let is_set = |list: &List| wanted.get(member(*list)).is_some_and(|raw| raw.get() == "true");
+        let lists = List::NOTIFIED.into_iter().filter(is_set).collect();
+        let listed = lenient::elements(wanted.get("resourceSubscriptions"));
+        let listed = listed.ok_or("params.notifications.resourceSubscriptions must be a list")?;
+        if listed.len() > MOST {
+            return Err("params.notifications.resourceSubscriptions has more than 256 entries");
+        }
+        let mut resources = Vec::new();
+        let mut bytes = 0;
+        for raw in listed {
+            let uri = splice::string(raw)
+                .ok_or("params.notifications.resourceSubscriptions must be a list of URIs")?;
+            bytes += uri.len();
+            if bytes > MAX_BYTES {
+                return Err("params.notifications.resourceSubscriptions has more than 64 KiB");
+            }
+            if !resources.contains(&uri) {
+                resources.push(uri);
+            }
+        }
+        Ok(Self { lists, resources })
+    }
+
+    /// The first notification of the stream: what the client gets.
+    #[must_use]
+    pub fn acknowledged(&self, id: &str) -> Bytes {
+        let lists = self.lists.iter().map(|list| format!("\"{}\":true", member(*list)));
+        let uris: Vec<String> = self.resources.iter().map(|uri| splice::quoted(uri)).collect();
+        let uris =
+            (!uris.is_empty()).then(|| format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
+        let honoured: Vec<String> = lists.chain(uris).collect();
+        let params =
+            format!("{{\"notifications\":{{{}}},\"_meta\":{{{}}}}}", honoured.join(","), tag(id));
+        jsonrpc::notification_with(ACKNOWLEDGED, &params)
+    }
+
+    /// The notification for the client, marked with its id. `None` if it does not want it.
+    #[must_use]
+    pub fn heard(&self, message: &[u8], id: &str) -> Option<Bytes> {
+        let envelope = Envelope::parse(message).ok()?;
+        let method = envelope.method();
+        if let Some(list) = self.lists.iter().find(|list| list.changed() == method) {
+            return Some(changed(*list, id));
+        }
+        if method != UPDATED {
+            return None;
+        }
+        let params = envelope.params?;
+        let uri = Members::of(params.get())?.text("uri")?;
+        if !self.resources.iter().any(|wanted| is_within(wanted, &uri)) {
+            return None;
+        }
+        let params = format!("{{\"uri\":{},\"_meta\":{{{}}}}}", splice::quoted(&uri), tag(id));
+        Some(jsonrpc::notification_with(UPDATED, &params))
+    }
+
+    /// For a client that has missed something: every list that it wants may differ.
+    #[must_use]
+    pub fn missed(&self, id: &str) -> Vec<Bytes> {
+        self.lists.iter().map(|list| changed(*list, id)).collect()
+    }
+}
+
+/// The answer that ends the stream.
+#[must_use]
+pub fn ended(id: &str) -> Bytes {
+    let result = format!("{{\"resultType\":\"{COMPLETE}\",\"_meta\":{{{}}}}}", tag(id));
+    jsonrpc::result(id, result.as_bytes())
+}
+
+fn changed(list: List, id: &str) -> Bytes {
+    jsonrpc::notification_with(list.changed(), &format!("{{\"_meta\":{{{}}}}}", tag(id)))
+}
+
+fn tag(id: &str) -> String {
+    format!("\"{}\":{id}", meta::SUBSCRIPTION)
+}
+
+/// Whether a resource is the wanted one, or a part of it.
+fn is_within(wanted: &str, uri: &str) -> bool {
+    uri.strip_prefix(wanted).is_some_and(|rest| {
+        rest.is_empty() || wanted.ends_with('/') || rest.starts_with(['/', '#', '?'])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(text: &str) -> Result<Wanted, &'static str> {
+        let raw: &RawValue = serde_json::from_str(text).unwrap();
+        Wanted::of(Some(raw))
+    }
+
+    #[test]
+    fn a_client_gets_what_it_wants_and_nothing_else() {
+        let wanted = wanted(
+            r#"{"notifications":{"toolsListChanged":true,"promptsListChanged":false,"resourceSubscriptions":["a://b","a://b"]}}"#,
+        )
+        .unwrap();
+        assert_eq!(wanted.lists, [List::Tools]);
+        assert_eq!(wanted.resources, ["a://b"]);
+        let heard = |message: &str| {
+            let heard = wanted.heard(message.as_bytes(), "\"s\"");
+            heard.map(|text| serde_json::from_slice::<serde_json::Value>(&text).unwrap())
+        };
+        let tools =
+            heard(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#).unwrap();
+        assert_eq!(tools["params"]["_meta"][meta::SUBSCRIPTION], "s");
+        assert!(
+            heard(r#"{"jsonrpc":"2.0","method":"notifications/prompts/list_changed"}"#).is_none()
+        );
+        let updated = |uri: &str| {
+            heard(&format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{{"uri":"{uri}"}}}}"#
+            ))
+        };
+        assert_eq!(updated("a://b").unwrap()["params"]["uri"], "a://b");
+        assert!(updated("a://b/c").is_some() && updated("a://bc").is_none());
+        assert!(
+            heard(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#).is_none()
+        );
+        let first: serde_json::Value = serde_json::from_slice(&wanted.acknowledged("7")).unwrap();
+        assert_eq!(first["params"]["notifications"]["toolsListChanged"], true);
+        assert_eq!(first["params"]["_meta"][meta::SUBSCRIPTION], 7);
+        assert_eq!(wanted.missed("7").len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        for text in [
+            "{}",
+            r#"{"notifications":7}"#,
+            r#"{"notifications":{"resourceSubscriptions":"a"}}"#,
+            r#"{"notifications":{"resourceSubscriptions":[7]}}"#,
+        ] {
+            assert!(wanted(text).is_err(), "{text}");
+        }
+        let many = vec!["\"a\""; MOST + 1].join(",");
+        assert!(
+            wanted(&format!(r#"{{"notifications":{{"resourceSubscriptions":[{many}]}}}}"#))
+                .is_err()
+        );
+        assert_eq!(wanted(r#"{"notifications":{}}"#), Ok(Wanted::default()));
+    }
+}

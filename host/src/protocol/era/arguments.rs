@@ -1,0 +1,153 @@
+//! Arguments of a tool that stand in headers too: those whose schema has `x-mcp-header`
+//! (2026-07-28, server/tools, "Header Parameters").
+
+use http::{HeaderMap, HeaderName};
+use serde_json::Value;
+
+use super::fault::EraFault;
+use super::field;
+
+/// The name of the annotation in a schema.
+pub const ANNOTATION: &str = "x-mcp-header";
+/// In front of the annotation's value in the header's name.
+const PREFIX: &str = "mcp-param-";
+/// Levels of nested objects that are looked through.
+const DEEPEST: usize = 16;
+/// Annotated arguments of one tool that are checked.
+const MOST: usize = 64;
+
+/// An argument that has to stand in a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirrored {
+    /// The names that lead to it from the arguments.
+    pub path: Vec<String>,
+    /// The header, in lower case.
+    pub header: HeaderName,
+}
+
+/// The annotated arguments of a tool, by its entry in the list. Empty if it has none, or its schema
+/// cannot be read.
+#[must_use]
+pub fn mirrored(tool: &[u8]) -> Vec<Mirrored> {
+    let mut found = Vec::new();
+    if memchr::memmem::find(tool, ANNOTATION.as_bytes()).is_some()
+        && let Ok(tool) = serde_json::from_slice::<Value>(tool)
+    {
+        look(&tool["inputSchema"], &mut Vec::new(), &mut found);
+    }
+    found
+}
+
+fn look(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    for (name, schema) in properties {
+        if found.len() >= MOST {
+            return;
+        }
+        path.push(name.clone());
+        let header = schema.get(ANNOTATION).and_then(Value::as_str);
+        let header =
+            header.and_then(|header| HeaderName::try_from(format!("{PREFIX}{header}")).ok());
+        if let Some(header) = header {
+            found.push(Mirrored { path: path.clone(), header });
+        } else if path.len() < DEEPEST {
+            look(schema, path, found);
+        }
+        path.pop();
+    }
+}
+
+/// Checks that the headers have what the arguments have.
+///
+/// # Errors
+/// If one differs, is missing, or has no argument.
+pub fn check(
+    mirrored: &[Mirrored],
+    arguments: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<(), EraFault> {
+    let arguments: Value =
+        arguments.and_then(|arguments| serde_json::from_str(arguments).ok()).unwrap_or(Value::Null);
+    for Mirrored { path, header } in mirrored {
+        let wrong = |why: String| EraFault::Header(format!("{header} {why}"));
+        let value = field::only(headers, header).map_err(|why| wrong(why.to_string()))?;
+        let argument = path.iter().try_fold(&arguments, |at, name| at.get(name));
+        let argument = argument.filter(|argument| !argument.is_null());
+        let named = || path.join(".");
+        let (value, argument) = match (value, argument) {
+            (None, None) => continue,
+            (Some(_), None) => {
+                return Err(wrong(format!("is there, and the argument {} is not", named())));
+            }
+            (None, Some(_)) => {
+                return Err(wrong(format!("is required, since the argument {} is there", named())));
+            }
+            (Some(value), Some(argument)) => (value, argument),
+        };
+        let text = field::decoded(value).map_err(|why| wrong(why.to_string()))?;
+        if !is_same(&text, argument) {
+            return Err(wrong(format!("differs from the argument {}", named())));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a header's text stands for the argument. Numbers are compared as numbers.
+fn is_same(text: &str, argument: &Value) -> bool {
+    match argument {
+        Value::String(argument) => text == argument,
+        Value::Bool(argument) => text == if *argument { "true" } else { "false" },
+        Value::Number(argument) => {
+            let whole = argument.as_i64().is_some_and(|whole| text.parse() == Ok(whole));
+            whole || argument.as_f64().is_some_and(|number| text.parse() == Ok(number))
+        }
+        Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const TOOL: &str = r#"{"name":"t","inputSchema":{"type":"object","properties":{
+        "region":{"type":"string","x-mcp-header":"Region"},
+        "deep":{"type":"object","properties":{"n":{"type":"integer","x-mcp-header":"N"}}},
+        "odd":{"type":"string","x-mcp-header":"not a name"},
+        "plain":{"type":"string"}}}}"#;
+
+    fn check_with(arguments: &str, pairs: &[(&'static str, &str)], is_good: bool) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        let got = check(&mirrored(TOOL.as_bytes()), Some(arguments), &headers);
+        assert_eq!(got.is_ok(), is_good, "{arguments} {pairs:?}: {got:?}");
+        assert!(got.is_ok() || matches!(got, Err(EraFault::Header(_))));
+    }
+
+    #[test]
+    fn headers_say_what_the_annotated_arguments_say() {
+        assert_eq!(mirrored(TOOL.as_bytes()).len(), 2);
+        let region = |value: &'static str| ("mcp-param-region", value);
+        check_with("{}", &[], true);
+        check_with(r#"{"region":null}"#, &[], true);
+        check_with(r#"{"region":"eu"}"#, &[region("eu")], true);
+        check_with(r#"{"region":"Hello"}"#, &[region("=?base64?SGVsbG8=?=")], true);
+        check_with(r#"{"region":"eu"}"#, &[region("us")], false);
+        check_with(r#"{"region":"eu"}"#, &[], false);
+        check_with("{}", &[region("eu")], false);
+        check_with(r#"{"region":"eu"}"#, &[region("eu"), region("eu")], false);
+        check_with(r#"{"deep":{"n":42}}"#, &[("mcp-param-n", "42.0")], true);
+        check_with(r#"{"deep":{"n":42.0}}"#, &[("mcp-param-n", "42")], true);
+        check_with(r#"{"deep":{"n":42}}"#, &[("mcp-param-n", "43")], false);
+        check_with("{}", &[("mcp-param-other", "x")], true);
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_read_annotates_nothing() {
+        for tool in ["", "{", "[]", r#"{"inputSchema":"x-mcp-header"}"#, r#"{"x-mcp-header":1}"#] {
+            assert!(mirrored(tool.as_bytes()).is_empty(), "{tool}");
+        }
+    }
+}

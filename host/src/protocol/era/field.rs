@@ -1,0 +1,87 @@
+//! Values of the headers that repeat what stands in the body, `Mcp-Name` and `Mcp-Param-*`: visible
+//! ASCII as it is, anything else as `=?base64?…?=` (2026-07-28, basic/transports/streamable-http,
+//! "Value Encoding").
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+const BEGIN: &str = "=?base64?";
+const END: &str = "?=";
+
+/// Why a header cannot be read. The client reads the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Two intermediaries may read two values.
+    #[error("comes more than once")]
+    Twice,
+    /// Bytes that only an encoded value may stand for.
+    #[error("has bytes that are not visible ASCII; encode it as =?base64?…?=")]
+    Bytes,
+    /// Not base64 with its padding, or not UTF-8 within.
+    #[error("is not valid base64 of UTF-8")]
+    Base64,
+}
+
+/// The only value of a header, without white space around it. `None` if it is absent.
+///
+/// # Errors
+/// If the header comes more than once.
+pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, Unreadable> {
+    let mut values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    let first = values.next().map(<[u8]>::trim_ascii);
+    if values.next().is_some() { Err(Unreadable::Twice) } else { Ok(first) }
+}
+
+/// The text that a value stands for.
+///
+/// # Errors
+/// If it is neither visible ASCII nor encoded text.
+pub fn decoded(value: &[u8]) -> Result<String, Unreadable> {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
+    let text = std::str::from_utf8(value).ok().filter(|_| value.iter().all(is_plain));
+    let text = text.ok_or(Unreadable::Bytes)?;
+    match text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END)) {
+        Some(encoded) => {
+            let bytes = STANDARD.decode(encoded).map_err(|_| Unreadable::Base64)?;
+            String::from_utf8(bytes).map_err(|_| Unreadable::Base64)
+        }
+        None => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_read_as_it_is_or_as_base64() {
+        for (value, expect) in [
+            (&b"plain name"[..], Ok("plain name")),
+            (b"=?base64?SGVsbG8=?=", Ok("Hello")),
+            (b"=?base64?w6Q=?=", Ok("\u{e4}")),
+            (b"=?base64??=", Ok("")),
+            (b"=?base64?SGVsbG8=", Ok("=?base64?SGVsbG8=")),
+            (b"SGVsbG8=?=", Ok("SGVsbG8=?=")),
+            (b"=?BASE64?SGVsbG8=?=", Ok("=?BASE64?SGVsbG8=?=")),
+            (b"=?base64?SGVsbG8?=", Err(Unreadable::Base64)),
+            (b"=?base64?SGVs!!!bG8=?=", Err(Unreadable::Base64)),
+            (b"=?base64?/w==?=", Err(Unreadable::Base64)),
+            ("\u{e4}".as_bytes(), Err(Unreadable::Bytes)),
+            (b"a\x01", Err(Unreadable::Bytes)),
+        ] {
+            assert_eq!(decoded(value), expect.map(str::to_owned), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_has_one_value() {
+        let name = HeaderName::from_static("mcp-name");
+        let mut headers = HeaderMap::new();
+        assert_eq!(only(&headers, &name), Ok(None));
+        headers.append(&name, HeaderValue::from_static("  a b\t"));
+        assert_eq!(only(&headers, &name), Ok(Some(&b"a b"[..])));
+        headers.append(&name, HeaderValue::from_static("a b"));
+        assert_eq!(only(&headers, &name), Err(Unreadable::Twice));
+    }
+}

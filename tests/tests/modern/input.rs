@@ -1,0 +1,168 @@
+//! What servers ask during a call, as input that the client sends with the same request again.
+
+use mooring_tests::{Cluster, Front, Gateway, Stateless, settings};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{asking, both};
+
+fn able() -> Value {
+    json!({"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}})
+}
+
+/// An answer to each question.
+fn responses(asks: &Value) -> Value {
+    let mut all = json!({});
+    for (key, asked) in asks["inputRequests"].as_object().expect("questions") {
+        let content = match asked["params"]["requestedSchema"]["properties"].as_object() {
+            Some(fields) if fields.contains_key("ok") => json!({"ok": true}),
+            Some(fields) => {
+                let name = fields.keys().next().cloned().unwrap_or_default();
+                json!({name: "Alice"})
+            }
+            None => json!({}),
+        };
+        all[key] = match asked["method"].as_str() {
+            Some("elicitation/create") => json!({"action": "accept", "content": content}),
+            Some("sampling/createMessage") => {
+                json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "Paris"}})
+            }
+            Some("roots/list") => json!({"roots": [{"uri": "file:///r", "name": "R"}]}),
+            _ => panic!("{asked}"),
+        };
+    }
+    all
+}
+
+fn again(tool: &str, asks: &Value, responses: Value) -> Value {
+    json!({"name": tool, "arguments": {}, "inputResponses": responses, "requestState": asks["requestState"]})
+}
+
+fn text(result: &Value) -> String {
+    assert_eq!(result["resultType"], "complete", "{result}");
+    result["content"][0]["text"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_question_becomes_input_that_is_required_and_its_answer_reaches_the_call() {
+    let http = super::crossing::HttpFixture::start();
+    let servers = json!({"fixture": asking(), "far": {"url": http.url()}});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["fixture", "far"]);
+        for (path, prefix) in
+            [("/mcp/fixture", ""), ("/mcp/far", ""), ("/mcp", "fixture-"), ("/mcp", "far-")]
+        {
+            let client = Stateless::new(front.gateway().address(), path).able(able());
+            let tool = |name: &str| format!("{prefix}test_input_required_result_{name}");
+            let call = |name: &str| {
+                let asks = client.call(&tool(name), json!({}));
+                assert_eq!(asks["resultType"], "input_required", "{path} {name}: {asks}");
+                asks
+            };
+            let asks = call("elicitation");
+            let done =
+                client.result("tools/call", again(&tool("elicitation"), &asks, responses(&asks)));
+            assert_eq!(text(&done), "Hello, Alice!", "{path}");
+            let asks = call("sampling");
+            let done =
+                client.result("tools/call", again(&tool("sampling"), &asks, responses(&asks)));
+            assert!(text(&done).contains("Paris"), "{path}: {done}");
+            let asks = call("list_roots");
+            let done =
+                client.result("tools/call", again(&tool("list_roots"), &asks, responses(&asks)));
+            assert!(text(&done).contains("file:///r"), "{path}: {done}");
+            let asks = call("multiple_inputs");
+            assert_eq!(asks["inputRequests"].as_object().unwrap().len(), 3, "{path}: {asks}");
+            let done = client
+                .result("tools/call", again(&tool("multiple_inputs"), &asks, responses(&asks)));
+            assert!(text(&done).starts_with("Alice, "), "{path}: {done}");
+            let first = call("multi_round");
+            let second =
+                client.result("tools/call", again(&tool("multi_round"), &first, responses(&first)));
+            assert_eq!(second["resultType"], "input_required", "{path}: {second}");
+            assert_ne!(first["requestState"], second["requestState"]);
+            let done = client
+                .result("tools/call", again(&tool("multi_round"), &second, responses(&second)));
+            assert!(text(&done).contains("likes"), "{path}: {done}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_answered_is_asked_again() {
+    let servers = json!({"fixture": asking()});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        let client = Stateless::new(front.gateway().address(), "/mcp/fixture").able(able());
+        let tool = "test_input_required_result_multiple_inputs";
+        let asks = client.call(tool, json!({}));
+        let all = responses(&asks);
+        let keys: Vec<&String> = all.as_object().unwrap().keys().collect();
+        let some = json!({keys[0]: all[keys[0]], keys[1]: 12345, "unknown": {"action": "accept"}});
+        let rest = client.result("tools/call", again(tool, &asks, some));
+        let asked: Vec<&String> = rest["inputRequests"].as_object().unwrap().keys().collect();
+        assert_eq!(asked, keys[1..], "{rest}");
+        let none = client.result("tools/call", again(tool, &rest, Value::Null));
+        assert_eq!(none["inputRequests"], rest["inputRequests"]);
+        let done = client.result("tools/call", again(tool, &none, responses(&none)));
+        assert!(text(&done).contains("Paris"), "{done}");
+    });
+}
+
+#[test]
+fn prompts_ask_too_and_clients_are_asked_what_they_can_be() {
+    let gateway = super::gateway(json!({"fixture": asking()}));
+    let client = super::stateless(&gateway, "/mcp/fixture").able(able());
+    let name = "test_input_required_result_prompt";
+    let asks = client.result("prompts/get", json!({"name": name}));
+    assert_eq!(asks["resultType"], "input_required", "{asks}");
+    let params = json!({"name": name, "inputResponses": responses(&asks), "requestState": asks["requestState"]});
+    let done = client.result("prompts/get", params);
+    assert_eq!(done["messages"][0]["content"]["text"], "Alice", "{done}");
+    let unable = super::stateless(&gateway, "/mcp/fixture");
+    let refused = unable.call("test_input_required_result_elicitation", json!({}));
+    assert_eq!((&refused["resultType"], &refused["isError"]), (&json!("complete"), &json!(true)));
+}
+
+#[test]
+fn input_reaches_a_call_across_a_restart_of_the_coordinator() {
+    let system = json!({"systemConfig": both(&json!(["handle"]))});
+    let settings = settings::merged(settings::coordinator(json!({})), system);
+    let coordinator = Gateway::start_with(&settings);
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        cluster.add(id, json!({"fixture": asking()}));
+    }
+    cluster.wait_for_active(2);
+    let client = Stateless::new(cluster.coordinator.address(), "/mcp/fixture").able(able());
+    let tool = "test_input_required_result_elicitation";
+    // Once with a conversation, once as a call that is alone.
+    let named = Stateless::new(cluster.coordinator.address(), "/mcp/fixture")
+        .able(able())
+        .conversation(&client.new_conversation());
+    let asks = [client.call(tool, json!({})), named.call(tool, json!({}))];
+    cluster.coordinator.restart_after(Signal::KILL);
+    let address = cluster.coordinator.address();
+    for (client, asks) in [client.at(address), named.at(address)].iter().zip(&asks) {
+        let done = client.result("tools/call", again(tool, asks, responses(asks)));
+        assert_eq!(text(&done), "Hello, Alice!");
+    }
+}
+
+#[test]
+fn if_the_node_of_a_waiting_call_dies_its_client_gets_an_error_and_not_silence() {
+    let system = json!({"systemConfig": both(&json!(["handle"]))});
+    let settings = settings::merged(settings::coordinator(json!({})), system);
+    let coordinator = Gateway::start_with(&settings);
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    cluster.add("a", json!({"fixture": asking()}));
+    cluster.wait_for_active(1);
+    let client = Stateless::new(cluster.coordinator.address(), "/mcp/fixture").able(able());
+    let tool = "test_input_required_result_elicitation";
+    let asks = client.call(tool, json!({}));
+    cluster.nodes[0].kill9();
+    cluster.add("b", json!({"fixture": asking()}));
+    let answer = client.answer("tools/call", again(tool, &asks, responses(&asks)));
+    let error = &answer["error"];
+    assert_eq!(error["code"], -31001, "{answer}");
+    assert!(error["message"].as_str().unwrap().contains("may have run"), "{answer}");
+}
