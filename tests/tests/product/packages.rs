@@ -214,7 +214,8 @@ fn the_installed_unit_passes_and_its_command_serves() {
     let command = there(&value("ExecStart"));
     let mut service = Command::new("prlimit")
         .args([
-            format!("--nofile={}", value("LimitNOFILE")),
+            // No more than the tests themselves may have.
+            format!("--nofile={}", value("LimitNOFILE").parse::<u64>().unwrap().min(hard_limit())),
             format!("--core={}", value("LimitCORE")),
         ])
         .args([
@@ -240,6 +241,13 @@ fn the_installed_unit_passes_and_its_command_serves() {
     eventually("the installed program serves", serves);
     process::signal(service.id(), Signal::TERM);
     assert!(service.wait().unwrap().success());
+}
+
+/// How many files this process may open at most.
+fn hard_limit() -> u64 {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(4).and_then(|hard| hard.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// Npm's packages, installed into a folder without asking any registry. `None` without npm.
