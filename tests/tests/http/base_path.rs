@@ -99,7 +99,6 @@ fn paths_of_mcphub_that_are_not_here_say_what_to_use() {
             ("/ann/messages?sessionId=1", &["users have no URLs"]),
             ("/api/servers", &["MCPHub's API", "settings file"]),
             ("/api/tools/counter/count", &["MCPHub's API"]),
-            ("/api/openapi.json", &["MCPHub's API"]),
             ("/oauth/authorize", &["no OAuth server"]),
             ("/.well-known/oauth-authorization-server", &["no OAuth server"]),
             ("/", &["operators' page is at"]),
