@@ -14,7 +14,7 @@ use super::extract::SiteCaller;
 const OPENAPI: &str = include_str!("openapi.json");
 
 pub async fn schema(_: SiteCaller) -> Response {
-    json(config::schema())
+    json(config::schema_text())
 }
 
 pub async fn openapi(_: SiteCaller) -> Response {

@@ -48,7 +48,7 @@ impl Environment {
         let forgotten: Vec<&str> = SECRETS.into_iter().chain(referred).collect();
         let value = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
         self.kept = forgotten.iter().filter_map(value).collect();
-        runner::forget_variables(forgotten.into_iter());
+        runner::forget_variables(forgotten);
     }
 }
 

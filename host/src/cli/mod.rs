@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
             import::run(&import::ImportOptions { file, from, output, print: *print })
         }
         Some(Command::Schema) => {
-            terminal::say(config::schema());
+            terminal::say(config::schema_text());
             ExitCode::SUCCESS
         }
         Some(Command::Join { url }) => join::run(&gateway(&cli, url.as_deref())),

@@ -42,7 +42,7 @@ pub use reader::redis_url::RedisUrl;
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
-pub use schema::{ADDRESS as SCHEMA_ADDRESS, text as schema};
+pub use schema::{ADDRESS as SCHEMA_ADDRESS, text as schema_text};
 pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;

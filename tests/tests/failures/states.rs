@@ -374,13 +374,13 @@ fn over_sse(state: State, moment: &Moment, seen: &mut Seen) -> Result<(), Troubl
     }
     moment.wait();
     let called = seen.probe(moment, || session.call("count", json!({"key": moment.key()})));
-    if let Some(call) = under_way {
-        if let Err(trouble) = session.answer_within(call, LATE_ANSWER) {
-            if moment.fault.breaks_calls() || moment.fault.is_of_the_coordinator() {
-                seen.in_flight.push(trouble.to_string());
-            } else {
-                seen.errors.push((moment.since(), format!("in flight: {trouble}")));
-            }
+    if let Some(call) = under_way
+        && let Err(trouble) = session.answer_within(call, LATE_ANSWER)
+    {
+        if moment.fault.breaks_calls() || moment.fault.is_of_the_coordinator() {
+            seen.in_flight.push(trouble.to_string());
+        } else {
+            seen.errors.push((moment.since(), format!("in flight: {trouble}")));
         }
     }
     if called.is_some() {

@@ -46,7 +46,7 @@ fn use_it(address: SocketAddr, number: u64, seed: u64, is_over: &AtomicBool) -> 
     let path = ["/mcp/tally", "/mcp/tally", "/mcp"][usize::try_from(number % 3).unwrap()];
     let prefix = if path == "/mcp" { "tally-" } else { "" };
     let session = Session::begin(address, path, &[]).expect("a session");
-    let listener = (number % 2 == 0).then(|| session.listen());
+    let listener = number.is_multiple_of(2).then(|| session.listen());
     let mut outcomes = Outcomes::default();
     let mut calls = 0;
     let mut step = |outcomes: &mut Outcomes, ms: u64, tool: &str| {

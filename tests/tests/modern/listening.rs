@@ -3,7 +3,7 @@
 use mooring_tests::{Canned, Front, Stateless, servers};
 use serde_json::{Value, json};
 
-use super::{asking, both};
+use super::both;
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
@@ -17,32 +17,6 @@ fn listen(client: &Stateless, notifications: Value) -> (mooring_tests::http::Inc
 }
 
 #[test]
-fn a_client_hears_what_it_has_asked_for_and_all_of_its_conversation_do() {
-    let servers = json!({"fixture": asking()});
-    Front::each(&servers, &both(&json!(["handle"])), |front| {
-        front.wait_until_discovered(&["fixture"]);
-        for (path, prefix) in [("/mcp/fixture", ""), ("/mcp", "fixture-")] {
-            let client = Stateless::new(front.gateway().address(), path);
-            let name = client.new_conversation();
-            let client = client.conversation(&name);
-            let (mut tools, granted) = listen(&client, json!({"toolsListChanged": true}));
-            assert_eq!(granted, json!({"toolsListChanged": true}));
-            let (mut prompts, _) = listen(&client, json!({"promptsListChanged": true}));
-            let call = |what: &str| {
-                let _ = client.call(&format!("{prefix}test_trigger_{what}_change"), json!({}));
-            };
-            call("tool");
-            let told = tools.event().json();
-            assert_eq!(told["method"], "notifications/tools/list_changed", "{path}: {told}");
-            assert!(told["params"]["_meta"][SUBSCRIPTION].is_u64(), "{told}");
-            call("prompt");
-            let told = prompts.event().json();
-            assert_eq!(told["method"], "notifications/prompts/list_changed", "{path}: {told}");
-        }
-    });
-}
-
-#[test]
 fn resources_are_subscribed_to_for_as_long_as_somebody_listens() {
     let resources = json!({"resources": [{"uri": "a://b", "name": "b"}]});
     let server = Canned::new()
@@ -52,27 +26,26 @@ fn resources_are_subscribed_to_for_as_long_as_somebody_listens() {
         .answers("resources/subscribe", json!({}))
         .answers("resources/unsubscribe", json!({}));
     let servers = json!({"one": server.entry(), "counter": servers::counter()});
-    Front::each(&servers, &both(&json!(["handle"])), |front| {
-        front.wait_until_discovered(&["one"]);
-        let client = Stateless::new(front.gateway().address(), "/mcp/one");
-        let name = client.new_conversation();
-        let client = client.conversation(&name);
-        let wanted = json!({"resourceSubscriptions": ["a://b", "a://nothing"]});
-        let (mut stream, granted) = listen(&client, wanted.clone());
-        assert!(granted["resourceSubscriptions"].as_array().unwrap().contains(&json!("a://b")));
-        let (other, _) = listen(&client, wanted);
-        let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated",
-            "params": {"uri": "a://b"}});
-        let messages = mooring_tests::orders::coded(&[updated]);
-        let mut params = json!({"name": "announce", "arguments": {"messages": messages}});
-        params["_meta"] = json!({});
-        let _ = client.answer("tools/call", params);
-        let told = stream.event().json();
-        assert_eq!(told["params"]["uri"], "a://b", "{told}");
-        drop(other);
-        drop(stream);
-        server.wait_for("the end of the subscription", |_, told| {
-            told["method"] == "resources/unsubscribe" && told["params"]["uri"] == "a://b"
-        });
+    let front = Front::alone(&servers, &both(&json!(["handle"])));
+    front.wait_until_discovered(&["one"]);
+    let client = Stateless::new(front.gateway().address(), "/mcp/one");
+    let name = client.new_conversation();
+    let client = client.conversation(&name);
+    let wanted = json!({"resourceSubscriptions": ["a://b", "a://nothing"]});
+    let (mut stream, granted) = listen(&client, wanted.clone());
+    assert!(granted["resourceSubscriptions"].as_array().unwrap().contains(&json!("a://b")));
+    let (other, _) = listen(&client, wanted);
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated",
+        "params": {"uri": "a://b"}});
+    let messages = mooring_tests::orders::coded(&[updated]);
+    let mut params = json!({"name": "announce", "arguments": {"messages": messages}});
+    params["_meta"] = json!({});
+    let _ = client.answer("tools/call", params);
+    let told = stream.event().json();
+    assert_eq!(told["params"]["uri"], "a://b", "{told}");
+    drop(other);
+    drop(stream);
+    server.wait_for("the end of the subscription", |_, told| {
+        told["method"] == "resources/unsubscribe" && told["params"]["uri"] == "a://b"
     });
 }

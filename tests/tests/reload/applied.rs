@@ -108,7 +108,7 @@ fn a_removed_server_ends_with_its_sessions_and_says_so() {
         let gateway = Gateway::start_with(&with(&both));
         let (all, alone) =
             (gateway.client("/mcp").initialize(), gateway.client("/mcp/counter").initialize());
-        (all.count("counter-count"), alone.count("count"));
+        assert_eq!((all.count("counter-count"), alone.count("count")), (1, 1));
         let is_stdio = server.get("command").is_some();
         let pids = [all.whoami("counter-whoami").pid, alone.whoami("whoami").pid];
         let mut stream = all.listen();

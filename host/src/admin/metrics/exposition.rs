@@ -61,7 +61,7 @@ impl Family<'_> {
     }
 
     /// The only sample, if there is one.
-    pub fn is_if_known(self, value: Option<impl Display>) {
+    pub fn sample_if_known(self, value: Option<impl Display>) {
         if let Some(value) = value {
             self.is(value);
         }

@@ -17,22 +17,22 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
         since.map_or(0, |since| UnixMillis::now().since(since).as_secs())
     });
     page.gauge("coordinators", "Coordinators that share the store")
-        .is_if_known(counts.map(|counts| counts.coordinators));
-    page.gauge("store_up", "1 while the store that coordinators share answers").is_if_known(up);
+        .sample_if_known(counts.map(|counts| counts.coordinators));
+    page.gauge("store_up", "1 while the store that coordinators share answers").sample_if_known(up);
     page.gauge("store_stale_seconds", "Seconds since which the store has not answered")
-        .is_if_known(stale);
+        .sample_if_known(stale);
     page.counter("store_losses_total", "How often the store has stopped answering")
-        .is_if_known(counts.map(|counts| counts.losses));
+        .sample_if_known(counts.map(|counts| counts.losses));
     page.counter("store_emptied_total", "How often the store was found empty")
-        .is_if_known(counts.map(|counts| counts.emptied));
+        .sample_if_known(counts.map(|counts| counts.emptied));
     page.counter(
         "store_decisions_alone_total",
         "Questions to the store that were decided without it",
     )
-    .is_if_known(counts.map(|counts| counts.alone));
+    .sample_if_known(counts.map(|counts| counts.alone));
     page.counter(
         "store_claims_lost_total",
         "Bindings that another coordinator had decided otherwise meanwhile",
     )
-    .is_if_known(counts.map(|counts| counts.lost_claims));
+    .sample_if_known(counts.map(|counts| counts.lost_claims));
 }
