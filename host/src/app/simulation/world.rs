@@ -79,6 +79,9 @@ pub struct World {
     is_traced: bool,
 }
 
+/// A process that can be reached: its start, what it serves, and whom it proves to be.
+type Reached = (ProcessStart, Arc<Serve>, Option<(String, String)>);
+
 impl World {
     pub fn new(seed: u64, hosts: &[&str], plant: Plant, is_traced: bool) -> Arc<Self> {
         let process = |host: &&str| Process {
@@ -172,10 +175,7 @@ impl World {
     }
 
     /// The start that runs now, with what answers there, and who it is.
-    pub fn running(
-        &self,
-        process: usize,
-    ) -> Option<(ProcessStart, Arc<Serve>, Option<(String, String)>)> {
+    pub fn running(&self, process: usize) -> Option<Reached> {
         let state = self.processes[process].state.lock();
         let running = state.running.as_ref()?;
         let start = ProcessStart { process, number: state.start };
