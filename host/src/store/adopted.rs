@@ -186,7 +186,7 @@ impl Bindings {
     }
 
     /// Sessions that this process knows, part by part: those of the part of this number, below
-    /// [`super::bindings::SHARDS`].
+    /// `bindings::SHARDS`.
     #[must_use]
     pub fn part(&self, number: usize) -> Vec<SessionId> {
         let bound = |record: &Record| !record.servers.is_empty() || record.has_settings;
