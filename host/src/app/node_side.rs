@@ -20,7 +20,7 @@ use crate::seam::Link;
 use crate::sync::Seldom;
 
 use super::capacity::CapacityGauge;
-use super::parts::Replicas;
+use super::translate::Replicas;
 use super::troubles::TroubleWatch;
 use super::{identity, translate};
 

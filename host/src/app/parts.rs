@@ -35,15 +35,12 @@ use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
 use super::shared_store::Secrets;
-use super::translate::{self, local_servers, strategy_options};
+use super::translate::{self, Replicas, local_servers, strategy_options};
 use super::troubles::TroubleWatch;
 use super::{client_keys, identity, node_side, shared_store, telemetry, tls};
 
 /// Nodes of which there is doubt, to be asked whether they are there.
 pub type Doubted = mpsc::UnboundedReceiver<NodeId>;
-
-/// The replicas on this node as the settings describe them; a reload replaces them.
-pub type Replicas = Arc<ArcSwap<BTreeMap<ServerName, Replica>>>;
 
 /// What the tasks beside the workers own, in addition to the [`Parts`] that they share.
 pub struct Background {

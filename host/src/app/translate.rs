@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use crate::config::{
     self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
     Remote, Server, Sticky, Transport, Wasi,
@@ -24,6 +26,9 @@ use crate::streams::Bounds;
 use crate::wasm;
 
 use super::{child_env, descriptors, identity, own_files};
+
+/// The replicas on this node as the settings describe them; a reload replaces them.
+pub type Replicas = Arc<ArcSwap<BTreeMap<ServerName, Replica>>>;
 
 #[must_use]
 pub fn runner(config: &Config) -> RunnerConfig {
