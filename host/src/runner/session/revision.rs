@@ -167,6 +167,14 @@ fn after_refusal(refusal: &str, asked: &str, refused: &[String], guesses: bool) 
     if !ABOUT.iter().any(|word| said.contains(word)) {
         return None;
     }
+    // What was asked for is repeated there, and offered nowhere.
+    let said = match said.split_once("\"requested\"") {
+        Some((before, after)) => {
+            let behind = after.find([',', '}']).and_then(|at| after.get(at..));
+            [before, behind.unwrap_or_default()].concat()
+        }
+        None => said,
+    };
     let is_new = |date: &&str| *date != asked && refused.iter().all(|refused| refused != date);
     let newest = Version::ALL.into_iter().map(Version::as_str).max()?;
     if dates(&said).any(|date| date != asked) {
@@ -244,6 +252,11 @@ mod tests {
                 Some("2025-06-18"),
             ),
             ("Supported versions: 2025-06-18", "2025-03-26", Some("2025-06-18")),
+            (
+                r#"{"code":-32022,"message":"Unsupported protocol version","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}}"#,
+                "2025-06-18",
+                None,
+            ),
             (
                 r#"{"code":-32022,"message":"no","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}}"#,
                 "2025-11-25",
