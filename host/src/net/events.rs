@@ -87,6 +87,13 @@ pub fn is_event_stream(response: &Response<Body>) -> bool {
     headers::is_type(response.headers(), headers::EVENT_STREAM)
 }
 
+/// Whether the response is an event stream whose events are still to come. Asked of each answer;
+/// most are whole, so that no header need be looked for.
+#[must_use]
+pub fn is_open_stream(response: &Response<Body>) -> bool {
+    !matches!(response.body(), Body::Full(_) | Body::Held(..)) && is_event_stream(response)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;

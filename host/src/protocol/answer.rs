@@ -71,8 +71,9 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
 pub fn is_answer_to(body: &[u8], id: &str) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let text = text.trim_ascii();
-    // A control character may stand between values, and within a string never.
-    if text.bytes().any(|byte| byte < b' ') {
+    // A control character may stand between values, and within a string never. All bytes are looked
+    // at, since that is done many at a time.
+    if text.bytes().fold(false, |has, byte| has | (byte < b' ')) {
         return is_parsed_answer_to(text, id);
     }
     match has_usual_shape(text, id) {
@@ -137,7 +138,6 @@ const fn classes() -> [Class; 256] {
 fn is_rest_of_object(text: &[u8]) -> bool {
     // One bit for each open bracket: whether it is a brace.
     let (mut open, mut depth) = (1_u64, 1_u32);
-    let mut before = b':';
     let mut rest = text.iter();
     while let Some(byte) = rest.next() {
         match CLASSES[usize::from(*byte)] {
@@ -146,13 +146,16 @@ fn is_rest_of_object(text: &[u8]) -> bool {
                 Some(behind) => rest = behind.iter(),
                 None => return false,
             },
-            // One comma too many is left to the parser, which refuses it.
-            Class::Close(_) if before == b',' => return false,
             Class::Open(is_brace) if depth < DEEPEST => {
                 open = open << 1 | u64::from(is_brace);
                 depth += 1;
             }
             Class::Close(is_brace) if open & 1 == u64::from(is_brace) => {
+                let before = text.get(..text.len() - rest.as_slice().len() - 1).unwrap_or_default();
+                // One comma too many is left to the parser, which refuses it.
+                if before.trim_ascii_end().last() == Some(&b',') {
+                    return false;
+                }
                 open >>= 1;
                 depth -= 1;
                 if depth == 0 {
@@ -160,9 +163,6 @@ fn is_rest_of_object(text: &[u8]) -> bool {
                 }
             }
             Class::Open(_) | Class::Close(_) | Class::Foreign => return false,
-        }
-        if *byte != b' ' {
-            before = *byte;
         }
     }
     false

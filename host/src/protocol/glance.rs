@@ -2,6 +2,10 @@
 //! metrics, logs and traces, which must cost nearly nothing. Only the beginning of a message is
 //! read, up to the member that is looked for; nothing is judged, and what cannot be read is unknown.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// The methods that metrics tell apart, by the names of their labels. A client may send any other.
 const METHODS: [&str; 24] = [
     "tools/call",
@@ -66,6 +70,9 @@ impl MethodLabel {
     #[must_use]
     pub fn of(message: &[u8]) -> Self {
         let message = message.trim_ascii_start();
+        if let Some(name) = behind_id(message).and_then(|rest| rest.strip_prefix(b"\"method\":")) {
+            return Self::of_bytes(string(name).unwrap_or_default());
+        }
         if message.first() == Some(&b'[') {
             return Self::named(BATCH);
         }
@@ -125,7 +132,11 @@ pub enum Said {
 /// Looks at the beginning of a server's message.
 #[must_use]
 pub fn said(message: &[u8]) -> Said {
-    for (name, value) in Members::of(message.trim_ascii_start()) {
+    let message = message.trim_ascii_start();
+    if begins_with_result(message) {
+        return Said::Result;
+    }
+    for (name, value) in Members::of(message) {
         match name {
             b"result" => return Said::Result,
             b"error" => return Said::Error(code(value)),
@@ -136,12 +147,32 @@ pub fn said(message: &[u8]) -> Said {
     Said::Other
 }
 
+/// Whether an answer without white space before it has its result where nearly all servers write it:
+/// first, or behind the id.
+#[must_use]
+pub fn begins_with_result(answer: &[u8]) -> bool {
+    const RESULT: &[u8] = b"\"result\":";
+    let after = |object: &[u8]| object.starts_with(RESULT);
+    answer.strip_prefix(b"{").is_some_and(after) || behind_id(answer).is_some_and(after)
+}
+
+/// What stands behind the id of a message that begins as most do.
+fn behind_id(message: &[u8]) -> Option<&[u8]> {
+    let id = message.strip_prefix(b"{\"jsonrpc\":\"2.0\",\"id\":")?;
+    let end = match id.first()? {
+        b'0'..=b'9' | b'-' => id.iter().position(|byte| *byte == b',')?,
+        _ => whole_string(id)?,
+    };
+    id.get(end..)?.strip_prefix(b",")
+}
+
 /// Whether the text has the member by which a tool's result says that it is an error. It may stand
 /// in the tool's own structured content, too.
 #[must_use]
 pub fn says_tool_error(text: &[u8]) -> bool {
+    static MEMBER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"isError\""));
     let mut rest = text;
-    while let Some(at) = memchr::memmem::find(rest, b"\"isError\"") {
+    while let Some(at) = MEMBER.find(rest) {
         rest = rest.get(at + 9..).unwrap_or_default();
         let value = rest.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
         if value.is_some_and(|value| value.starts_with(b"true")) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -13,6 +13,7 @@ use super::splice::{self, RequestTarget};
 
 /// The name of the header, and of the member of `_meta`.
 pub const TRACEPARENT: &str = "traceparent";
+const PARENT_HEADER: HeaderName = HeaderName::from_static(TRACEPARENT);
 /// The same for what other tracing systems have noted.
 pub const TRACESTATE: &str = "tracestate";
 /// Bytes of a `tracestate` that are passed on; a longer one is dropped whole (W3C Trace Context,
@@ -59,7 +60,8 @@ impl TraceContext {
     /// What the headers of a request have. `None` without a valid `traceparent`.
     #[must_use]
     pub fn of_headers(headers: &HeaderMap) -> Option<Self> {
-        let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
+        // Asked for each message: a name that is a text would be parsed each time.
+        let parent = headers.get(PARENT_HEADER)?.to_str().ok()?;
         let state = headers.get(TRACESTATE).and_then(|state| state.to_str().ok());
         Self::parse(parent, state)
     }

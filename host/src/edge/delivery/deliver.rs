@@ -16,7 +16,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
-use crate::model::Node;
+use crate::model::{Node, StatePlan};
 use crate::net::{Body, Failure};
 use crate::seam::{Handshake, Outcome};
 
@@ -42,7 +42,19 @@ impl Call<'_> {
     /// # Errors
     /// If no replica can take it, or if the connection to one broke: then it may have run.
     pub async fn deliver(&self, outgoing: &Outgoing) -> Result<Delivered, Refusal> {
-        match self.state_plan() {
+        self.deliver_with(self.state_plan(), outgoing).await
+    }
+
+    /// The same where the plan for the server's state is known.
+    ///
+    /// # Errors
+    /// As [`Self::deliver`].
+    pub(in crate::edge) async fn deliver_with(
+        &self,
+        plan: Option<Arc<StatePlan>>,
+        outgoing: &Outgoing,
+    ) -> Result<Delivered, Refusal> {
+        match plan {
             None => self.deliver_plainly(outgoing).await,
             Some(plan) => Box::pin(self.deliver_tracked(outgoing, plan)).await,
         }

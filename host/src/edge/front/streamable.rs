@@ -26,7 +26,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope, ServerName};
-use crate::net::{Body, is_event_stream};
+use crate::net::{Body, is_open_stream};
 use crate::protocol::era::ladder::names_modern;
 use crate::protocol::headers::{self, Accepts};
 
@@ -125,7 +125,7 @@ impl Worker {
         response: Response<Body>,
         leaving: Option<&Leaving>,
     ) -> Response<Body> {
-        if !is_event_stream(&response) {
+        if !is_open_stream(&response) {
             return response;
         }
         let held = self.edge.bindings.hold_for(session.id, &context.quota);

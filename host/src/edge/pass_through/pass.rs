@@ -18,7 +18,7 @@ use crate::edge::refusal::{Refusal, Refused, lost_words};
 use crate::edge::relay::relay;
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
-use crate::net::{Body, Cut, Kept, TooLong, is_event_stream};
+use crate::net::{Body, Cut, Kept, TooLong, is_open_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
@@ -42,7 +42,7 @@ pub fn to_the_end(
     server: &ServerName,
     id: impl FnOnce() -> Option<String>,
 ) -> Delivered {
-    if is_event_stream(&delivered.response)
+    if is_open_stream(&delivered.response)
         && let Some(id) = id()
     {
         let words = sse::event(&lost_words(&id, server));
@@ -71,7 +71,8 @@ impl Call<'_> {
         }
         // What sets state is read, if it is to be kept.
         let limit = worker.edge.config.kept_body;
-        let limit = self.state_plan().map_or(limit, |plan| plan.most_bytes.max(limit));
+        let plan = self.state_plan();
+        let limit = plan.as_ref().map_or(limit, |plan| plan.most_bytes.max(limit));
         let kept = worker.keep(body, self.context, limit).await?;
         let (delivered, call) = match kept {
             KeptBody::Whole(message) => {
@@ -83,7 +84,7 @@ impl Call<'_> {
                 let call = ObservedCall::begin(worker, origin, &message);
                 let outgoing = Outgoing::post(message).within(call.trace());
                 call.is_for(server);
-                match self.deliver(&outgoing).await {
+                match self.deliver_with(plan, &outgoing).await {
                     Ok(delivered) => {
                         (to_the_end(delivered, server, || request_id(&outgoing.body)), call)
                     }

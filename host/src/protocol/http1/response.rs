@@ -103,15 +103,21 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, ResponseFault> {
     let status = found.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| malformed("status"))?;
     let mut headers = HeaderMap::with_capacity(found.headers.len());
+    // Few responses have either, and to look for them in a map takes longer.
+    let (mut has_coding, mut has_connection) = (false, false);
     for field in found.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes());
         let name = name.map_err(|_| malformed("field name"))?;
+        has_coding |= name == header::TRANSFER_ENCODING;
+        has_connection |= name == header::CONNECTION;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         headers.append(name, value.map_err(|_| malformed("field value"))?);
     }
     let is_11 = found.version == Some(1);
-    let body = framing(method, status, &headers)?;
-    let keeps = stays_open(is_11, &headers) && !matches!(body, BodyDecoder::UntilClose);
+    let body = framing(method, status, &headers, has_coding)?;
+    let is_plain = is_11 && !has_coding && !has_connection;
+    let keeps =
+        (is_plain || stays_open(is_11, &headers)) && !matches!(body, BodyDecoder::UntilClose);
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = if is_11 { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -124,6 +130,7 @@ fn framing(
     method: &Method,
     status: StatusCode,
     headers: &HeaderMap,
+    has_coding: bool,
 ) -> Result<BodyDecoder, ResponseFault> {
     if *method == Method::HEAD
         || status.is_informational()
@@ -133,7 +140,7 @@ fn framing(
         return Ok(BodyDecoder::length(0));
     }
     let mut is_chunked = false;
-    for coding in codings(headers) {
+    for coding in has_coding.then(|| codings(headers)).into_iter().flatten() {
         // A server and the proxy before it may both write it; the body is chunked once.
         if coding.eq_ignore_ascii_case(b"chunked") {
             is_chunked = true;

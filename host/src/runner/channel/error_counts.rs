@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::protocol::error_kind::{Emitter, ErrorKind, code_of};
+use crate::protocol::glance::begins_with_result;
 use crate::protocol::jsonrpc::{Envelope, code};
 
 /// Those of one server. Only an error costs anything.
@@ -22,7 +23,7 @@ impl ErrorCounts {
 
     /// The same for an answer that nobody has parsed yet.
     pub fn note_text(&self, answer: &[u8]) {
-        if may_be_error(answer)
+        if !begins_with_result(answer.trim_ascii_start())
             && let Ok(answer) = Envelope::parse(answer)
         {
             self.note_answer(&answer);
@@ -52,20 +53,6 @@ fn add(counts: &[AtomicU64; ErrorKind::ALL.len()], code: i64) {
     if let Some(count) = counts.get(ErrorKind::of(code).index()) {
         count.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// Whether an answer may be an error. Of those that are none, nearly all begin with their result, or
-/// have it behind the id.
-fn may_be_error(answer: &[u8]) -> bool {
-    const BEGINNING: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":";
-    let answer = answer.trim_ascii_start();
-    if answer.starts_with(b"{\"result\":") {
-        return false;
-    }
-    let Some(rest) = answer.strip_prefix(BEGINNING) else { return true };
-    // A number, or a text without a comma.
-    let behind_id = rest.iter().position(|byte| *byte == b',').and_then(|at| rest.get(at + 1..));
-    !behind_id.is_some_and(|rest| rest.starts_with(b"\"result\":"))
 }
 
 #[cfg(test)]
