@@ -17,12 +17,12 @@ use tokio::runtime::Handle;
 
 use crate::model::{ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::{KeyRing, MAX_AGE};
+use crate::store::bindings::Bindings;
+use crate::store::folder::data::DataFolder;
+use crate::store::records::Records;
+use crate::store::session_files::{STATES, SessionFiles};
 use crate::sync::Locked;
 
-use super::bindings::Bindings;
-use super::data::DataFolder;
-use super::records::Records;
-use super::session_files::{STATES, SessionFiles};
 use super::state_log::StateLog;
 use super::state_text::{self, Logs};
 

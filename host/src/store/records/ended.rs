@@ -10,9 +10,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::model::{SessionId, UnixMillis};
+use crate::store::folder::data::DataFolder;
 use crate::sync::{Locked, ReadMostly};
-
-use super::data::DataFolder;
 
 /// File of tombstones, a line each: id and end of validity in Unix ms.
 const FILE: &str = "ended-sessions";

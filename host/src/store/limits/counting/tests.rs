@@ -1,9 +1,9 @@
 use crate::model::{NodeId, ServerName};
+use crate::store::Reported;
 use crate::store::bindings::Forgotten;
-use crate::store::session_limits::MostSessions;
+use crate::store::limits::session_limits::MostSessions;
 
 use super::*;
-use crate::store::Reported;
 
 fn key(last: u8) -> QuotaKey {
     QuotaKey::of_address([10, 0, 0, last].into())

@@ -18,9 +18,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::model::{QuotaKey, SessionId, UnixMillis};
-
-use super::bindings::{Bindings, SHARDS};
-use super::record::Record;
+use crate::store::bindings::{Bindings, SHARDS};
+use crate::store::record::Record;
 
 /// Tries to make room at one limit before the session is refused: other threads make sessions, too.
 const ATTEMPTS: usize = 16;
@@ -225,7 +224,7 @@ impl Bindings {
     }
 
     /// Like `with`, and makes room first if the session is not known yet.
-    pub(super) fn with_room<T>(
+    pub(in crate::store) fn with_room<T>(
         &self,
         session: SessionId,
         with: impl FnOnce(&mut std::collections::HashMap<SessionId, Record>) -> T,

@@ -59,8 +59,8 @@ pub struct SavedState {
 /// The log of one session and server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateLog {
-    pub(super) calls: VecDeque<KeptCall>,
-    pub(super) bytes: usize,
+    pub(in crate::store) calls: VecDeque<KeptCall>,
+    pub(in crate::store) bytes: usize,
     /// Calls that set state and are not kept any more, or never were.
     pub dropped: u32,
     /// Calls that set state, and of which no answer was seen.
@@ -69,9 +69,9 @@ pub struct StateLog {
     /// Calls since the last saving that may have changed the state and are not kept.
     pub unsaved: u32,
     /// Counts changes, so that a saving knows what came after its beginning.
-    pub(super) changes: u64,
+    pub(in crate::store) changes: u64,
     /// The count at the beginning of the last saving.
-    pub(super) saved_changes: u64,
+    pub(in crate::store) saved_changes: u64,
 }
 
 impl StateLog {
@@ -194,7 +194,7 @@ impl StateLog {
     }
 }
 
-pub(super) fn size(call: &KeptCall) -> usize {
+pub(in crate::store) fn size(call: &KeptCall) -> usize {
     EACH + call.tool.len() + call.params.len()
 }
 

@@ -167,7 +167,7 @@ impl DataFolder {
         })
     }
 
-    pub(super) fn try_read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+    pub(in crate::store) fn try_read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let read = self.with(name, false, |folder, file| folder.read(file, MAX_READ));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -217,7 +217,7 @@ impl DataFolder {
         self.write(name, contents)
     }
 
-    pub(super) fn remember(&self, name: &str, contents: &[u8]) {
+    pub(in crate::store) fn remember(&self, name: &str, contents: &[u8]) {
         self.0.remembered.lock().insert(name.to_owned(), contents.to_owned());
     }
 
@@ -316,7 +316,7 @@ impl DataFolder {
     }
 
     /// Counts and logs that something stays in memory.
-    pub(super) fn complain(&self, what: &str, error: &io::Error) {
+    pub(in crate::store) fn complain(&self, what: &str, error: &io::Error) {
         self.0.failures.fetch_add(1, Ordering::Relaxed);
         self.warn(error, &format!("{what}; it stays in memory and is tried again"));
     }

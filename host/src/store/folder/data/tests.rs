@@ -1,8 +1,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use crate::store::folder::secrets::SecretKept;
+
 use super::*;
-use crate::store::secrets::SecretKept;
 
 fn fresh() -> PathBuf {
     std::env::temp_dir().join(format!("mooring-data-{}", crate::model::SessionId::mint()))
