@@ -22,8 +22,8 @@ use serde_json::value::RawValue;
 use crate::edge::catalog::app_links;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::resource_judge::ResourceJudge;
 use crate::protocol::strict::StrictParams;
+use crate::protocol::uri::resource_judge::ResourceJudge;
 use crate::protocol::{methods, splice};
 
 use super::links;

@@ -1,6 +1,6 @@
 //! Secrets in the data folder: made once, then the same at every start.
 
-use crate::protocol::mac;
+use crate::protocol::proof::mac;
 
 use super::data::DataFolder;
 use super::folder_state::FolderState;

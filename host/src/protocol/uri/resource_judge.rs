@@ -8,10 +8,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::model::Selection;
+use crate::protocol::methods::List;
+use crate::protocol::uri;
 
-use super::methods::List;
-use super::uri;
-use super::uri_template::{self, LooseTemplate, UriTemplate};
+use super::template::{self, LooseTemplate, UriTemplate};
 
 /// The judge of one server's resources in one scope.
 #[derive(Debug, Clone, Default)]
@@ -188,7 +188,7 @@ impl ResourceJudge {
 fn spellings(text: &str) -> BTreeSet<String> {
     let mut spelled = uri::spellings(text);
     if text.contains('{') {
-        spelled.insert(uri_template::shape(text));
+        spelled.insert(template::shape(text));
     }
     spelled
 }

@@ -1,7 +1,9 @@
 //! URI templates (RFC 6570): whether a URI is one of a template's, segment by segment, and whether
 //! some server might take it for one.
 
-use super::uri::{self, is_allowed, is_unreserved};
+use crate::protocol::uri;
+
+use super::{is_allowed, is_unreserved};
 
 /// Most parts of a template that is judged; one with more has no URIs.
 const MAX_PARTS: usize = 64;
