@@ -7,18 +7,18 @@ use http::{HeaderName, HeaderValue, Uri, header};
 
 use crate::config::reader::expand::{Missing, Unexpanded, expand};
 use crate::config::reader::item::Item;
-use crate::config::reader::proxy_url::ProxySettings;
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, UrlPurpose};
+use crate::config::reader::urls::proxy_url::ProxySettings;
+use crate::config::reader::urls::url::{self, UrlPurpose};
 use crate::config::reader::{headers, shown};
+use crate::config::sections::proxy::{self, OwnProxy};
+use crate::config::sections::state::{self, StateSettings};
 
 use super::confinement::{self, ConfinementSettings};
 use super::kind::{self, TransportKind};
-use super::proxy::{self, OwnProxy};
 use super::sandbox::{self, SandboxSettings};
-use super::state::{self, StateSettings};
 use super::{entry_env, other_systems};
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The URL of Redis or Valkey: `redis://user:password@host:6379/0`, or `rediss://` for TLS.
 
+use crate::config::reader::secret::Secret;
+
 use super::proxy_url::{host_and_port, unescaped};
-use super::secret::Secret;
 
 /// The port of a URL without one.
 const PORT: u16 = 6379;

@@ -1,9 +1,9 @@
 //! What kind of server an entry is: `type`, in the spellings of clients, or what else it says.
 
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
-use crate::config::reader::server_like;
+use crate::config::reader::words::nearest::suggestion;
+use crate::config::reader::words::server_like;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::config) enum TransportKind {
@@ -87,7 +87,7 @@ fn advice(entry: &Section<'_>) -> String {
     // One that is there is empty.
     let names = names.filter(|name| !["command", "url"].contains(name));
     let misspelt = names.filter_map(|name| {
-        let meant = crate::config::reader::nearest::nearest(name, &["command", "url"])?;
+        let meant = crate::config::reader::words::nearest::nearest(name, &["command", "url"])?;
         Some(format!("did you mean {meant:?} by {}?", quote(name)))
     });
     misspelt.into_iter().next().unwrap_or_else(|| "add one of the two".to_owned())

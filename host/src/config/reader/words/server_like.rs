@@ -2,7 +2,7 @@
 
 use jsonc_parser::ast::{Object, ObjectProp, Value};
 
-use super::place::{Place, quote};
+use crate::config::reader::place::{Place, quote};
 
 /// Strings by which an entry shows that it is a server.
 const TELLING: [&str; 5] = ["command", "url", "serverUrl", "httpUrl", "baseUrl"];

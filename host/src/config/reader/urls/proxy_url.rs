@@ -1,6 +1,6 @@
 //! The URL of a proxy, which may carry user and password, and may lack its scheme.
 
-use super::secret::Secret;
+use crate::config::reader::secret::Secret;
 
 /// Ports of proxies whose URL has none, as curl has them.
 const PORT: u16 = 1080;
