@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::message_ids::{LONGEST_ID, key, other_forms};
+use crate::runner::channel::message_ids::{LONGEST_ID, key, other_forms};
 
 /// Cancellations remembered at once; then the oldest is dropped.
 const MOST: usize = 64;

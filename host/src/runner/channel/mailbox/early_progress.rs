@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::message_ids::{LONGEST_ID, other_forms};
+use crate::runner::channel::message_ids::{LONGEST_ID, other_forms};
 
 /// Messages held at once; then the oldest is dropped.
 const MOST: usize = 64;

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::methods;
-
-use super::message_ids::{LONGEST_ID, cancelled_request, key, other_forms};
+use crate::runner::channel::message_ids::{LONGEST_ID, cancelled_request, key, other_forms};
 
 /// Open questions kept of one server; the oldest make room for new ones.
 const KEPT: usize = 1024;

@@ -9,9 +9,8 @@ use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::lenient::Members;
 use crate::protocol::methods;
 use crate::protocol::splice::RequestTarget;
-
-use super::in_flight::{InFlight, TaskRequest};
-use super::message_ids::{LONGEST_ID, key, other_forms};
+use crate::runner::channel::in_flight::{InFlight, TaskRequest};
+use crate::runner::channel::message_ids::{LONGEST_ID, key, other_forms};
 
 /// Tokens kept of one session; then the oldest is dropped.
 const MOST: usize = 256;
