@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::app::background;
 use crate::app::descriptors::Descriptors;
+use crate::app::ending::{drain, shutdown};
 use crate::app::parts::{Background, Parts};
-use crate::app::{background, drain, shutdown};
 use crate::cluster;
 use crate::config::{self, Config, DotEnv, Sources};
 use crate::edge::{self, Ends};

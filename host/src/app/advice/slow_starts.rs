@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::parts::Parts;
 use crate::config::{Config, Transport};
 use crate::model::ServerName;
 use crate::store::DataFolder;
-
-use super::parts::Parts;
 
 /// The file in the data folder: milliseconds by server.
 const FILE: &str = "slow-starts.json";

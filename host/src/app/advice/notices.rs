@@ -1,9 +1,8 @@
 //! Warnings about a valid configuration: what is open, and what has no effect.
 
+use crate::app::own_files;
 use crate::config::{self, BearerKey, Config, Isolation, KeyReach, Lock, Server, Transport};
 use crate::model::ServerName;
-
-use super::own_files;
 
 /// A bound of connections that the process has not enough descriptors for.
 #[must_use]

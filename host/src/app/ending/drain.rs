@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::app::parts::Parts;
 use crate::cluster::{DrainOrder, DrainState, DrainWaits};
 use crate::runner::{DrainClock, DrainRound, StayCounts};
 use crate::sync::since;
-
-use super::parts::Parts;
 
 /// Time between two rounds. A session whose client calls meanwhile is caught by its call.
 const ROUND: Duration = Duration::from_millis(200);
