@@ -11,7 +11,8 @@ use crate::model::Selection;
 use crate::protocol::methods::List;
 use crate::protocol::uri;
 
-use super::template::{self, LooseTemplate, UriTemplate};
+use super::loose_template::{self, LooseTemplate};
+use super::template::UriTemplate;
 
 /// The judge of one server's resources in one scope.
 #[derive(Debug, Clone, Default)]
@@ -188,7 +189,7 @@ impl ResourceJudge {
 fn spellings(text: &str) -> BTreeSet<String> {
     let mut spelled = uri::spellings(text);
     if text.contains('{') {
-        spelled.insert(template::shape(text));
+        spelled.insert(loose_template::shape(text));
     }
     spelled
 }
