@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::deadline::eventually;
-use crate::gateway::{Gateway, Setup};
+use crate::gateway::Gateway;
+use crate::gateway::setup::Setup;
 use crate::mcp::{Client, Session};
 use crate::{servers, settings};
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::gateway::{Gateway, Setup};
+use crate::gateway::Gateway;
+use crate::gateway::setup::Setup;
 use crate::mcp::Client;
 use crate::process;
 use crate::settings;

@@ -16,10 +16,12 @@ use crate::store::sharing::Left;
 use crate::store::{FolderState, Forgotten};
 use crate::sync::{Watcher, now};
 
+use super::advice::unmatched::{WrittenNames, warn_of_unmatched};
+use super::advice::{differences, slow_starts};
+use super::ending::drain;
 use super::parts::{Background, Parts};
 use super::presence::{self, Presence};
-use super::unmatched::{WrittenNames, warn_of_unmatched};
-use super::{differences, drain, slow_starts, strategy_view};
+use super::strategy_view;
 
 /// Time between two sweeps of idle sessions, unless `cleanupInterval` is in effect.
 const SWEEP: Duration = Duration::from_secs(30);

@@ -4,36 +4,29 @@
 //! one), and one worker per core, each with its own accept socket, connections and
 //! strategy instances.
 
+mod advice;
 mod background;
 mod capacity;
 mod child_env;
 mod client_keys;
-mod commands;
 mod descriptors;
-mod differences;
-mod drain;
-mod hand_over;
+mod ending;
 mod identity;
 mod node_side;
-mod notices;
 mod own_files;
 mod parts;
 mod presence;
 mod reload;
 mod routes;
 mod shared_store;
-mod shutdown;
-mod signals;
 #[cfg(test)]
 mod simulation;
-mod slow_starts;
 mod strategy_view;
 mod summary;
 mod telemetry;
 mod tls;
 mod translate;
 mod troubles;
-mod unmatched;
 mod worker;
 
 use std::io::Write as _;
@@ -50,16 +43,18 @@ use crate::model::visible::page;
 use crate::sync::Signal;
 use crate::telemetry::LogFilter;
 
-use self::hand_over::{Before, Offer, TakenOver};
+use self::advice::{commands, notices};
+use self::ending::hand_over::{Before, Offer, TakenOver};
+use self::ending::shutdown;
+use self::ending::signals::{EndSignals, HangUp};
 use self::parts::Parts;
 use self::reload::Reloader;
-use self::signals::{EndSignals, HangUp};
 
-pub use commands::not_found;
-pub use notices::of as notices_of;
+pub use advice::commands::not_found;
+pub use advice::notices::of as notices_of;
+pub use advice::slow_starts::advice as advice_on_starts;
 pub use own_files::unprotected;
 pub use reload::ReadSettings;
-pub use slow_starts::advice as advice_on_starts;
 pub use tls::{complaint as complaint_on_tls, readable_keys};
 pub use translate::{own_program, strategy_options};
 

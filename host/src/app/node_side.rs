@@ -13,8 +13,8 @@ use crate::cluster::{
 };
 use crate::config::{Config, Mode};
 use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
-use crate::protocol::handshake::Party;
 use crate::protocol::log_level::LogLevel;
+use crate::protocol::proof::handshake::Party;
 use crate::runner;
 use crate::seam::Link;
 use crate::sync::Seldom;

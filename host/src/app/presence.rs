@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::model::visible::visible;
-use crate::protocol::mac;
 use crate::protocol::objects::object_only;
+use crate::protocol::proof::mac;
 use crate::store::shared::Leased;
 use crate::store::sharing::Sharing;
 

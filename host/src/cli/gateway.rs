@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, h
 
 use crate::config::{self, KeyReach, Loaded, Secret};
 use crate::net::{Body, Pool, Target, collect};
-use crate::protocol::mac;
+use crate::protocol::proof::mac;
 use crate::store::{DataFolder, LOCAL_KEY};
 
 /// Longest wait for a whole answer.

@@ -10,8 +10,10 @@ use http::Uri;
 
 use crate::config::Secret;
 use crate::net::{Introduce, Introduced, Sign, Socket, Target, Unreached};
-use crate::protocol::handshake::{Caller, Challenge, Expected, MAX_MESSAGE, Party, Proof, Refusal};
 use crate::protocol::headers::seam::{ALIVE_PATH, LINK, LINK_PATH, LINK_PROTOCOL, REFUSED};
+use crate::protocol::proof::handshake::{
+    Caller, Challenge, Expected, MAX_MESSAGE, Party, Proof, Refusal,
+};
 
 /// Longest time for a handshake to which answers come, once the connection is there.
 const DEADLINE: Duration = Duration::from_secs(3);

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Each connection from the coordinator to a node begins with the handshake between
-//! `dial` and `door` (`protocol/handshake.rs`); each request of an agent carries a proof
-//! (`protocol/request_proof.rs`). Neither ever sends the cluster token.
+//! `dial` and `door` (`protocol/proof/handshake.rs`); each request of an agent carries a proof
+//! (`protocol/proof/request_proof.rs`). Neither ever sends the cluster token.
 //!
 //! `registry` is policy without IO; `control` drives it on the coordinator, `agent`
 //! is the node's counterpart.

@@ -14,10 +14,10 @@ use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
 use super::sections::listen::Listen;
 use super::sections::lock::Lock;
 use super::sections::names::Prefix;
+use super::sections::servers::transport::Transport;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
 use super::sections::store::Store;
-use super::sections::transport::Transport;
 
 /// Bytes shown of one value, or of one row of a table.
 const MAX_VALUE: usize = 4096;

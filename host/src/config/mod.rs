@@ -37,17 +37,16 @@ pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_door
 pub use import::{ForeignServers, Merged, servers_of, with_servers};
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
-pub use reader::proxy_url::{ProxyScheme, ProxySettings};
-pub use reader::redis_url::RedisUrl;
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
 pub use reader::source::{FILE_NAME, Sources};
+pub use reader::urls::proxy_url::{ProxyScheme, ProxySettings};
+pub use reader::urls::redis_url::RedisUrl;
 pub use schema::{ADDRESS as SCHEMA_ADDRESS, text as schema_text};
 pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
-pub use sections::confinement::ConfinementSettings;
 pub use sections::eras::{ConversationBy, Eras};
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
@@ -57,17 +56,18 @@ pub use sections::listen_tls::ListenTls;
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
 pub use sections::proxy::OwnProxy;
-pub use sections::sandbox::SandboxSettings;
+pub use sections::servers::confinement::ConfinementSettings;
+pub use sections::servers::sandbox::SandboxSettings;
+pub use sections::servers::shown_tools::{EntrySettings, Selections};
+pub use sections::servers::timeouts::RequestOptions;
+pub use sections::servers::transport::{Remote, Transport};
 pub use sections::servers::{Isolation, OnLost, Server};
-pub use sections::shown_tools::{EntrySettings, Selections};
 pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::store::Store;
 pub use sections::telemetry::{
     AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings, TraceOutput,
 };
-pub use sections::timeouts::RequestOptions;
-pub use sections::transport::{Remote, Transport};
 
 /// Every setting of Mooring, checked.
 #[derive(Debug, Clone, PartialEq)]

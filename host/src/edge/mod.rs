@@ -61,10 +61,11 @@ pub use catalog::naming::name_of;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
+pub use connection::accept::serve;
 pub use connection::listener::{Listeners, SharedSockets, bind as listen, bind_file as listen_at};
 #[cfg(test)]
 pub use connection::server::answer;
-pub use connection::server::{Ends, OtherRoutes, serve};
+pub use connection::server::{Ends, OtherRoutes};
 pub use connection::streams::Listening;
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
 pub use connection::tls::{CertificateFiles, ListenerTls, TlsRules};

@@ -2,6 +2,11 @@
 //! bytes is not enough where a URI is to be refused: servers parse what they are asked for, by
 //! RFC 3986, by the WHATWG's URL standard (as `new URL()` does), or in a way of their own.
 
+pub mod loose_template;
+mod positions;
+pub mod resource_judge;
+pub mod template;
+
 use std::collections::BTreeSet;
 
 use icu_normalizer::ComposingNormalizerBorrowed;

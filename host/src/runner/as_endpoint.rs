@@ -9,7 +9,8 @@ use crate::protocol::initialize::ClientSet;
 use crate::seam::{CatalogQuery, Endpoint, Facts};
 use crate::streams::response as events;
 
-use super::endpoint::{Runner, plain};
+use super::endpoint::Runner;
+use super::unserved::plain;
 
 impl Endpoint for Runner {
     fn call(

@@ -1,32 +1,31 @@
 //! The runner's side of the seam: one MCP endpoint for each server.
 
+mod opening;
+
 use std::mem::take;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, ServerName};
-use crate::net::{Body, Pool, TooLong, collect, collect_request};
+use crate::model::{Epochs, GatewayStart, QuotaKey, ServerName};
+use crate::net::{Body, Pool, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::{methods, passthrough};
-use crate::seam::{Facts, Handshake, Outcome, Start, StateStep, write_epoch};
+use crate::seam::{Facts, Handshake, Outcome, Start, StateStep};
 use crate::streams::response as events;
 
-use super::admission::open_error::OpenError;
-use super::catalog::probe;
 use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
-use super::session::open::{self, Opening, SessionOwner};
 use super::session::served::Served;
 use super::session::settings_note;
-use super::session::table::{InHand, InstanceKey, OpenOutcome, Ready, SlotClaim};
+use super::session::table::slot::OpenOutcome;
+use super::session::table::{InHand, InstanceKey, Ready};
 use super::session::withheld::{self, Withheld};
 use super::shared::SharedRunner;
 use super::traced::TracedMessage;
-use super::upkeep::watch;
+use super::unserved::{cannot_open, malformed, plain, unknown_session, unreadable};
 
 /// A client that sends only these keeps its session, and its process no longer than others need it.
 const PING: &str = "ping";
@@ -85,122 +84,6 @@ impl Runner {
                 Response::new(Body::Empty)
             }
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
-        }
-    }
-
-    /// Opens the session at the server; concurrent requests wait for the same opening.
-    /// The body of the answer is the `InitializeResult`.
-    async fn open(
-        &self,
-        key: InstanceKey,
-        (principal, quota): (Principal, QuotaKey),
-        asked: Asked,
-        request: Request<Body>,
-    ) -> Response<Body> {
-        let Asked { handshake, epochs, stream, holds } = asked;
-        let forwarded = self.forwarded(&key.1, request.headers());
-        let params = match collect(request.into_body(), self.shared.config.message).await {
-            Ok(params) => params,
-            Err(error) => return unreadable(&error, None),
-        };
-        if handshake == Handshake::Runner {
-            probe::probe(&self.shared.table, &key, &self.pool).await;
-        }
-        if holds {
-            self.end_left_restoration(&key).await;
-        }
-        let (start, epoch, mut opened) = match self.shared.table.enter(&key, epochs, stream) {
-            SlotClaim::Newer(epoch) => return newer(epoch),
-            SlotClaim::Wait(opened, epoch) => (Start::Existing, epoch, opened),
-            SlotClaim::Opening(sender, left) => {
-                let opened = sender.subscribe();
-                let renews = self.shared.table.renewals.take(&key) && left.is_none();
-                if let Some(left) = left {
-                    self.close_left(&key, left);
-                }
-                // On its own task, so that the opening goes on if this client leaves.
-                let asked =
-                    OpenRequest { principal, quota, handshake, params, forwarded, renews, holds };
-                tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
-                (if renews { Start::Renewed } else { Start::Fresh }, epochs.given, opened)
-            }
-        };
-        let outcome = match opened.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => None,
-        };
-        match outcome {
-            Some(Ok(instance)) => {
-                // An opening that another request has left: its state is still to be brought back.
-                let is_left = holds && start == Start::Existing && instance.is_held();
-                let start = if is_left { Start::Fresh } else { start };
-                let mut response = events::json(instance.result.clone());
-                start.write(response.headers_mut());
-                write_epoch(response.headers_mut(), epoch);
-                response
-            }
-            Some(Err(error)) => cannot_open(&error),
-            None => plain(StatusCode::BAD_GATEWAY, "opening the session was given up"),
-        }
-    }
-
-    /// Closes an instance that the session has left, on a task of its own: its server may be slow,
-    /// and the session goes on without it.
-    fn close_left(&self, key: &InstanceKey, left: Arc<Instance>) {
-        let (session, server) = (key.0.short(), &key.1);
-        tracing::info!(session, server = %server, "closed an instance that its session has left");
-        let pool = self.pool.clone();
-        tokio::spawn(async move { left.close(&pool).await });
-    }
-
-    async fn run_opening(
-        self,
-        key: InstanceKey,
-        asked: OpenRequest,
-        told: tokio::sync::watch::Sender<Option<Result<Arc<Instance>, OpenError>>>,
-    ) {
-        let served = self.shared.servers.load().get(&key.1).map(Arc::clone);
-        let Some(served) = served else { return };
-        let opening = Opening {
-            params: &asked.params,
-            handshake: asked.handshake,
-            forwarded: &asked.forwarded,
-            owner: Some(SessionOwner {
-                session: key.0,
-                principal: &asked.principal,
-                quota: &asked.quota,
-            }),
-        };
-        let open = open::open(&key.1, &served, opening, &self.pool, &self.shared.resources);
-        let outcome = open.await.map(Arc::new);
-        match &outcome {
-            Ok(instance) => {
-                if asked.renews {
-                    instance.mark_renewal();
-                }
-                if asked.holds {
-                    instance.hold(true);
-                }
-                tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
-                tokio::spawn(watch::watch_instance(
-                    Arc::downgrade(&self.shared),
-                    self.pool.clone(),
-                    key.clone(),
-                    instance,
-                ));
-            }
-            Err(error) => {
-                // The log has told it already.
-                let is_told =
-                    error.is_failed_start() && self.shared.resources.starts.has_failed(&key.1);
-                self.shared.complaints.say(&key, error, is_told);
-            }
-        }
-        let opened = outcome.as_ref().ok().map(Arc::clone);
-        told.send_replace(Some(outcome));
-        // The session may have ended or moved while its server started.
-        if let Some(instance) = opened.filter(|instance| !self.shared.table.holds(&key, instance)) {
-            instance.close(&self.pool).await;
         }
     }
 
@@ -430,74 +313,9 @@ struct Asked {
     holds: bool,
 }
 
-/// What an opening needs from its request.
-struct OpenRequest {
-    principal: Principal,
-    quota: QuotaKey,
-    handshake: Handshake,
-    params: bytes::Bytes,
-    forwarded: HeaderMap,
-    renews: bool,
-    /// Whether its state is to be brought back before it serves the client.
-    holds: bool,
-}
-
 /// Reads a client's message, of which no more is kept than the gateway has room for.
 fn client_message(bytes: &[u8]) -> Result<Envelope<'_>, Malformed> {
     let envelope = Envelope::parse(bytes)?;
     message_ids::check_token(&envelope)?;
     Ok(envelope)
-}
-
-fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
-    let mut response = events::json(jsonrpc::error(id, error.code(), &error.to_string()));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
-    response
-}
-
-pub(super) fn unknown_session() -> Response<Body> {
-    let mut response = plain(StatusCode::NOT_FOUND, "no such session on this node");
-    Outcome::UnknownSession.write(response.headers_mut());
-    response
-}
-
-/// The answer to an open by an edge whose binding is older than the instance.
-fn newer(epoch: Epoch) -> Response<Body> {
-    let mut response = plain(StatusCode::CONFLICT, "the session is open here by a later binding");
-    Outcome::NotSent.write(response.headers_mut());
-    write_epoch(response.headers_mut(), Some(epoch));
-    response
-}
-
-fn cannot_open(error: &OpenError) -> Response<Body> {
-    let mut response = events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
-    *response.status_mut() = StatusCode::BAD_GATEWAY;
-    Outcome::NotSent.write(response.headers_mut());
-    if let Some(after) = error.retry_after() {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
-    }
-    response
-}
-
-pub(super) fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
-    let status = match error {
-        TooLong::Limit(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        TooLong::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
-        TooLong::Broken(_) => StatusCode::BAD_REQUEST,
-        TooLong::NoRoom(_) => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let mut response = events::json(jsonrpc::error(id, code::TRANSPORT, &error.to_string()));
-    *response.status_mut() = status;
-    if matches!(error, TooLong::NoRoom(_)) {
-        let soon = headers::whole_seconds(Duration::from_secs(2));
-        response.headers_mut().insert(header::RETRY_AFTER, soon);
-    }
-    response
-}
-
-pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    let mut response = events::json(jsonrpc::error(None, code::TRANSPORT, text));
-    *response.status_mut() = status;
-    response
 }

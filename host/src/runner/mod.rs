@@ -32,6 +32,7 @@ mod shared_process;
 mod stderr;
 mod stdio;
 mod traced;
+mod unserved;
 mod upkeep;
 
 pub use crate::protocol::catalog::Discovered;
@@ -62,7 +63,7 @@ pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;
 pub use session::served::{Recipe, START_TIMEOUT, Served, Servers, StatePrograms};
 pub use session::slow_starts::SlowStarts;
-pub use session::table::Held;
+pub use session::table::looking::Held;
 pub use stderr::drain::STDERR_TARGET;
 pub use stderr::journal::{Journal, Said};
 pub use stderr::tail::Line;

@@ -10,9 +10,10 @@ use crate::seam::{StateStep, mark_asked};
 use crate::streams::response as events;
 
 use super::channel::responses;
-use super::endpoint::{Asks, Runner, plain, unknown_session, unreadable};
+use super::endpoint::{Asks, Runner};
 use super::session::state_program::{self, StateOwner};
 use super::session::table::{InHand, InstanceKey};
+use super::unserved::{plain, unknown_session, unreadable};
 
 impl Runner {
     /// Takes one step at an instance that is held; a saving also at one that serves its client.

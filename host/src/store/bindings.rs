@@ -16,9 +16,9 @@ use crate::sync::{Locked, ReadMostly};
 
 use super::changes::Changes;
 use super::epochs::EpochClock;
-use super::quotas::Quotas;
+use super::limits::quotas::Quotas;
+use super::limits::session_limits::{MostSessions, SessionLimitsMet};
 use super::record::{Before, Binding, Bound, Record};
-use super::session_limits::{MostSessions, SessionLimitsMet};
 
 /// Each has its own lock: with 64, workers rarely wait for each other.
 pub(super) const SHARDS: usize = 64;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::model::{ServerName, SessionId, UnixMillis};
 use crate::sync::Locked;
 
-use super::data::DataFolder;
+use super::folder::data::DataFolder;
 
 /// File of lines: id, end of its validity in Unix ms, name of the server.
 const FILE: &str = "opened-servers";

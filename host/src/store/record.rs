@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::model::{Epoch, Epochs, NodeId, ServerName, UnixMillis};
 use crate::protocol::log_level::LogLevel;
 
-use super::quotas::Counted;
+use super::limits::quotas::Counted;
 
 /// The node that serves one server of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

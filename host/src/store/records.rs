@@ -6,6 +6,10 @@
 //! Files are read and written on blocking threads, and no request waits for a disk for longer than
 //! 5 s: what could not be written stays in memory, and is written by a later sweep.
 
+mod ended;
+mod unused;
+mod used;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +22,14 @@ use crate::model::{QuotaKey, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::{Locked, beside};
 
+use self::ended::EndedSessions;
+use self::unused::UnusedParams;
+use self::used::UsedParams;
 use super::bindings::Bindings;
-use super::data::DataFolder;
-use super::ended::EndedSessions;
-use super::folder_state::{FolderState, Renewals};
+use super::folder::data::DataFolder;
+use super::folder::folder_state::{FolderState, Renewals};
 use super::opened::OpenedBefore;
 use super::session_files::{SESSIONS, SessionFiles};
-use super::unused::UnusedParams;
-use super::used::UsedParams;
 
 /// Bytes of parameters of sessions that were not used yet.
 const UNUSED: usize = 16 << 20;

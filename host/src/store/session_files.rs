@@ -11,7 +11,7 @@ use crate::model::SessionId;
 use crate::sync::Locked;
 
 use super::bindings::Bindings;
-use super::data::DataFolder;
+use super::folder::data::DataFolder;
 
 /// Subfolder with large parameters.
 pub const SESSIONS: &str = "sessions/";

@@ -13,4 +13,5 @@ pub use event_id::{EventId, Tag, instance};
 pub use kept::{KeptAnswers, KeptOfKey};
 pub use response::Way;
 pub use response::unread_question;
-pub use stream::{Bounds, Part, Reached, Reader, Stream, StreamItem};
+pub use stream::reader::Reader;
+pub use stream::{Bounds, Part, Reached, Stream, StreamItem};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mooring_tests::gateway::Setup;
+use mooring_tests::gateway::setup::Setup;
 use mooring_tests::{Canned, eventually, settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::admin::{ReloadReport, SettingsFacts};
-use crate::app::unmatched::{WrittenNames, warn_of_unmatched};
+use crate::app::advice::unmatched::{WrittenNames, warn_of_unmatched};
 use crate::app::{client_keys, translate};
 use crate::config::{Config, open_doors};
 use crate::model::ServerName;

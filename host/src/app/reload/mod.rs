@@ -24,9 +24,9 @@ use tokio::task::AbortHandle;
 use crate::admin::{Asked, ReloadReport};
 use crate::config::{Config, ConfigErrors, Loaded};
 
-use super::notices;
+use super::advice::notices;
+use super::ending::signals::HangUp;
 use super::parts::Parts;
-use super::signals::HangUp;
 
 use file_watch::FileWatch;
 

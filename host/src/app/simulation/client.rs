@@ -12,8 +12,9 @@ use crate::net::{Body, collect};
 use crate::protocol::headers;
 
 use super::network::exchange;
+use super::plan::COORDINATOR;
+use super::witness::Invariant;
 use super::world::World;
-use super::{COORDINATOR, witness::Invariant};
 
 const MOST: usize = 1 << 20;
 /// How long a client waits for an answer.

@@ -19,9 +19,11 @@ mod chance;
 mod client;
 mod clock;
 mod network;
+mod plan;
 mod process;
 mod schedule;
 mod server;
+mod server_sessions;
 mod tests;
 mod witness;
 mod world;
@@ -34,29 +36,9 @@ use crate::wasm::Strategy;
 
 use self::client::Client;
 use self::clock::Simulated;
+use self::plan::{NODES, Plant, SESSIONS};
 use self::witness::Violation;
 use self::world::World;
-
-/// The coordinator's place among the processes; nodes follow.
-const COORDINATOR: usize = 0;
-const NODES: [&str; 3] = ["n1", "n2", "n3"];
-const SESSIONS: usize = 3;
-
-/// A fault in the simulation's wiring, to see that it is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Plant {
-    None,
-    /// Against one owner: a binding is forgotten now and then.
-    BindingsAreForgotten,
-    /// Against running once: of a request whose answer is lost it is said that it was not sent.
-    SentIsCalledUnsent,
-    /// Against no way back: a node does not close what it is told to close, and says of what it still
-    /// holds that it is the current instance.
-    LeftIsCalledCurrent,
-    /// Against being served: a coordinator forgets its nodes when it starts, and accepts heartbeats of
-    /// nodes that it does not know.
-    UnknownIsCalledKnown,
-}
 
 /// What one simulation has shown.
 struct Shown {

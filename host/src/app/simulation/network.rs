@@ -17,9 +17,9 @@ use crate::net::played::{PlayedNetwork, PlayedTarget};
 use crate::net::{Body, Failure, Unreached, collect, is_event_stream};
 use crate::protocol::headers;
 
+use super::plan::{COORDINATOR, Plant};
 use super::server;
 use super::world::{CLIENTS, ProcessStart, World};
-use super::{COORDINATOR, Plant};
 
 /// Bytes of a message.
 const MOST: usize = 4 << 20;

@@ -13,9 +13,10 @@ use tempfile::TempDir;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::app::background;
 use crate::app::descriptors::Descriptors;
+use crate::app::ending::{drain, shutdown};
 use crate::app::parts::{Background, Parts};
-use crate::app::{background, drain, shutdown};
 use crate::cluster;
 use crate::config::{self, Config, DotEnv, Sources};
 use crate::edge::{self, Ends};
@@ -26,8 +27,8 @@ use crate::telemetry::NoLog;
 use crate::wasm::Strategy;
 
 use super::network::{SERVER, WayOut};
+use super::plan::{COORDINATOR, NODES, Plant};
 use super::world::{ProcessStart, Running, World};
-use super::{COORDINATOR, Plant};
 
 /// Where every process takes itself to be.
 const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 3000);
@@ -66,7 +67,7 @@ static SETTINGS: LazyLock<(Config, Vec<Config>)> = LazyLock::new(|| {
                 "advertiseUrl": "http://{id}:3000", "heartbeatInterval": {HEARTBEAT}}}}}}}}}"#
         ))
     };
-    (coordinator, super::NODES.iter().map(|id| node(id)).collect())
+    (coordinator, NODES.iter().map(|id| node(id)).collect())
 });
 
 fn config(text: &str) -> Config {

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::plan::{COORDINATOR, NODES};
+use super::process;
 use super::world::{CLIENTS, World};
-use super::{COORDINATOR, NODES, process};
 
 /// Faults of one simulation.
 const MOST_FAULTS: u64 = 5;

@@ -1,6 +1,5 @@
 //! The MCP servers of the simulated nodes: Streamable HTTP, with a session that counts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,62 +8,11 @@ use serde_json::{Value, json};
 
 use crate::net::{Body, Failure, collect};
 use crate::protocol::headers;
-use crate::sync::Locked;
 
 use super::world::World;
 
 /// Bytes of a message.
 const MOST: usize = 1 << 20;
-
-/// A session at a server: what is lost with it.
-struct Instance {
-    node: usize,
-    count: u64,
-}
-
-/// The sessions of all servers, by their ids.
-#[derive(Default)]
-pub struct Servers(Locked<(u64, BTreeMap<String, Instance>)>);
-
-impl Servers {
-    fn begin(&self, node: usize) -> String {
-        let (begun, instances) = &mut *self.0.lock();
-        *begun += 1;
-        let id = format!("{node}-{begun}");
-        instances.insert(id.clone(), Instance { node, count: 0 });
-        id
-    }
-
-    pub fn lives(&self, id: &str) -> bool {
-        self.0.lock().1.contains_key(id)
-    }
-
-    fn end(&self, id: &str) {
-        self.0.lock().1.remove(id);
-    }
-
-    /// The node's servers end with it.
-    pub fn end_all(&self, node: usize) {
-        self.0.lock().1.retain(|_, instance| instance.node != node);
-    }
-
-    /// Ends one of a node's, if it has any.
-    pub fn end_one(&self, node: usize, which: usize) {
-        let instances = &mut self.0.lock().1;
-        let of_node = instances.iter().filter(|(_, instance)| instance.node == node);
-        let ids: Vec<String> = of_node.map(|(id, _)| id.clone()).collect();
-        if let Some(id) = ids.get(which % ids.len().max(1)) {
-            instances.remove(id);
-        }
-    }
-
-    fn count(&self, id: &str) -> Option<u64> {
-        let instances = &mut self.0.lock().1;
-        let instance = instances.get_mut(id)?;
-        instance.count += 1;
-        Some(instance.count)
-    }
-}
 
 /// Answers one request to a node's server.
 pub async fn answer(

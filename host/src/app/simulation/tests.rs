@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::sync::Locked;
 
+use super::plan::Plant;
 use super::witness::{Invariant, Violation};
-use super::{Plant, process, simulate};
+use super::{process, simulate};
 
 /// Schedules of each run: one takes about 10 ms of a core.
 const SCHEDULES: u64 = 2_500;

@@ -15,10 +15,10 @@ use tokio::task::AbortHandle;
 use crate::net::Body;
 use crate::sync::Locked;
 
-use super::Plant;
 use super::chance::Chance;
 use super::clock::{self, OnClock, OwnClock};
-use super::server::Servers;
+use super::plan::{COORDINATOR, Plant};
+use super::server_sessions::Servers;
 use super::witness::Witness;
 
 /// The clients, which are no process of the cluster.
@@ -232,13 +232,7 @@ impl World {
     pub fn answered(&self, session: &str, instance: &str) {
         let node = instance.split_once('-').and_then(|(node, _)| node.parse().ok());
         let lives = |other: &str| self.servers.lives(other);
-        self.witness.answers(
-            session,
-            instance,
-            node.unwrap_or_default(),
-            super::COORDINATOR,
-            lives,
-        );
+        self.witness.answers(session, instance, node.unwrap_or_default(), COORDINATOR, lives);
     }
 
     /// How long a message is under way.

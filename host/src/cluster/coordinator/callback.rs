@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::cluster::dial::{Dialer, Peer};
 use crate::config::Secret;
 use crate::net::Unreached;
-use crate::protocol::handshake::Party;
+use crate::protocol::proof::handshake::Party;
 use crate::seam::Link;
 
 use super::node_entry::NodeEntry;

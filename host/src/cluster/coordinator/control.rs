@@ -3,24 +3,21 @@
 //! A registration is accepted only after a callback: the coordinator proves that this start of the
 //! node is at its address, and asks it for the sessions that it holds.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::cluster::messages::{
-    Heartbeat, HeartbeatAnswer, ProtocolReport, Registration, ServerReport,
-};
+use crate::cluster::messages::{Heartbeat, HeartbeatAnswer, ProtocolReport, Registration};
 use crate::cluster::own_drain::OwnDrain;
 use crate::cluster::trouble;
 use crate::config::Secret;
-use crate::model::{Absence, NodeId, Reach, Replica, Reports, ServerName, is_near};
+use crate::model::{Absence, NodeId, Reports};
 use crate::net::{Sign, Unreached};
-use crate::protocol::handshake::Party;
-use crate::protocol::request_proof::RequestProof;
+use crate::protocol::proof::handshake::Party;
+use crate::protocol::proof::request_proof::RequestProof;
 use crate::seam::Link;
 use crate::store::DataFolder;
 use crate::store::sharing::Sharing;
@@ -37,17 +34,11 @@ use super::known_sessions::KnownSessions;
 use super::liveness::Liveness;
 use super::node_entry::{LeaseStatus, NodeEntry};
 use super::proofs::{Proofs, ProvedMessage, once};
+use super::registration;
 use super::registry::{Beat, Registry};
 use super::rejected::Rejected;
 use super::replays::OwnReplays;
 use super::take_over::refuse_second;
-
-/// The node id of a coordinator's own runner.
-const COORDINATOR_ID: &str = "coordinator";
-/// Least bytes of a secret that a node registers with: 128 random bits as digits.
-const MIN_SECRET: usize = 32;
-/// The most bytes of a secret or an incarnation.
-const MAX_SECRET: usize = 64;
 
 /// Handles the calls of nodes, and calls them back.
 pub struct Control {
@@ -208,7 +199,8 @@ impl Control {
         proved: ProvedMessage<Registration>,
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
-        let entry = self.entry_of(proved.message, proved.peer)?;
+        let entry =
+            registration::entry_of(proved.message, proved.peer, self.callback.token.is_some())?;
         let _admission = self.admissions.enter(&entry.id).await?;
         let entry = self.admit(entry, proved.proof.as_ref(), link).await?;
         self.snapshot.save().await;
@@ -344,7 +336,7 @@ impl Control {
         beat.troubles = trouble::bounded(heartbeat.troubles.clone());
         if let Some(reports) = &heartbeat.servers {
             beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
-            beat.servers = Some(replicas(reports.clone())?);
+            beat.servers = Some(registration::replicas(reports.clone())?);
         }
         let incarnation = &heartbeat.incarnation;
         self.registry.heartbeat(&id, incarnation, beat, now()).map_err(|_| unknown())?;
@@ -401,115 +393,4 @@ impl Control {
         };
         self.registry.read(&entry.id, known).flatten().unwrap_or_default()
     }
-
-    fn entry_of(&self, registration: Registration, peer: IpAddr) -> Result<NodeEntry, Rejected> {
-        let bad = |text: String| Rejected::BadRequest(text);
-        if [&registration.id, &registration.name, &registration.url].iter().any(|f| f.is_empty()) {
-            return Err(bad("Missing required fields: id, name, url".into()));
-        }
-        let size = bounds::check(&registration).map_err(bad)?;
-        let id = NodeId::parse(&registration.id).map_err(|error| bad(format!("id {error}")))?;
-        if id.as_str() == COORDINATOR_ID {
-            return Err(bad(format!("id {id} is the coordinator's own")));
-        }
-        if registration.name.chars().any(char::is_control) || registration.name.len() > 256 {
-            return Err(bad("name must be at most 256 bytes without control characters".into()));
-        }
-        let uri: http::Uri = registration
-            .url
-            .parse()
-            .map_err(|_| bad(format!("url {:?} is not a URL", registration.url)))?;
-        let declared = uri.host().unwrap_or("").to_owned();
-        let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
-        let Some(scheme) = scheme.filter(|_| !declared.is_empty()) else {
-            return Err(bad(format!(
-                "url {:?} must begin with http:// or https://",
-                registration.url
-            )));
-        };
-        let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
-        let peer_host = match peer {
-            IpAddr::V4(v4) => v4.to_string(),
-            IpAddr::V6(v6) => format!("[{v6}]"),
-        };
-        let (url, host) = if registration.advertised {
-            // Without a token, a registration must not direct the coordinator's calls to
-            // a third party.
-            let own = declared == peer_host
-                || (is_near(peer) && peer.is_loopback() && declared == "localhost");
-            if self.callback.token.is_none() && !own {
-                return Err(bad(format!(
-                    "without a cluster token, the host of url must be the peer's address \
-                     {peer_host}, not {declared}; set a token on both sides"
-                )));
-            }
-            (registration.url.trim_end_matches('/').to_owned(), declared)
-        } else {
-            (format!("{scheme}://{peer_host}:{port}"), peer_host)
-        };
-        let reach = Reach::Remote(url.as_str().into());
-        let (incarnation, secret) =
-            self.secrets_of(&registration.incarnation, registration.secret)?;
-        Ok(NodeEntry {
-            incarnation,
-            secret,
-            from: Some(peer),
-            version: registration.version,
-            protocol: registration.protocol,
-            servers: replicas(registration.servers)?,
-            zone: registration.zone,
-            has_several: registration.several,
-            labels: registration.labels.into_iter().collect(),
-            load: registration.load,
-            drain: registration.drain,
-            troubles: trouble::bounded(registration.troubles),
-            heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
-                0 => 5000,
-                interval => interval.min(bounds::MAX_INTERVAL),
-            }),
-            size,
-            ..NodeEntry::new(id, registration.name, reach, host, port)
-        })
-    }
-
-    /// What the node is to be known by from now on.
-    fn secrets_of(
-        &self,
-        incarnation: &str,
-        secret: Option<String>,
-    ) -> Result<(Secret, Option<Secret>), Rejected> {
-        let is_secret = |text: &str| {
-            let allowed = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-            (MIN_SECRET..=MAX_SECRET).contains(&text.len()) && text.bytes().all(allowed)
-        };
-        if !is_secret(incarnation) {
-            return Err(Rejected::BadRequest(
-                "incarnation must be 32 to 64 hexadecimal digits and hyphens; nodes register by \
-                 themselves (mooring join), by hand it is not possible"
-                    .to_owned(),
-            ));
-        }
-        if self.callback.token.is_some() {
-            return Ok((Secret::new(incarnation), None));
-        }
-        let secret = secret.filter(|secret| is_secret(secret)).ok_or_else(|| {
-            Rejected::BadRequest(
-                "the node brings no secret to prove itself by: it has a cluster token and this \
-                 coordinator has none, or it runs an earlier version of mooring; set \
-                 MOORING_CLUSTER_TOKEN on both sides or on neither, and run one version on all"
-                    .to_owned(),
-            )
-        })?;
-        Ok((Secret::new(incarnation), Some(Secret::new(secret))))
-    }
-}
-
-fn replicas(reports: Vec<ServerReport>) -> Result<BTreeMap<ServerName, Replica>, Rejected> {
-    reports
-        .into_iter()
-        .map(|report| {
-            let read = report.replica();
-            read.map_err(|error| Rejected::BadRequest(format!("server name {error}")))
-        })
-        .collect()
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Secret;
 use crate::model::{NodeId, Reach};
-use crate::protocol::mac;
+use crate::protocol::proof::mac;
 use crate::seam::Link;
 use crate::store::DataFolder;
 use crate::store::shared::{Leased, SharedEvent};

@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod node_entry;
 pub mod proofs;
 pub mod recall;
+mod registration;
 pub mod registry;
 pub mod rejected;
 pub mod replays;

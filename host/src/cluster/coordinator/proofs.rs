@@ -15,7 +15,7 @@ use crate::cluster::messages::{Heartbeat, Registration};
 use crate::config::Secret;
 use crate::model::{NodeId, UnixMillis};
 use crate::protocol::headers::seam;
-use crate::protocol::request_proof::{Proved, RequestProof};
+use crate::protocol::proof::request_proof::{Proved, RequestProof};
 use crate::sync::Seldom;
 
 use super::node_entry::NodeEntry;

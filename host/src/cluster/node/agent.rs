@@ -27,7 +27,7 @@ use crate::model::{NodeId, Room, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
 use crate::protocol::headers::{self, seam};
 use crate::protocol::objects::object_only;
-use crate::protocol::request_proof::{Proved, RequestProof};
+use crate::protocol::proof::request_proof::{Proved, RequestProof};
 use crate::seam::Link;
 use crate::sync::Watcher;
 

@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::cluster::gate::Gate;
 use crate::config::Secret;
 use crate::net::{Body, Introduction};
-use crate::protocol::handshake::{Called, Hello, PROOF_LINE, Party, Proof, Refusal};
 use crate::protocol::headers::seam::{LINK, LINK_PROTOCOL, REFUSED};
+use crate::protocol::proof::handshake::{Called, Hello, PROOF_LINE, Party, Proof, Refusal};
 use crate::sync::Seldom;
 
 /// Longest time from the answer to the first message until the connection is proved.

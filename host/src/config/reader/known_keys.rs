@@ -8,9 +8,9 @@ use jsonc_parser::common::Ranged;
 
 use super::finding::Notes;
 use super::keys::{ACCEPTED, AMBIGUOUS, IGNORED, USED};
-use super::nearest::nearest;
 use super::place::Place;
-use super::{server_like, spellings, strategies};
+use super::words::nearest::nearest;
+use super::words::{server_like, spellings, strategies};
 
 /// The section that holds a plugin's own settings.
 const STRATEGY_SETTINGS: &str = "systemConfig.cluster.stickySession";

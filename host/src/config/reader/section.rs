@@ -10,9 +10,9 @@ use jsonc_parser::common::Ranged;
 use super::finding::Notes;
 use super::item::Item;
 use super::known_keys;
-use super::nearest::suggestion;
 use super::place::{Place, Stops, quote};
-use super::spellings;
+use super::words::nearest::suggestion;
+use super::words::spellings;
 
 /// An object of the file, or its absence, since every section is optional.
 #[derive(Clone)]

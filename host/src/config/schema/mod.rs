@@ -6,7 +6,7 @@ mod types;
 use serde_json::{Map, Value, json};
 
 use super::reader::keys::{ACCEPTED, IGNORED};
-use super::reader::spellings;
+use super::reader::words::spellings;
 
 use types::{TYPES, Takes};
 

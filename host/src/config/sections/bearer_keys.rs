@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 
 use crate::config::reader::item::Item;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::reading::{braced, unset_variables};
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+use crate::config::reader::words::nearest::suggestion;
 use crate::model::ServerName;
 
 /// Bytes of a token; a shorter one is a warning, since it can be guessed.

@@ -11,7 +11,7 @@ use crate::config::reader::reading::{credential, expand_item, expanded, secret_o
 use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, UrlPurpose};
+use crate::config::reader::urls::url::{self, UrlPurpose};
 use crate::model::{NodeId, ServerName};
 
 use super::store::{self, Store};

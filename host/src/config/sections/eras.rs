@@ -4,9 +4,9 @@
 use http::HeaderName;
 
 use crate::config::reader::item::Item;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
+use crate::config::reader::words::nearest::suggestion;
 
 /// Characters of the longest name of a member of `_meta`.
 const MAX_META: usize = 200;

@@ -5,9 +5,9 @@ use jsonc_parser::ast::Value;
 use jsonc_parser::common::Ranged;
 
 use crate::config::reader::item::Item;
-use crate::config::reader::nearest::nearest;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+use crate::config::reader::words::nearest::nearest;
 
 /// Keys that decide who may come in, with the section that each belongs in.
 const HOMES: [(&str, &str); 10] = [

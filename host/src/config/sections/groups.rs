@@ -6,9 +6,9 @@ use jsonc_parser::ast::ObjectProp;
 use jsonc_parser::common::Ranged;
 
 use crate::config::reader::item::Item;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::{EntryProblems, Place, quote};
 use crate::config::reader::section::Section;
+use crate::config::reader::words::nearest::suggestion;
 use crate::model::{GroupName, ServerName};
 
 use super::servers::Server;

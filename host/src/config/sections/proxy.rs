@@ -8,9 +8,9 @@ use jsonc_parser::ast::Value;
 
 use crate::config::reader::finding::Notes;
 use crate::config::reader::item::Item;
-use crate::config::reader::proxy_url::{self, ProxySettings};
 use crate::config::reader::secret::Secret;
 use crate::config::reader::source::Sources;
+use crate::config::reader::urls::proxy_url::{self, ProxySettings};
 
 /// Words of `proxy` that mean none.
 const NONE: [&str; 2] = ["none", "direct"];

@@ -1,5 +1,14 @@
 //! The MCP servers of this process: `mcpServers`.
 
+pub mod confinement;
+mod entry_env;
+mod kind;
+mod other_systems;
+pub mod sandbox;
+pub mod shown_tools;
+pub mod timeouts;
+pub mod transport;
+
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -16,12 +25,11 @@ use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 use crate::model::ServerName;
 
+use self::shown_tools::{ALL_OTHERS, EntrySettings, Selections};
+use self::timeouts::{MAX_TIMEOUT_MS, RequestOptions};
+use self::transport::Transport;
 use super::cluster::MAX_WEIGHT;
-use super::shown_tools::{ALL_OTHERS, EntrySettings, Selections};
 use super::state::StateSettings;
-use super::timeouts::{MAX_TIMEOUT_MS, RequestOptions};
-use super::transport::{self, Transport};
-use super::{shown_tools, timeouts};
 
 /// Warm processes of one server.
 const MAX_WARM: u64 = 64;

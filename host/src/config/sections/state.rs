@@ -7,9 +7,9 @@ use jsonc_parser::ast::Value;
 use crate::config::reader::item::Item;
 use crate::config::reader::json;
 use crate::config::reader::known_keys::is_note;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
+use crate::config::reader::words::nearest::suggestion;
 use crate::model::{Keep, KeepRule, Replay, Saving, StateAction, StatePlan};
 
 /// Rules of one server.

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::config::reader::item::Item;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
-use crate::config::reader::strategies::{BUILT_IN, is_plugin};
+use crate::config::reader::words::nearest::suggestion;
+use crate::config::reader::words::strategies::{BUILT_IN, is_plugin};
 use crate::config::reader::{headers, json};
 
 /// Settings of sticky sessions. They apply in every mode.

@@ -3,10 +3,10 @@
 use crate::config::reader::item::Item;
 use crate::config::reader::place::quote;
 use crate::config::reader::reading::{braced, expanded};
-use crate::config::reader::redis_url::{self, RedisUrl};
 use crate::config::reader::secret_file::{self, Given};
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+use crate::config::reader::urls::redis_url::{self, RedisUrl};
 
 /// The variable with the URL; overrides the file.
 const URL: &str = "MOORING_REDIS_URL";

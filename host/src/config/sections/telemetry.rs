@@ -9,7 +9,7 @@ use crate::config::reader::place::quote;
 use crate::config::reader::reading::{expand_item, expanded};
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, UrlPurpose};
+use crate::config::reader::urls::url::{self, UrlPurpose};
 
 const MIB: u64 = 1 << 20;
 /// Default of `maxBytes`.

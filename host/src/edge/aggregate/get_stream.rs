@@ -30,8 +30,8 @@ use crate::protocol::version::Version;
 use crate::store::shared::Listening;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
 
+use super::addressed;
 use super::listener::ServerListener;
-use super::rewrite;
 
 /// How long the stream is kept without a reader. A client that is away for longer is not expected
 /// back.
@@ -314,7 +314,7 @@ impl Feeding {
         let answer = streams::unread_question(id);
         tokio::spawn(async move {
             let Ok(envelope) = Envelope::parse(&answer) else { return };
-            if let Some(addressed) = rewrite::answer_of_client(&answer, &envelope) {
+            if let Some(addressed) = addressed::answer_of_client(&answer, &envelope) {
                 worker.tell_one(None, &session, addressed).await;
             }
         });

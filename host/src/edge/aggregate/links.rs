@@ -6,8 +6,8 @@ use std::ops::Range;
 use serde_json::value::RawValue;
 
 use crate::protocol::members::members;
-use crate::protocol::resource_judge::ResourceJudge;
 use crate::protocol::splice;
+use crate::protocol::uri::resource_judge::ResourceJudge;
 
 /// What stands in the place of a content block.
 const NOTE: &str = r#"{"type":"text","text":"[a resource that is not available here]"}"#;

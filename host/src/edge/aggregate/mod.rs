@@ -1,6 +1,7 @@
 //! Step 4 for several servers behind one URL: which of them owns what a request names, and how the
 //! owner names it.
 
+pub mod addressed;
 pub mod batch;
 pub mod found_owners;
 pub mod get_stream;

@@ -27,9 +27,10 @@ use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::strict::StrictParams;
 use crate::protocol::version::Version;
 
+use super::addressed::{self, Addressed};
 use super::reply::rewritten;
 use super::requested::Requested;
-use super::rewrite::{self, Addressed, Rewriter};
+use super::rewrite::Rewriter;
 
 /// Right after a start, the longest wait for what nodes of before it report, of a message that means
 /// nothing to servers that the session does not have open.
@@ -99,7 +100,7 @@ impl Worker {
                 Ok(call.answered(accepted()))
             }
             Kind::Response => {
-                match rewrite::answer_of_client(&message, &envelope) {
+                match addressed::answer_of_client(&message, &envelope) {
                     Some(addressed) if scope::has(self, scope, &addressed.server) => {
                         self.tell_one(Some(context), session, addressed).await;
                     }
@@ -131,7 +132,7 @@ impl Worker {
         match methods::notice(envelope.method(), session.version) {
             Notice::Initialized => {}
             Notice::Progress => {
-                if let Some(addressed) = rewrite::progress_of_client(message, &params)
+                if let Some(addressed) = addressed::progress_of_client(message, &params)
                     && scope::has(self, scope, &addressed.server)
                 {
                     self.tell_one(Some(context), session, addressed).await;

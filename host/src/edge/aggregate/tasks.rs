@@ -16,7 +16,8 @@ use crate::protocol::objects::object_only;
 use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
 
-use super::rewrite::{Addressed, Rewriter};
+use super::addressed::Addressed;
+use super::rewrite::Rewriter;
 use super::server_ids;
 
 /// Most pages read from one server: its cursors might never end.

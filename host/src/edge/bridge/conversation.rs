@@ -13,8 +13,9 @@ use crate::edge::worker::Edge;
 use crate::model::{Principal, Scope, SessionId};
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::meta;
+use crate::protocol::headers;
 use crate::protocol::lenient::{self, Members};
-use crate::protocol::{headers, mac};
+use crate::protocol::proof::mac;
 
 /// The cookie that names a conversation.
 pub const COOKIE: &str = "MOORING_CONVERSATION";

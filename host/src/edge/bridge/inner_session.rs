@@ -11,7 +11,7 @@ use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::meta;
 use crate::protocol::initialize::legacy_capabilities;
-use crate::protocol::mac;
+use crate::protocol::proof::mac;
 use crate::protocol::version::Version;
 use crate::store::InUse;
 

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::edge::aggregate::rewrite;
+use crate::edge::aggregate::addressed;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
@@ -75,7 +75,7 @@ impl Worker {
         answer: &Bytes,
     ) {
         let Ok(envelope) = Envelope::parse(answer) else { return };
-        if let Some(addressed) = rewrite::answer_of_client(answer, &envelope) {
+        if let Some(addressed) = addressed::answer_of_client(answer, &envelope) {
             self.tell_one(context, session, addressed).await;
         }
     }

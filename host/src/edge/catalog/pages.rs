@@ -14,8 +14,8 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::Scope;
-use crate::protocol::mac;
 use crate::protocol::methods::List;
+use crate::protocol::proof::mac;
 use crate::sync::Locked;
 
 use super::merge;

@@ -18,13 +18,13 @@ use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::{ClientSet, InitializeResult};
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
+use crate::protocol::uri::resource_judge::ResourceJudge;
 
 use super::cache::Catalogs;
 use super::merge::ScopeCatalog;
 use super::naming::Naming;
 use super::part::ServerPart;
 use super::uris;
-use crate::protocol::resource_judge::ResourceJudge;
 
 /// A list request waits on while discoveries finish within this time of each other.
 const QUIET: Duration = Duration::from_millis(250);

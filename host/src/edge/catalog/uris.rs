@@ -12,10 +12,10 @@ use crate::model::ServerName;
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice;
+use crate::protocol::uri::resource_judge::ResourceJudge;
 
 use super::app_links;
 use super::part::{Owner, ServerPart};
-use crate::protocol::resource_judge::ResourceJudge;
 
 /// Who owns which URI of a scope.
 #[derive(Debug, Default)]

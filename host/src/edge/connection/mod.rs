@@ -1,6 +1,7 @@
 //! Steps 1 and 8: accepts connections within their bounds, closes the silent and the slow, and
 //! accounts for each request.
 
+pub mod accept;
 pub mod activity;
 pub mod base_path;
 pub mod counts;

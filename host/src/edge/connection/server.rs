@@ -1,5 +1,4 @@
-//! Serves a worker's connections: accepts them, and hands each request to the part that its
-//! path belongs to.
+//! Serves one connection: hands each request to the part that its path belongs to.
 
 use std::mem::take;
 use std::net::SocketAddr;
@@ -13,7 +12,6 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use hyper::service::service_fn;
-use tokio::net::TcpStream;
 
 use crate::edge::access::admit::{self, Caller};
 use crate::edge::access::{cors, framing};
@@ -24,27 +22,21 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::net::{Body, ClientBody, Introduction, is_shortage};
+use crate::net::{Body, ClientBody, Introduction};
 use crate::protocol::headers;
-use crate::sync::{Locked, Seldom, Watcher};
+use crate::sync::{Locked, Watcher};
 
 use super::activity::{ActiveRequest, ConnectionOrder};
-use super::lame_duck;
 use super::settle::Settle;
-use super::streams::{Arrived, ClientStream, Listening, OtherStream, on_this_machine};
+use super::streams::ClientStream;
 use super::table::Connected;
-use super::tls::{ListenerTls, Secured};
 use super::wire::ClientWire;
 use super::{base_path, not_here};
 
 /// Bytes of hyper's read buffer beyond the largest header block, for body bytes read with it.
 const REQUEST_ROOM: usize = 16 * 1024;
-/// Pause after a failed accept; a process that ran out of descriptors must not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that drains waits for its first request.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
-/// Time between two lines of the log about failed accepts.
-const ACCEPT_LINES: Duration = Duration::from_secs(60);
+pub(super) const FIRST_REQUEST: Duration = Duration::from_millis(500);
 /// The answer to a client whose request has no complete head in time.
 const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
@@ -75,80 +67,6 @@ pub struct Ends {
     pub local: SocketAddr,
     /// Whether the connection has begun with an [`Introduction`], so that the peer is known.
     pub proved: bool,
-}
-
-/// Accepts until this process leaves, then waits until every connection has ended. Answers ask
-/// clients to close their connections before those are closed, so that no request is on its way on
-/// one that closes.
-pub async fn serve(mut worker: Worker, listener: Listening, routes: Arc<dyn OtherRoutes>) {
-    let mut draining = worker.edge.leaving.watch();
-    let metrics = Arc::clone(&worker.edge.metrics);
-    let accepting = lame_duck::accepting(worker.edge.leaving.watch(), &metrics);
-    let mut accepting = std::pin::pin!(accepting);
-    let mut is_leaving = false;
-    let (alive, mut all_ended) = tokio::sync::mpsc::channel::<()>(1);
-    let connections = Arc::clone(&worker.edge.connections);
-    let failures = Seldom::every(ACCEPT_LINES);
-    let mut looking = std::pin::pin!(connections.look());
-    let before = loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = draining.raised(), if !is_leaving => {
-                is_leaving = true;
-                connections.leave();
-                continue;
-            }
-            before = &mut accepting => break before,
-            () = &mut looking => break 0,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                worker.keep_up();
-                let (worker, routes) = (worker.clone(), Arc::clone(&routes));
-                let (draining, alive) = (draining.clone(), alive.clone());
-                let connected = connections.enter(peer.ip());
-                let shared = Shared { worker, routes, draining, connected };
-                let tls = shared.worker.edge.tls.clone();
-                match (stream, tls) {
-                    (Arrived::Tcp(stream), None) => tokio::spawn(async move {
-                        tcp(shared, stream, peer).await;
-                        drop(alive);
-                    }),
-                    (Arrived::Tcp(stream), Some(tls)) => tokio::spawn(async move {
-                        secured(shared, stream, peer, &tls).await;
-                        drop(alive);
-                    }),
-                    (Arrived::Unix(stream), _) => tokio::spawn(async move {
-                        let (stream, ends) = (OtherStream::Unix(stream), on_this_machine());
-                        connection(shared, stream, (ends, ends)).await;
-                        drop(alive);
-                    }),
-                };
-            }
-            Err(error) => {
-                connections.counts.not_accepted();
-                if let Some(others) = failures.line() {
-                    tracing::warn!(others, "cannot accept a connection: {error}");
-                }
-                if is_shortage(&error) {
-                    connections.make_room();
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    };
-    drop(listener);
-    drop(alive);
-    tokio::select! {
-        () = lame_duck::last_requests(before, &metrics) => {}
-        () = &mut looking => {}
-    }
-    connections.drain();
-    // `recv` returns when the last connection has dropped its sender.
-    tokio::select! {
-        _ = all_ended.recv() => {}
-        () = looking => {}
-    }
 }
 
 /// What all requests of one connection share.
@@ -192,45 +110,15 @@ impl ConnectionState {
 }
 
 /// What a connection is given when it has come.
-struct Shared {
-    worker: Worker,
-    routes: Arc<dyn OtherRoutes>,
-    draining: Watcher,
-    connected: Connected,
+pub(super) struct Shared {
+    pub worker: Worker,
+    pub routes: Arc<dyn OtherRoutes>,
+    pub draining: Watcher,
+    pub connected: Connected,
 }
 
-async fn tcp(shared: Shared, stream: TcpStream, peer: SocketAddr) {
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
-    connection(shared, stream, (peer, local)).await;
-}
-
-/// A connection to a port that speaks TLS. Some peers may do without.
-async fn secured(shared: Shared, stream: TcpStream, peer: SocketAddr, tls: &ListenerTls) {
-    let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
-    let begun = tokio::select! {
-        begun = tls.begin(stream, (peer, local)) => begun,
-        () = ended(&shared.connected) => return,
-    };
-    match begun {
-        Ok(Secured::Tls(stream)) => {
-            connection(shared, OtherStream::Tls(stream), (peer, local)).await;
-        }
-        Ok(Secured::Plain(stream)) => connection(shared, stream, (peer, local)).await,
-        Err(error) => tracing::debug!(%peer, "TLS: {error}"),
-    }
-}
-
-/// Waits until a connection without a request is to end.
-async fn ended(connected: &Connected) {
-    let order = std::future::poll_fn(|cx| connected.activity.poll_order(cx));
-    if order.await == ConnectionOrder::Drain {
-        tokio::time::sleep(FIRST_REQUEST).await;
-    }
-}
-
-async fn connection<S: ClientStream>(
+/// Serves one connection.
+pub(super) async fn connection<S: ClientStream>(
     Shared { worker, routes, draining, connected }: Shared,
     stream: S,
     (peer, local): (SocketAddr, SocketAddr),

@@ -4,7 +4,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq;
 
 use crate::model::NodeId;
-use crate::protocol::{headers, mac};
+use crate::protocol::headers;
+use crate::protocol::proof::mac;
 
 /// Bytes of the signature in a token, as hexadecimal: 64 bits.
 const SIGNATURE: usize = 8;

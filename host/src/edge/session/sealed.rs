@@ -8,7 +8,8 @@ use crate::edge::scope;
 use crate::edge::worker::Edge;
 use crate::model::{Principal, QuotaKey, Scope, SessionId, UnixMillis};
 use crate::protocol::headers;
-use crate::protocol::seal::{CarriedParams, MAX_AGE, MAX_CARRIED_PARAMS, Sealed};
+use crate::protocol::seal::MAX_AGE;
+use crate::protocol::seal::session_id::{CarriedParams, MAX_CARRIED_PARAMS, Sealed};
 use crate::protocol::version::Version;
 
 use super::client_session::{Origin, Session};

@@ -5,6 +5,13 @@
 //! stream is right: the client's newest request in flight gets it, or the GET stream
 //! if there is none. Without a listener messages are kept, within bounds.
 
+mod arriving;
+mod early_cancels;
+mod early_progress;
+mod kept_streams;
+mod questions;
+mod task_tokens;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,16 +22,16 @@ use crate::protocol::methods;
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 use crate::sync::now;
 
-use super::early_cancels::EarlyCancels;
-use super::early_progress::EarlyProgress;
+use self::early_cancels::EarlyCancels;
+use self::early_progress::EarlyProgress;
+use self::kept_streams::KeptStreams;
+use self::questions::Questions;
+use self::task_tokens::TaskTokens;
 use super::error_counts::ErrorCounts;
 use super::in_flight::{Asker, InFlight, Requests};
-use super::kept_streams::KeptStreams;
 use super::message_ids::{cancelled_request, key, progress_token};
 use super::notices::SentNotices;
 use super::own_answers::Absent;
-use super::questions::Questions;
-use super::task_tokens::TaskTokens;
 use super::terms::SessionTerms;
 
 const GET: u64 = EventId::GET;
@@ -387,6 +394,5 @@ impl Mailbox {
     }
 }
 
-mod arriving;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,10 @@
 
 pub mod answer;
 pub mod challenge;
-pub mod early_cancels;
-pub mod early_progress;
 pub mod error_counts;
 pub mod in_flight;
 pub mod incoming;
 pub mod judge;
-pub mod kept_streams;
 pub mod list_changes;
 pub mod long_line;
 pub mod mailbox;
@@ -17,11 +14,9 @@ pub mod message_ids;
 pub mod notices;
 pub mod own_answers;
 pub mod pipe;
-pub mod questions;
 pub mod queue;
 pub mod responses;
 pub mod sink;
 pub mod spoilt;
-pub mod task_tokens;
 pub mod terms;
 pub mod timeout;

@@ -1,9 +1,11 @@
 //! One session's instance of a server, whatever the transport.
 
-use std::collections::BTreeSet;
+mod lists;
+mod settings;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
@@ -12,17 +14,15 @@ use tokio::sync::watch;
 use crate::net::{Body, Pool};
 use crate::protocol::catalog::Discovered;
 use crate::protocol::initialize::ClientSet;
-use crate::protocol::jsonrpc::{self, Envelope, Kind};
+use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::log_level::LogLevel;
-use crate::protocol::methods::{self, List};
+use crate::protocol::methods;
 use crate::protocol::own_id::{Sender, own_id};
 use crate::protocol::version::Version;
-use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::pipe::{LostSignal, Pipe};
 use crate::runner::channel::responses;
 use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
-use crate::runner::shared_process::lists::CommonLists;
 use crate::runner::shared_process::seat::Seat;
 use crate::runner::stderr::tail::Line;
 use crate::runner::stdio::own_process::Stdio;
@@ -30,15 +30,10 @@ use crate::seam::SettingChange;
 use crate::streams;
 use crate::sync::Locked;
 
+use self::settings::ClientSettings;
 use super::hold::Hold;
 use super::served::Served;
 use super::unsaved::Unsaved;
-
-/// Subscriptions of one session that are reported to a coordinator; further ones are
-/// not remembered here.
-const MAX_SUBSCRIPTIONS: usize = 1000;
-/// Bytes of all their URIs.
-const MAX_BYTES: usize = 64 << 10;
 
 /// The transport to the server, and what serves it.
 pub enum Backend {
@@ -74,20 +69,6 @@ pub struct Instance {
     /// The number of the gateway's next own request. It begins at random: the client may be another
     /// gateway, whose ids must differ.
     asked: AtomicU64,
-}
-
-/// What the client has set at this server. A new instance would need the same.
-#[derive(Default)]
-struct ClientSettings {
-    level: Option<LogLevel>,
-    subscriptions: BTreeSet<String>,
-}
-
-impl ClientSettings {
-    fn has_room_for(&self, uri: &str) -> bool {
-        let bytes: usize = self.subscriptions.iter().map(String::len).sum();
-        self.subscriptions.len() < MAX_SUBSCRIPTIONS && bytes + uri.len() <= MAX_BYTES
-    }
 }
 
 /// How messages reach the server: over one pipe each way, or with a request each.
@@ -308,8 +289,7 @@ impl Instance {
     /// Whether the client has subscribed to resources.
     #[must_use]
     pub fn is_subscribed(&self) -> bool {
-        let settings = self.settings.lock();
-        !settings.subscriptions.is_empty()
+        self.settings.lock().is_subscribed()
     }
 
     /// The child process, if the instance has one for itself.
@@ -411,75 +391,15 @@ impl Instance {
         }
     }
 
-    /// Tells the client that lists have changed.
-    pub fn announce(&self, lists: &[List]) {
-        for list in lists {
-            let notice = jsonrpc::notification(list.changed());
-            match self.channel() {
-                Channel::Pipe(pipe) => pipe.announce(notice),
-                Channel::Http(remote) => remote.announce(notice),
-            }
-        }
-    }
-
-    /// The server's list_changed notifications.
-    #[must_use]
-    pub fn list_changes(&self) -> &ListChanges {
-        match self.channel() {
-            Channel::Pipe(pipe) => pipe.list_changes(),
-            Channel::Http(remote) => remote.list_changes(),
-        }
-    }
-
-    /// The lists that all sessions at a shared process have in common.
-    #[must_use]
-    pub fn common_lists(&self) -> Option<&CommonLists> {
-        match &self.backend {
-            Backend::Seat(seat) => Some(seat.lists()),
-            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
-        }
-    }
-
-    /// Stores the lists that were read after this many changes. `own` is `None` if they
-    /// are the catalog's.
-    pub fn set_lists(&self, changes: u32, own: Option<Arc<Discovered>>) {
-        self.lists.send_replace((changes, own));
-    }
-
-    /// The instance's lists, if they differ from the catalog. Waits up to 2 s while lists
-    /// that have changed are being read.
-    pub async fn own_lists(&self) -> Option<Arc<Discovered>> {
-        const PATIENCE: Duration = Duration::from_secs(2);
-        let changes = *self.list_changes().changes().borrow();
-        let mut lists = self.lists.subscribe();
-        let read = lists.wait_for(|(read, _)| *read >= changes);
-        match tokio::time::timeout(PATIENCE, read).await {
-            Ok(Ok(lists)) => lists.1.clone(),
-            // The lists known so far have to do.
-            Ok(Err(_)) | Err(_) => self.lists.borrow().1.clone(),
-        }
-    }
-
     /// Remembers a setting of the client.
     pub fn remember(&self, note: &SettingChange) {
-        let mut settings = self.settings.lock();
-        match note {
-            SettingChange::Level(level) => settings.level = Some(*level),
-            SettingChange::Subscribed(uri) if settings.has_room_for(uri) => {
-                settings.subscriptions.insert(uri.clone());
-            }
-            SettingChange::Subscribed(_) => {}
-            SettingChange::Unsubscribed(uri) => {
-                settings.subscriptions.remove(uri);
-            }
-        }
+        self.settings.lock().remember(note);
     }
 
     /// The log level, and the URIs of the resources subscribed to.
     #[must_use]
     pub fn settings(&self) -> (Option<LogLevel>, Vec<String>) {
-        let settings = self.settings.lock();
-        (settings.level, settings.subscriptions.iter().cloned().collect())
+        self.settings.lock().all()
     }
 
     #[must_use]

@@ -4,9 +4,9 @@
 use crate::model::{Selection, choice_of};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed, code};
 use crate::protocol::methods::{self, Destination, Notice};
-use crate::protocol::resource_judge::ResourceJudge;
 use crate::protocol::splice;
 use crate::protocol::strict::StrictParams;
+use crate::protocol::uri::resource_judge::ResourceJudge;
 use crate::protocol::version::Version;
 
 /// What becomes of a message that does not go on to the server.

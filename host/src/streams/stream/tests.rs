@@ -1,3 +1,4 @@
+use super::reader::Reader;
 use super::*;
 
 const BOUNDS: Bounds = Bounds { events: 4, bytes: 1000 };

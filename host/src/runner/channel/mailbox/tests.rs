@@ -1,7 +1,6 @@
 use std::task::{Context, Poll, Waker};
 
-use crate::runner::channel::kept_streams;
-
+use crate::runner::channel::mailbox::kept_streams;
 use crate::streams::KeptAnswers;
 
 use super::*;

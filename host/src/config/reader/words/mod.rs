@@ -1,0 +1,6 @@
+//! What words of a settings file mean: those of other clients, misspelt ones, names of strategies.
+
+pub mod nearest;
+pub mod server_like;
+pub mod spellings;
+pub mod strategies;

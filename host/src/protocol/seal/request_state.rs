@@ -1,0 +1,100 @@
+//! What clients without a session carry: the state of a request that waits for its client's input, and
+//! the name of a conversation.
+
+use crate::model::{Principal, Scope, SessionId, UnixMillis};
+
+use super::{HEAD, KeyRing, TAG, binding, purpose, random_nonce, read_head, write_head};
+
+impl KeyRing {
+    /// What a request of this session waits with, for its client to send back. `None` as for
+    /// [`Self::seal`].
+    #[must_use]
+    pub fn seal_request_state(
+        &self,
+        session: SessionId,
+        state: &[u8],
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        let mut contents = Vec::with_capacity(HEAD + state.len() + TAG);
+        let owner = binding(scope, principal);
+        write_head(&mut contents, purpose::REQUEST_STATE, session, UnixMillis::now(), owner);
+        contents.extend_from_slice(state);
+        self.encrypt(contents, random_nonce()?)
+    }
+
+    /// The session, the time and the state of such a text. `None` for every reason alike.
+    #[must_use]
+    pub fn open_request_state(
+        &self,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<(SessionId, UnixMillis, Vec<u8>)> {
+        let contents = self.decrypt(text)?;
+        let (head, state) = read_head(&contents)?;
+        let is_it =
+            head.purpose == purpose::REQUEST_STATE && head.owner == binding(scope, principal);
+        is_it.then(|| (head.session, head.minted_at, state.to_vec()))
+    }
+
+    /// The name of a conversation, under which its client finds what servers hold for it. `None` as
+    /// for [`Self::seal`].
+    #[must_use]
+    pub fn seal_conversation(
+        &self,
+        conversation: SessionId,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        let mut contents = Vec::with_capacity(HEAD + TAG);
+        let owner = binding(scope, principal);
+        write_head(&mut contents, purpose::CONVERSATION, conversation, UnixMillis::now(), owner);
+        self.encrypt(contents, random_nonce()?)
+    }
+
+    /// The conversation that such a text names. `None` for every reason alike.
+    #[must_use]
+    pub fn open_conversation(
+        &self,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<SessionId> {
+        let contents = self.decrypt(text)?;
+        let (head, rest) = read_head(&contents)?;
+        let is_it =
+            head.purpose == purpose::CONVERSATION && head.owner == binding(scope, principal);
+        (is_it && rest.is_empty()).then_some(head.session)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_conversations_open_for_their_owner_and_purpose_alone() {
+        let keys = KeyRing::new(&[b"a secret of this test".as_slice()]);
+        let (scope, principal) = (Scope::All, Principal::named("a"));
+        let other = Principal::named("b");
+        let session = SessionId::mint();
+        let state = keys.seal_request_state(session, b"{}", &scope, &principal).unwrap();
+        let handle = keys.seal_conversation(session, &scope, &principal).unwrap();
+        let (opened, _, bytes) = keys.open_request_state(&state, &scope, &principal).unwrap();
+        assert_eq!((opened, &bytes[..]), (session, &b"{}"[..]));
+        assert_eq!(keys.open_conversation(&handle, &scope, &principal), Some(session));
+        let group = Scope::Group(crate::model::GroupName::parse("g").unwrap());
+        for (scope, principal) in [(&scope, &other), (&group, &principal)] {
+            assert!(keys.open_request_state(&state, scope, principal).is_none());
+            assert!(keys.open_conversation(&handle, scope, principal).is_none());
+        }
+        assert!(keys.open_request_state(&handle, &scope, &principal).is_none());
+        assert!(keys.open_conversation(&state, &scope, &principal).is_none());
+        assert!(keys.open(&state, &scope, &principal).is_none());
+        let forged = KeyRing::new(&[b"another secret".as_slice()]);
+        assert!(forged.open_conversation(&handle, &scope, &principal).is_none());
+        let changed = format!("{handle}x");
+        assert!(keys.open_conversation(&changed, &scope, &principal).is_none());
+    }
+}
