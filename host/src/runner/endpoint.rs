@@ -66,7 +66,7 @@ impl Runner {
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
                 let Facts { principal, quota, epochs, stream, state, .. } = facts;
-                // A coordinator of before 0.2.0 names the principal alone.
+                // A coordinator of an earlier version names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
                 let holds = state == Some(StateStep::Hold);

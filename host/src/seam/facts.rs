@@ -27,11 +27,12 @@ pub struct Facts {
     /// The session's owner.
     pub principal: Principal,
     /// Whom the limits on processes count for the session. Set on an explicit open; processes of
-    /// before 0.2.0 do not set it, and then the principal counts.
+    /// earlier versions do not set it, and then the principal counts.
     pub quota: Option<QuotaKey>,
     /// Set on an explicit open: the body is then the client's `initialize` parameters.
     pub open: Option<Handshake>,
-    /// Set where state is brought back, saved before, or changed so that it has to be. Earlier versions do not read it.
+    /// Set where state is brought back, saved before, or changed so that it has to be. Earlier versions
+    /// do not read it.
     pub state: Option<StateStep>,
     /// On an open, the epochs of the binding; on DELETE, the highest epoch that is closed. Nothing
     /// on other messages, and from processes of earlier versions.
