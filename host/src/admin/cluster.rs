@@ -78,7 +78,8 @@ fn node(entry: &NodeEntry, caller: &ApiCaller) -> Value {
         "url": url,
         "status": entry.status.as_str(),
         "lastHeartbeat": last_heartbeat(entry).0,
-        "servers": entry.servers.keys().map(|name| name.as_str()).collect::<Vec<_>>(),
+        "servers": entry.servers.keys().filter(|name| caller.sees(name)).map(|name| name.as_str())
+            .collect::<Vec<_>>(),
         "registeredAt": entry.registered_at.0,
         "version": entry.version,
         "protocol": entry.protocol,
@@ -126,7 +127,7 @@ pub async fn replicas(
         .entries()
         .iter()
         .filter_map(|entry| {
-            let replica = entry.servers.get(name.as_str())?;
+            let replica = entry.servers.get(name.as_str()).filter(|_| caller.sees_named(&name))?;
             Some(json!({
                 "serverId": name,
                 "nodeId": entry.id.as_str(),

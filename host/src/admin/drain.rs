@@ -12,11 +12,11 @@ use serde_json::json;
 use crate::cluster::{Control, NotOrdered};
 use crate::model::ServerName;
 use crate::protocol::objects::object_only;
-use crate::telemetry::{AuditAction, AuditEntry};
+use crate::telemetry::AuditEntry;
 
 use super::answer::ApiAnswer;
 use super::cluster::drain as shown;
-use super::extract::{AtCoordinator, ONLY_COORDINATOR, PathName};
+use super::extract::{AtCoordinator, ONLY_COORDINATOR, PathName, WholeCaller};
 use super::{Admin, ApiCaller, ProcessRole};
 
 /// Longest deadline, in milliseconds: a day.
@@ -32,6 +32,7 @@ object_only!(DrainRequest);
 
 pub async fn drain(
     AtCoordinator(caller): AtCoordinator,
+    _: WholeCaller,
     State(admin): State<Arc<Admin>>,
     PathName(id): PathName,
     body: Bytes,
@@ -56,6 +57,7 @@ pub async fn drain(
 
 pub async fn undrain(
     AtCoordinator(caller): AtCoordinator,
+    _: WholeCaller,
     State(admin): State<Arc<Admin>>,
     PathName(id): PathName,
 ) -> ApiAnswer {
@@ -80,9 +82,8 @@ fn audit(
     if let Some(audit) = &admin.telemetry.audit {
         let why = refused.map_or_else(|| "admitted".to_owned(), ToString::to_string);
         audit.add(AuditEntry {
-            address: Some(caller.peer.ip()),
             target: Some(node.to_owned()),
-            ..AuditEntry::of(AuditAction::Manage(what), refused.is_none(), why)
+            ..caller.audited(what, refused.is_none(), why)
         });
     }
 }

@@ -16,9 +16,9 @@ use crate::protocol::objects::object_only;
 use crate::store::Binding;
 use crate::wasm::vocabulary::AffinityAction;
 
-use super::Admin;
 use super::answer::ApiAnswer;
 use super::extract::{AdmittedCaller, QueryParams};
+use super::{Admin, ApiCaller};
 
 /// Decisions unless the request says how many.
 const USUAL: usize = 20;
@@ -40,7 +40,7 @@ pub struct ExplainFilter {
 object_only!(ExplainFilter);
 
 pub async fn explain(
-    _: AdmittedCaller,
+    AdmittedCaller(caller): AdmittedCaller,
     State(admin): State<Arc<Admin>>,
     QueryParams(filter): QueryParams<ExplainFilter>,
 ) -> ApiAnswer {
@@ -57,6 +57,7 @@ pub async fn explain(
         session.as_ref().is_none_or(|session| session.is(decision.session))
             && filter.request.as_deref().is_none_or(|id| decision.request.as_deref() == Some(id))
             && filter.server.as_deref().is_none_or(|name| decision.server.as_str() == name)
+            && caller.sees(&decision.server)
     };
     let limit = filter.limit.unwrap_or(USUAL).clamp(1, MOST);
     let found = admin.decisions.last(limit, wanted);
@@ -65,7 +66,7 @@ pub async fn explain(
         SessionName::Whole(id) => Some(id),
         SessionName::Short(_) => known,
     });
-    let bindings = bound.map_or_else(Vec::new, |session| bindings(&admin, session));
+    let bindings = bound.map_or_else(Vec::new, |session| bindings(&admin, &caller, session));
     let is_named = bound.is_some() || filter.session.is_some() || filter.request.is_some();
     if found.is_empty() && bindings.is_empty() && is_named {
         let text = "No decision is known: this process keeps its last 500. A session that its node \
@@ -101,7 +102,7 @@ fn named(admin: &Admin, text: &str) -> Option<SessionName> {
 }
 
 /// Where the session's servers are now.
-fn bindings(admin: &Admin, session: SessionId) -> Vec<Value> {
+fn bindings(admin: &Admin, caller: &ApiCaller, session: SessionId) -> Vec<Value> {
     let Some(record) = admin.bindings.record(session) else { return Vec::new() };
     let one = |(server, binding): &(ServerName, Binding)| {
         json!({
@@ -112,7 +113,7 @@ fn bindings(admin: &Admin, session: SessionId) -> Vec<Value> {
             "decidedHere": binding.decided_here,
         })
     };
-    record.servers.iter().map(one).collect()
+    record.servers.iter().filter(|(server, _)| caller.sees(server)).map(one).collect()
 }
 
 /// A decision as the API shows it.

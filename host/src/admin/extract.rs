@@ -10,15 +10,22 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{Control, NodeMessage, NodeRequest, ProvedMessage};
+use crate::cluster::{Control, NodeMessage, NodeRequest, ProvedMessage, Rejected};
+use crate::edge::ManagerRefusal;
 use crate::net::{Kept, TooLong};
-use crate::telemetry::{AuditAction, AuditEntry};
+use crate::telemetry::AuditEntry;
 
 use super::answer::{ApiAnswer, refusal};
 use super::{Admin, ApiCaller, MAX_BODY, ProcessRole};
 
 /// What a closed node answers to everybody.
 const STATUS: &str = "/api/cluster/status";
+/// What is answered to everybody, if with less.
+const HEALTH: &str = "/health";
+/// What the audit log calls refusals.
+const MANAGEMENT: &str = "management";
+const FOR_SOME: &str = "Forbidden: this is about all servers, and the operator's rules \
+                        (systemConfig.policy) open only some to this credential";
 
 pub const ONLY_COORDINATOR: &str = "This endpoint is only available on coordinator nodes";
 
@@ -31,22 +38,48 @@ impl FromRequestParts<Arc<Admin>> for AdmittedCaller {
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
         let caller = caller(parts)?;
-        match (admin.admit)(&parts.headers, caller.peer, caller.local) {
-            Ok(()) => Ok(Self(caller)),
-            Err((status, text)) => {
-                // The status is no secret: see `StatusCaller`.
-                if parts.uri.path() != STATUS
-                    && let Some(audit) = &admin.telemetry.audit
-                {
-                    audit.add(AuditEntry {
-                        address: Some(caller.peer.ip()),
-                        method: Some(parts.uri.path().to_owned()),
-                        ..AuditEntry::of(AuditAction::Manage("management"), false, text.clone())
-                    });
-                }
+        match (admin.admit)(&parts.headers, caller.peer, caller.local).await {
+            Ok(manager) => {
+                let _ = caller.admitted.set(manager.clone());
+                Ok(Self(ApiCaller { manager: Some(manager), ..caller }))
+            }
+            Err(refusal) => {
+                let ManagerRefusal { status, text, principal, ruling } = refusal;
+                audit(admin, parts, || AuditEntry {
+                    principal,
+                    ruling,
+                    ..caller.audited(MANAGEMENT, false, text.clone())
+                });
                 Err(ApiAnswer::failure(status, text))
             }
         }
+    }
+}
+
+/// Adds a line about a refused request to the audit log, if there is one. What is answered nevertheless
+/// was not refused.
+fn audit(admin: &Admin, parts: &Parts, line: impl FnOnce() -> AuditEntry) {
+    let path = parts.uri.path();
+    let is_node = matches!(admin.role, ProcessRole::Node { .. });
+    let is_answered = path == HEALTH || (path == STATUS && is_node);
+    if let Some(audit) = admin.telemetry.audit.as_ref().filter(|_| !is_answered) {
+        audit.add(AuditEntry { method: Some(path.to_owned()), ..line() });
+    }
+}
+
+/// A caller to whom the operator's rules leave every server: what concerns all of them is for no other.
+pub struct WholeCaller(pub ApiCaller);
+
+impl FromRequestParts<Arc<Admin>> for WholeCaller {
+    type Rejection = ApiAnswer;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, ApiAnswer> {
+        let AdmittedCaller(caller) = AdmittedCaller::from_request_parts(parts, admin).await?;
+        if caller.rights().is_none() {
+            return Ok(Self(caller));
+        }
+        audit(admin, parts, || caller.audited(MANAGEMENT, false, FOR_SOME.to_owned()));
+        Err(ApiAnswer::failure(StatusCode::FORBIDDEN, FOR_SOME))
     }
 }
 
@@ -60,7 +93,10 @@ impl FromRequestParts<Arc<Admin>> for SiteCaller {
         let caller = caller(parts)?;
         match (admin.check_site)(&parts.headers, caller.local) {
             Ok(()) => Ok(Self),
-            Err((status, text)) => Err(ApiAnswer::failure(status, text)),
+            Err((status, text)) => {
+                audit(admin, parts, || caller.audited(MANAGEMENT, false, text.clone()));
+                Err(ApiAnswer::failure(status, text))
+            }
         }
     }
 }
@@ -156,11 +192,15 @@ impl<T: NodeMessage> FromRequest<Arc<Admin>> for FromNode<T> {
         let (parts, body) = request.into_parts();
         let caller = caller(&parts)?;
         let (proofs, peer) = (&control.proofs, caller.peer.ip());
-        proofs.admit(&parts.headers, peer).await.map_err(|why| refusal(&why))?;
+        let refused = |why: Rejected| {
+            audit(admin, &parts, || caller.audited("node", false, why.to_string()));
+            refusal(&why)
+        };
+        proofs.admit(&parts.headers, peer).await.map_err(refused)?;
         let body = whole(body, &caller).await?;
         let (headers, method, path) = (&parts.headers, parts.method.as_str(), parts.uri.path());
         let request = NodeRequest { headers, method, path, body: &body, peer };
-        let proved = proofs.open(request).map_err(|why| refusal(&why))?;
+        let proved = proofs.open(request).map_err(refused)?;
         Ok(Self { control: Arc::clone(control), caller, proved })
     }
 }

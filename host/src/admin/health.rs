@@ -37,7 +37,9 @@ pub async fn health(
     admitted: Result<AdmittedCaller, ApiAnswer>,
     State(admin): State<Arc<Admin>>,
 ) -> Response {
-    let shown = Shown { admin: &admin, with_reasons: admitted.is_ok() };
+    // Who may see some servers only learns of all no more than everybody.
+    let with_reasons = admitted.is_ok_and(|AdmittedCaller(caller)| caller.rights().is_none());
+    let shown = Shown { admin: &admin, with_reasons };
     let entries = admin.registry.entries();
     let servers = conditions(&entries);
     let reasons = reasons(&admin, &servers, shown.with_reasons);

@@ -60,7 +60,9 @@ pub async fn instances(
     };
     let asked =
         cluster::overview(&admin.registry, &admin.view, &caller.link, node.as_ref(), after, look);
-    let overview = asked.await;
+    let mut overview = asked.await;
+    overview.instances.retain(|instance| caller.sees_named(&instance.server));
+    overview.servers.retain(|server| caller.sees_named(&server.server));
     ApiAnswer::Data(json!({
         "instances": overview.instances,
         "servers": overview.servers,

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::protocol::objects::object_only;
-use crate::telemetry::{AuditAction, AuditEntry};
+use crate::telemetry::AuditEntry;
 
 use super::Admin;
 use super::answer::ApiAnswer;
-use super::extract::AdmittedCaller;
+use super::extract::WholeCaller;
 
 /// Bytes of a filter.
 const MAX_FILTER: usize = 1024;
@@ -26,12 +26,12 @@ struct LevelRequest {
 }
 object_only!(LevelRequest);
 
-pub async fn get(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
+pub async fn get(_: WholeCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
     ApiAnswer::Data(json!({"filter": admin.log.current()}))
 }
 
 pub async fn put(
-    AdmittedCaller(caller): AdmittedCaller,
+    WholeCaller(caller): WholeCaller,
     State(admin): State<Arc<Admin>>,
     body: Bytes,
 ) -> ApiAnswer {
@@ -40,9 +40,8 @@ pub async fn put(
     if let Some(audit) = &admin.telemetry.audit {
         let why = set.as_ref().map_or_else(|why: &String| why.clone(), |_| "admitted".to_owned());
         audit.add(AuditEntry {
-            address: Some(caller.peer.ip()),
             target: set.as_ref().ok().cloned(),
-            ..AuditEntry::of(AuditAction::Manage("log-level"), set.is_ok(), why)
+            ..caller.audited("log-level", set.is_ok(), why)
         });
     }
     match set {

@@ -49,7 +49,8 @@ pub async fn logs(
         Ok(node) => node,
         Err(refused) => return refused.into_response(),
     };
-    if !admin.registry.entries().iter().any(|entry| entry.servers.contains_key(&server)) {
+    let is_there = admin.registry.entries().iter().any(|entry| entry.servers.contains_key(&server));
+    if !is_there || !caller.sees(&server) {
         let text = format!("Server not found: {server}");
         return ApiAnswer::failure(StatusCode::NOT_FOUND, text).into_response();
     }

@@ -17,16 +17,17 @@ mod metrics;
 mod nodes;
 mod page;
 mod reload;
+mod routes;
 mod sessions;
 mod still_admitted;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
@@ -34,8 +35,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
-use crate::edge::{Connections, Decisions, Leaving, Metrics};
-use crate::model::{NodeId, UnixMillis, visible};
+use crate::edge::{Connections, Decisions, Leaving, Manager, ManagerRefusal, Metrics};
+use crate::model::{NodeId, Rights, ServerName, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
 use crate::protocol::seal::KeyRing;
@@ -43,7 +44,7 @@ use crate::runner;
 use crate::seam::{self, Link};
 use crate::store::sharing::Sharing;
 use crate::store::{Bindings, Records, SessionStates};
-use crate::telemetry::{LogFilter, Telemetry};
+use crate::telemetry::{AuditAction, AuditEntry, LogFilter, Telemetry};
 use crate::wasm::Strategy;
 
 use self::still_admitted::StillAdmitted;
@@ -51,6 +52,7 @@ pub use live::{LOG, Live, LogLines, watch_for_readers};
 
 pub use local::Local;
 pub use reload::{Asked, ReloadOutcome, ReloadReport, Reloads, SettingsFacts};
+pub use routes::ROUTES;
 
 /// Bytes of a request body. A heartbeat of a node with 10,000 servers fits.
 const MAX_BODY: usize = 1 << 20;
@@ -110,8 +112,15 @@ pub struct Admin {
 /// Status and text of a refusal.
 pub type ApiDenied = (http::StatusCode, String);
 pub type SiteFn = Box<dyn Fn(&http::HeaderMap, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
-pub type AdmitFn =
-    Box<dyn Fn(&http::HeaderMap, SocketAddr, SocketAddr) -> Result<(), ApiDenied> + Send + Sync>;
+pub type AdmitFn = Box<
+    dyn Fn(
+            &http::HeaderMap,
+            SocketAddr,
+            SocketAddr,
+        ) -> BoxFuture<'static, Result<Manager, ManagerRefusal>>
+        + Send
+        + Sync,
+>;
 
 /// The two addresses of a request's connection, and the link of the worker that
 /// received it.
@@ -122,6 +131,42 @@ pub struct ApiCaller {
     pub link: Link,
     /// The connection that the request's body comes over.
     pub intake: Option<Arc<Intake>>,
+    /// Who it is; `None` until it is admitted.
+    pub manager: Option<Manager>,
+    /// The same, for what goes on after the answer has begun.
+    pub admitted: Arc<OnceLock<Manager>>,
+}
+
+impl ApiCaller {
+    /// What the caller may see; `None` if that is everything.
+    #[must_use]
+    pub fn rights(&self) -> Option<&Arc<Rights>> {
+        self.manager.as_ref()?.rights.as_ref()
+    }
+
+    /// Whether a server exists for the caller.
+    #[must_use]
+    pub fn sees(&self, server: &ServerName) -> bool {
+        self.rights().is_none_or(|rights| rights.has(server))
+    }
+
+    /// A line of the audit log about what the caller does.
+    #[must_use]
+    pub fn audited(&self, what: &'static str, allowed: bool, why: String) -> AuditEntry {
+        let manager = self.manager.as_ref();
+        AuditEntry {
+            principal: manager.map(|manager| manager.principal.clone()),
+            address: Some(self.peer.ip()),
+            ruling: manager.and_then(|manager| manager.ruling.clone()),
+            ..AuditEntry::of(AuditAction::Manage(what), allowed, why)
+        }
+    }
+
+    /// The same for a name that another process gives.
+    #[must_use]
+    pub fn sees_named(&self, server: &str) -> bool {
+        self.rights().is_none() || ServerName::parse(server).is_ok_and(|server| self.sees(&server))
+    }
 }
 
 /// The routes of the management API. Cloning is cheap.
@@ -134,33 +179,7 @@ pub struct Api {
 impl Api {
     #[must_use]
     pub fn new(admin: Arc<Admin>) -> Self {
-        let router = Router::new()
-            .route("/health", get(health::health))
-            .route("/livez", get(health::livez))
-            .route("/readyz", get(health::readyz))
-            .route("/metrics", get(metrics::metrics))
-            .route("/api/cluster/status", get(cluster::status))
-            .route("/api/cluster/nodes", get(cluster::nodes))
-            .route("/api/cluster/servers/{name}/replicas", get(cluster::replicas))
-            .route("/api/cluster/sessions/{id}", get(sessions::session))
-            .route("/api/cluster/sessions", get(sessions::sessions))
-            .route("/api/cluster/instances", get(instances::instances))
-            .route("/api/cluster/explain", get(explain::explain))
-            .route("/api/logs", get(logs::logs))
-            .route("/api/log-level", get(log_level::get).put(log_level::put))
-            .route("/api/events", get(live::events))
-            .route("/api/schema", get(documents::schema))
-            .route("/api/openapi.json", get(documents::openapi))
-            .route("/ui", get(page::page))
-            .route("/ui/", get(page::with_slash))
-            .route("/ui/{name}", get(page::part))
-            .route("/api/reload", get(reload::last).post(reload::reload))
-            .route("/api/cluster/nodes/{id}/drain", post(drain::drain))
-            .route("/api/cluster/nodes/{id}/undrain", post(drain::undrain))
-            .route("/api/cluster/register", post(nodes::register))
-            .route("/api/cluster/heartbeat", post(nodes::heartbeat))
-            .route("/api/cluster/deregister", post(nodes::deregister))
-            .route("/api/cluster/join", post(nodes::join))
+        let router = routes::router()
             .fallback(answer::not_found)
             .method_not_allowed_fallback(answer::method_not_allowed)
             .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))

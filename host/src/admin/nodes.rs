@@ -7,10 +7,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cluster::{Heartbeat, Registration, Rejected};
-use crate::telemetry::{AuditAction, AuditEntry};
 
 use super::answer::{ApiAnswer, refusal};
-use super::extract::{AdmittedCaller, FromNode};
+use super::extract::{FromNode, WholeCaller};
 use super::{Admin, ProcessRole};
 
 pub async fn register(from: FromNode<Registration>) -> ApiAnswer {
@@ -28,19 +27,12 @@ pub async fn deregister(from: FromNode<Heartbeat>) -> ApiAnswer {
 }
 
 /// Registers a node that was started with `registerOnStartup: false`.
-pub async fn join(
-    AdmittedCaller(caller): AdmittedCaller,
-    State(admin): State<Arc<Admin>>,
-) -> ApiAnswer {
+pub async fn join(WholeCaller(caller): WholeCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
     match &admin.role {
         ProcessRole::Node { join, .. } => {
             join.notify_one();
             if let Some(audit) = &admin.telemetry.audit {
-                let why = "admitted".to_owned();
-                audit.add(AuditEntry {
-                    address: Some(caller.peer.ip()),
-                    ..AuditEntry::of(AuditAction::Manage("join"), true, why)
-                });
+                audit.add(caller.audited("join", true, "admitted".to_owned()));
             }
             ApiAnswer::Data(json!({"id": admin.node_id.as_str()}))
         }

@@ -14,10 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::OpenDoor;
 use crate::model::UnixMillis;
 use crate::model::visible::{page, visible};
-use crate::telemetry::{AuditAction, AuditEntry};
 
 use super::answer::ApiAnswer;
-use super::extract::AdmittedCaller;
+use super::extract::WholeCaller;
 use super::{Admin, ApiCaller};
 
 /// Callers that may wait for a reload at once; all of them are answered by the next one.
@@ -187,7 +186,7 @@ impl Reloads {
 }
 
 /// What became of the last reload, whatever has asked for it.
-pub async fn last(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
+pub async fn last(_: WholeCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
     let last = admin.reloads.last().map(|last| {
         let mut shown = data(&last.report);
         shown["at"] = last.at.0.into();
@@ -210,10 +209,7 @@ fn data(report: &ReloadReport) -> Value {
 }
 
 /// Reloads the settings. A refusal is a 422 with all reasons.
-pub async fn reload(
-    AdmittedCaller(caller): AdmittedCaller,
-    State(admin): State<Arc<Admin>>,
-) -> Response {
+pub async fn reload(WholeCaller(caller): WholeCaller, State(admin): State<Arc<Admin>>) -> Response {
     let report = admin.reloads.ask().await;
     audit(&admin, &caller, report.as_ref());
     let Some(report) = report else {
@@ -239,8 +235,5 @@ fn audit(admin: &Admin, caller: &ApiCaller, report: Option<&ReloadReport>) {
         (None, None) => "no reload now".to_owned(),
     };
     let is_done = outcome.is_some_and(|outcome| outcome != ReloadOutcome::Refused);
-    audit.add(AuditEntry {
-        address: Some(caller.peer.ip()),
-        ..AuditEntry::of(AuditAction::Manage("reload"), is_done, why)
-    });
+    audit.add(caller.audited("reload", is_done, why));
 }

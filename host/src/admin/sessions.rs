@@ -12,10 +12,10 @@ use crate::model::{NodeId, ServerName, SessionId};
 use crate::protocol::objects::object_only;
 use crate::store::{Record, SessionQuery};
 
-use super::Admin;
 use super::answer::ApiAnswer;
 use super::extract::{AdmittedCaller, AtCoordinator, PathName, QueryParams};
 use super::instances::bad;
+use super::{Admin, ApiCaller};
 
 /// Digits of the short hash, as in the log.
 const SHORT: usize = 8;
@@ -37,7 +37,7 @@ pub struct SessionFilter {
 object_only!(SessionFilter);
 
 pub async fn sessions(
-    _: AdmittedCaller,
+    AdmittedCaller(caller): AdmittedCaller,
     State(admin): State<Arc<Admin>>,
     QueryParams(filter): QueryParams<SessionFilter>,
 ) -> ApiAnswer {
@@ -47,7 +47,11 @@ pub async fn sessions(
         Err(refused) => return refused,
     };
     let page = admin.bindings.list(&query, limit);
-    let sessions = page.sessions.iter().map(|(session, record)| {
+    let is_seen = |record: &Record| {
+        caller.rights().is_none() || record.servers.iter().any(|(server, _)| caller.sees(server))
+    };
+    let seen = page.sessions.iter().filter(|(_, record)| is_seen(record));
+    let sessions = seen.map(|(session, record)| {
         let mut shown = json!({
             "session": session.short(),
             "createdAt": record.created.0,
@@ -56,7 +60,7 @@ pub async fn sessions(
             "listens": record.listens(),
         });
         if let Some(members) = shown.as_object_mut() {
-            members.insert("bindings".to_owned(), bindings(record));
+            members.insert("bindings".to_owned(), bindings(&caller, record));
         }
         shown
     });
@@ -91,30 +95,30 @@ fn short(text: &str) -> Option<String> {
 }
 
 pub async fn session(
-    _: AtCoordinator,
+    AtCoordinator(caller): AtCoordinator,
     State(admin): State<Arc<Admin>>,
     PathName(id): PathName,
 ) -> ApiAnswer {
     if let Some(short) = short(&id).filter(|short| short.len() == SHORT) {
-        return by_short(&admin, short);
+        return by_short(&admin, &caller, short);
     }
     let session = SessionId::parse(&id).or_else(|| admin.keys.peek(&id));
     if let (Some(session), Some(sharing)) = (session, &admin.sharing) {
         sharing.look_up(session).await;
     }
     match session.and_then(|session| Some((session, admin.bindings.record(session)?))) {
-        Some((session, record)) => ApiAnswer::Data(affinity(&admin, &session.to_string(), &record)),
+        Some((session, record)) => affinity(&admin, &caller, &session.to_string(), &record),
         None => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
     }
 }
 
 /// The session that a line of the log names.
-fn by_short(admin: &Admin, short: String) -> ApiAnswer {
+fn by_short(admin: &Admin, caller: &ApiCaller, short: String) -> ApiAnswer {
     let query = SessionQuery { short, ..SessionQuery::default() };
     let found = admin.bindings.list(&query, 2);
     match &found.sessions[..] {
         [] => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),
-        [(session, record)] => ApiAnswer::Data(affinity(admin, &session.short(), record)),
+        [(session, record)] => affinity(admin, caller, &session.short(), record),
         several => {
             let count = several.len();
             let text = format!("{count} sessions have this hash: name one by its whole id");
@@ -123,24 +127,28 @@ fn by_short(admin: &Admin, short: String) -> ApiAnswer {
     }
 }
 
-fn affinity(admin: &Admin, id: &str, record: &Record) -> Value {
-    let latest = record.latest();
+fn affinity(admin: &Admin, caller: &ApiCaller, id: &str, record: &Record) -> ApiAnswer {
+    let latest = record.latest().filter(|(server, _)| caller.sees(server));
+    if caller.rights().is_some() && !record.servers.iter().any(|(server, _)| caller.sees(server)) {
+        return ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found");
+    }
     let mut answer = json!({
         "sessionId": id,
         "nodeId": latest.map(|(_, binding)| binding.node.as_str()),
         "createdAt": record.created.0,
         "lastAccessed": record.last_used.0,
         "expiresAt": record.last_used.plus(admin.affinity_timeout).0,
-        "bindings": bindings(record),
+        "bindings": bindings(caller, record),
     });
     if let (Some((server, _)), Some(members)) = (latest, answer.as_object_mut()) {
         members.insert("serverId".to_owned(), server.as_str().into());
     }
-    answer
+    ApiAnswer::Data(answer)
 }
 
-fn bindings(record: &Record) -> Value {
-    let bindings = record.servers.iter().map(|(server, binding)| {
+fn bindings(caller: &ApiCaller, record: &Record) -> Value {
+    let seen = record.servers.iter().filter(|(server, _)| caller.sees(server));
+    let bindings = seen.map(|(server, binding)| {
         json!({
             "serverId": server.as_str(),
             "nodeId": binding.node.as_str(),

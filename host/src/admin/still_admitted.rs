@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Request};
 use tokio::sync::watch;
 
+use crate::edge::Manager;
 use crate::net::Body;
 
 use super::{Admin, ApiCaller};
@@ -19,6 +20,8 @@ pub struct StillAdmitted {
     settings: watch::Receiver<u64>,
     /// `None` where the answer is no stream.
     asked: Option<(HeaderMap, ApiCaller)>,
+    /// Whether newer settings are there by which it was not judged yet.
+    is_due: bool,
 }
 
 impl StillAdmitted {
@@ -31,18 +34,26 @@ impl StillAdmitted {
             admin: Arc::clone(admin),
             settings,
             asked: is_stream.then(|| (request.headers().clone(), caller.clone())),
+            is_due: false,
         }
     }
 
-    /// Resolves once newer settings refuse the request. Cancel-safe.
+    /// Resolves once newer settings refuse the request, or let its caller see something else: it
+    /// has to ask again then. Cancel-safe.
     pub async fn ended(&mut self) {
         let Some((headers, caller)) = &self.asked else { return std::future::pending().await };
         loop {
-            // Cannot fail: the edge has the sender.
-            let _ = self.settings.changed().await;
-            if (self.admin.admit)(headers, caller.peer, caller.local).is_err() {
+            if !self.is_due {
+                // Cannot fail: the edge has the sender.
+                let _ = self.settings.changed().await;
+                self.is_due = true;
+            }
+            let judged = (self.admin.admit)(headers, caller.peer, caller.local).await;
+            let rights = |manager: &Manager| manager.rights.clone();
+            if judged.ok().as_ref().map(rights) != caller.admitted.get().map(rights) {
                 return;
             }
+            self.is_due = false;
         }
     }
 }

@@ -76,6 +76,8 @@ impl Background {
         tokio::spawn(close_forgotten(Arc::clone(parts), self.forgotten));
         tokio::spawn(drain::carry_out(Arc::clone(parts)));
         tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
+        let (edge, folder) = (Arc::clone(&parts.edge), parts.folder.clone());
+        tokio::spawn(edge::keep_keys(edge, pool.clone(), folder));
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).retire_outdated(config.drain_deadline, pool.clone()));
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));

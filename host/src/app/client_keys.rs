@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{BearerKey, Config, KeyReach, Lock, Secret};
-use crate::edge::{ClientKey, Group, KeyView, Member};
+use crate::edge::{ClientKey, Group, KeyView, Member, PolicyTable};
 use crate::model::{Principal, ServerName};
 use crate::store::{DataFolder, GENERATED_KEY, SecretKept};
 
@@ -15,16 +15,29 @@ const HOLDER: &str = "generated";
 const WAYS_OUT: &str = "put a key of yours into the file (bearerKeys, or routing.bearerAuthKey), or open the gateway with \
      \"enableBearerAuth\": false";
 
-/// The keys; none if everybody is let in, or nobody because this is a node without a key.
+/// The keys; none if everybody is let in, or nobody because this is a node without a key. The table
+/// says what each may use, if there is one.
 #[must_use]
-pub fn of(config: &Config, folder: &DataFolder) -> Vec<ClientKey> {
+pub fn of(config: &Config, folder: &DataFolder, table: &PolicyTable) -> Vec<ClientKey> {
+    let mut keys = without_rules(config, folder);
+    if !table.is_empty() {
+        for key in &mut keys {
+            let (name, is_whole) = (key.principal.as_str().into(), key.view.is_none());
+            let identity = table.identity(&key.principal, Some(&name), &[], is_whole);
+            key.identity = Some(Arc::new(identity));
+        }
+    }
+    keys
+}
+
+fn without_rules(config: &Config, folder: &DataFolder) -> Vec<ClientKey> {
     match &config.access.lock {
         Lock::Keys(keys) => {
             let groups = translate::groups(config);
             keys.iter().map(|key| client_key(config, &groups, key)).collect()
         }
         Lock::Generated if !config.is_closed() => vec![generated(config, folder)],
-        Lock::Generated | Lock::Open => Vec::new(),
+        Lock::Generated | Lock::Tokens | Lock::Open => Vec::new(),
     }
 }
 
@@ -36,7 +49,7 @@ fn client_key(config: &Config, groups: &[Group], key: &BearerKey) -> ClientKey {
             Some(Arc::new(view(config, groups, named, servers, principal.clone())))
         }
     };
-    ClientKey { token: key.token.clone(), principal, view }
+    ClientKey { token: key.token.clone(), principal, view, identity: None }
 }
 
 /// What a restricted key opens. A group that it does not name is open if the key names every
@@ -124,7 +137,8 @@ fn generated(config: &Config, folder: &DataFolder) -> ClientKey {
              this process, since the data folder cannot keep it; {WAYS_OUT}"
         ),
     }
-    ClientKey { token: Secret::new(token), principal: Principal::named(HOLDER), view: None }
+    let principal = Principal::named(HOLDER);
+    ClientKey { token: Secret::new(token), principal, view: None, identity: None }
 }
 
 #[cfg(test)]
@@ -143,6 +157,7 @@ mod tests {
             tools: tools.map(|tools| tools.iter().map(|tool| (*tool).to_owned()).collect()),
             prompts: None,
             resources: None,
+            rights: None,
         };
         Group {
             by_name: true,

@@ -4,6 +4,7 @@
 //! one), and one worker per core, each with its own accept socket, connections and
 //! strategy instances.
 
+mod access;
 mod advice;
 mod background;
 mod capacity;
@@ -55,6 +56,7 @@ pub use advice::notices::of as notices_of;
 pub use advice::slow_starts::advice as advice_on_starts;
 pub use own_files::unprotected;
 pub use reload::ReadSettings;
+pub use routes::all as all_routes;
 pub use tls::{complaint as complaint_on_tls, readable_keys};
 pub use translate::{own_program, strategy_options};
 

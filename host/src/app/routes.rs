@@ -1,14 +1,28 @@
 //! The routes beside the clients' MCP endpoints: the management API, and on nodes the
 //! routes for the coordinator.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 
-use crate::admin::{Api, ApiCaller};
+use crate::admin::{self, Api, ApiCaller};
 use crate::cluster::NodeRoutes;
-use crate::edge::{Ends, OtherRoutes, Worker};
+use crate::edge::{Ends, Entrance, METADATA_ROUTES, OtherRoutes, Worker};
 use crate::net::Body;
 use crate::protocol::headers::seam::LINK_PATH;
+
+/// Every route of a gateway: method, path, and who may use it. What nodes serve their coordinator is one,
+/// since nothing of it is told apart before the caller has proved itself.
+#[must_use]
+pub fn all() -> Vec<(&'static str, &'static str, &'static str)> {
+    let clients = Entrance::ALL.into_iter().flat_map(Entrance::routes);
+    let clients = clients.map(|(method, path)| (*method, *path, "client"));
+    let metadata = METADATA_ROUTES.into_iter().map(|path| ("GET", path, "metadata"));
+    let api = admin::ROUTES.iter().map(|route| (route.method, route.path, route.door.as_str()));
+    let link = [("GET", LINK_PATH, "link"), ("POST", "/cluster/{path}", "link")];
+    clients.chain(metadata).chain(api).chain(link).collect()
+}
 
 pub struct Routes {
     pub api: Api,
@@ -40,7 +54,7 @@ impl OtherRoutes for Routes {
     ) -> BoxFuture<'static, Response<Body>> {
         if let Some(node) = self.on_node(request.uri().path()) {
             let (node, endpoint) = (node.clone(), worker.link.local());
-            let Ends { peer, local, proved } = ends;
+            let Ends { peer, local, proved, .. } = ends;
             return Box::pin(
                 async move { node.serve(endpoint, request, (peer, local), proved).await },
             );
@@ -48,6 +62,8 @@ impl OtherRoutes for Routes {
         let (api, link) = (self.api.clone(), worker.link.clone());
         let intake = request.body().intake().cloned();
         let Ends { peer, local, .. } = ends;
-        Box::pin(api.answer(request, ApiCaller { peer, local, link, intake }))
+        let (manager, admitted) = (None, Arc::default());
+        let caller = ApiCaller { peer, local, link, intake, manager, admitted };
+        Box::pin(api.answer(request, caller))
     }
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::config::{
-    self, Config, GroupEntries, Isolation, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
+    self, Config, GroupEntries, Isolation, Lock, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
     Remote, Server, Sticky, Transport, Wasi,
 };
-use crate::edge::{ClientKey, ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
+use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{
     Choice, Choices, KeepRule, Prefixes, Replica, Selection, ServerName, StatePlan,
 };
@@ -25,6 +25,7 @@ use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
+use super::access::Admission;
 use super::{child_env, descriptors, identity, own_files};
 
 /// The replicas on this node as the settings describe them; a reload replaces them.
@@ -77,14 +78,21 @@ fn simultaneous_starts() -> usize {
     (2 * cores).max(4)
 }
 
-/// The edge's settings; clients come in with one of these keys.
+/// The edge's settings, with whom it lets in.
 #[must_use]
-pub fn edge(config: &Config, keys: Vec<ClientKey>) -> EdgeConfig {
+pub fn edge(config: &Config, admission: Admission) -> EdgeConfig {
+    let Admission { keys, anyone, policy, issuers, rates } = admission;
     let credentials = match &config.mode {
         Mode::Coordinator(coordinator) => coordinator.passthrough_headers.clone(),
         Mode::Standalone | Mode::Node(_) => BTreeMap::new(),
     };
     EdgeConfig {
+        wants_token: config.access.lock == Lock::Tokens,
+        anyone,
+        policy,
+        issuers,
+        rates,
+        public_url: config.access.public_url.clone(),
         tokens: keys.iter().map(|key| Arc::from(key.token.expose())).collect(),
         keys,
         key_header: config.access.key_header.clone(),
@@ -371,6 +379,7 @@ pub(super) fn groups(config: &Config) -> Vec<Group> {
                     tools: names(&server.tools),
                     prompts: names(&server.prompts),
                     resources: names(&server.resources),
+                    rights: None,
                 })
                 .collect(),
         })

@@ -269,6 +269,8 @@ pub enum Command {
     },
     /// Print the JSON Schema of the settings file
     Schema,
+    /// List every route of a gateway, and who may use it
+    Routes,
     /// Exit with 0 if a gateway serves and all its servers can be used, else with 1 and the reasons
     Health {
         /// Only whether the process serves: for what restarts it if not

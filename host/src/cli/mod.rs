@@ -22,6 +22,7 @@ mod nodes;
 mod plugin;
 mod ps;
 mod reload;
+mod routes;
 mod sessions;
 mod table;
 mod terminal;
@@ -104,6 +105,7 @@ pub fn main() -> ExitCode {
             log_level::run(&gateway(&cli, url.as_deref()), filter.as_deref())
         }
         Some(Command::Reload { url }) => reload::run(&gateway(&cli, url.as_deref())),
+        Some(Command::Routes) => routes::run(),
         Some(Command::Connect { url, key, headers, wait }) => {
             let environment = Environment::default();
             let given = config::secret_variable("MOORING_KEY", |name| environment.variable(name));

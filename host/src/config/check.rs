@@ -14,10 +14,13 @@ use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
 use super::sections::listen::Listen;
 use super::sections::lock::Lock;
 use super::sections::names::Prefix;
+use super::sections::policy::PolicyRule;
+use super::sections::rates::{RatePer, RateSettings};
 use super::sections::servers::transport::Transport;
 use super::sections::servers::{Isolation, Server};
 use super::sections::sticky::Sticky;
 use super::sections::store::Store;
+use super::sections::token_issuers::TokenIssuer;
 
 /// Bytes shown of one value, or of one row of a table.
 const MAX_VALUE: usize = 4096;
@@ -33,6 +36,9 @@ pub fn describe(config: &Config) -> String {
     }
     servers(&mut page, config);
     keys(&mut page, config.access.lock.keys());
+    issuers(&mut page, &config.access.issuers);
+    policy(&mut page, config.access.policy.as_deref());
+    rates(&mut page, &config.access.rates);
     groups(&mut page, &config.groups);
     page.0
 }
@@ -118,9 +124,13 @@ fn access(config: &Config) -> String {
         _ if config.is_closed() => "no clients of its own".to_owned(),
         Lock::Keys(keys) if keys.len() == 1 => "bearer key".to_owned(),
         Lock::Keys(keys) => format!("{} bearer keys", keys.len()),
+        Lock::Tokens => "tokens only".to_owned(),
         Lock::Generated => "a generated key, in generated-key of the data folder".to_owned(),
         Lock::Open => "open to every client that reaches the port".to_owned(),
     }];
+    if !access.issuers.is_empty() && access.lock != Lock::Tokens {
+        parts.push(format!("tokens of {} issuers", access.issuers.len()));
+    }
     if access.key_header != http::header::AUTHORIZATION {
         parts.push(format!("sent as {}", access.key_header));
     }
@@ -186,6 +196,7 @@ fn membership(page: &mut CheckPage, node: &NodeMode, config: &Config) {
     let own = match &config.access.lock {
         _ if config.is_closed() => "closed: clients use the coordinator (node.public opens them)",
         Lock::Keys(_) => "for clients with the bearer key",
+        Lock::Tokens => "for clients with a token",
         Lock::Generated => "for clients with the generated key",
         Lock::Open => "open to every client that reaches the port (node.public)",
     };
@@ -193,7 +204,7 @@ fn membership(page: &mut CheckPage, node: &NodeMode, config: &Config) {
 }
 
 fn servers(page: &mut CheckPage, config: &Config) {
-    let is_one = config.access.lock.keys().len() < 2;
+    let is_one = config.access.lock.keys().len() < 2 && config.access.issuers.is_empty();
     let rows: Vec<_> = config.servers.iter().map(|entry| server(entry, is_one)).collect();
     page.table("SERVERS", &rows);
 }
@@ -214,6 +225,97 @@ fn keys(page: &mut CheckPage, keys: &[BearerKey]) {
         }
     };
     page.table("KEYS", &keys.iter().map(row).collect::<Vec<_>>());
+}
+
+/// The issuers whose tokens let clients in.
+fn issuers(page: &mut CheckPage, issuers: &[TokenIssuer]) {
+    if issuers.is_empty() {
+        return;
+    }
+    let row = |of: &TokenIssuer| {
+        let scopes = match of.required_scopes.as_slice() {
+            [] => String::new(),
+            scopes => format!(", with the scopes {}", scopes.join(" ")),
+        };
+        let what = format!(
+            "for {}{scopes}; principal {}:{{{}}}, groups by {}",
+            of.audience.join(", "),
+            of.name,
+            of.principal_claim,
+            of.groups_claim
+        );
+        [of.name.clone(), of.issuer.clone(), what]
+    };
+    page.table("TOKENS", &issuers.iter().map(row).collect::<Vec<_>>());
+}
+
+/// The table of who may use what.
+fn policy(page: &mut CheckPage, rules: Option<&[PolicyRule]>) {
+    let Some(rules) = rules else { return };
+    let row = |rule: &PolicyRule| {
+        let effect = if rule.allows { "allows" } else { "denies" };
+        let list = |what: &str, names: &[String]| match names {
+            [] => None,
+            names => Some(format!("{what} {}", names.join(" "))),
+        };
+        let given = |what: &str, names: &Option<Vec<String>>| {
+            names.as_ref().map(|names| format!("{what} {}", names.join(" ")))
+        };
+        let (entries, who) = (&rule.entries, &rule.who);
+        let what = [
+            list("servers", &rule.servers),
+            list("groups", &rule.groups),
+            given("tools", &entries.tools),
+            given("prompts", &entries.prompts),
+            given("resources", &entries.resources),
+            rule.manages.then(|| "the management API".to_owned()),
+            given("for principals", &who.principals),
+            given("for keys", &who.keys),
+            given("for members of", &who.groups),
+        ];
+        let what: Vec<String> = what.into_iter().flatten().collect();
+        [rule.name.clone(), effect.to_owned(), what.join("; ")]
+    };
+    page.table("POLICY", &rules.iter().map(row).collect::<Vec<_>>());
+}
+
+/// How often clients may ask.
+fn rates(page: &mut CheckPage, limits: &[RateSettings]) {
+    if limits.is_empty() {
+        return;
+    }
+    let row = |limit: &RateSettings| {
+        let per = limit.per.iter().map(|by| match by {
+            RatePer::Principal => "principal",
+            RatePer::Key => "key",
+            RatePer::Server => "server",
+            RatePer::Tool => "tool",
+        });
+        let per: Vec<&str> = per.collect();
+        let per = match per.as_slice() {
+            [] => "for all together".to_owned(),
+            per => format!("for each {}", per.join(" and ")),
+        };
+        let requests = limit.requests.map(|(requests, within, burst)| {
+            format!("{requests} requests in {}, {burst} at once", Millis(within))
+        });
+        let concurrent = limit.concurrent.map(|most| format!("{most} at the same time"));
+        let given = |what: &str, names: &Option<Vec<String>>| {
+            names.as_ref().map(|names| format!("{what} {}", names.join(" ")))
+        };
+        let parts = [
+            requests,
+            concurrent,
+            given("servers", &limit.servers),
+            given("tools", &limit.tools),
+            given("for principals", &limit.who.principals),
+            given("for keys", &limit.who.keys),
+            given("for members of", &limit.who.groups),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        [limit.name.clone(), per, parts.join("; ")]
+    };
+    page.table("LIMITS", &limits.iter().map(row).collect::<Vec<_>>());
 }
 
 /// A row; `is_one_principal` says whether all clients are one.

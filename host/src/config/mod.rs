@@ -55,7 +55,9 @@ pub use sections::listen::{Listen, SocketPlace};
 pub use sections::listen_tls::ListenTls;
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
+pub use sections::policy::PolicyRule;
 pub use sections::proxy::OwnProxy;
+pub use sections::rates::{RatePer, RateSettings};
 pub use sections::servers::confinement::ConfinementSettings;
 pub use sections::servers::sandbox::SandboxSettings;
 pub use sections::servers::shown_tools::{EntrySettings, Selections};
@@ -68,6 +70,7 @@ pub use sections::store::Store;
 pub use sections::telemetry::{
     AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings, TraceOutput,
 };
+pub use sections::token_issuers::TokenIssuer;
 
 /// Every setting of Mooring, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +110,8 @@ impl Config {
     /// them, and there is no key that a client could show.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        !serves_clients(&self.mode) && self.access.lock.keys().is_empty()
+        let has_way_in = !self.access.lock.keys().is_empty() || self.access.lock == Lock::Tokens;
+        !serves_clients(&self.mode) && !has_way_in
     }
 
     /// Whether no server runs here: there is none, or all are off or misconfigured. A coordinator

@@ -1,10 +1,11 @@
 //! The client's HTTP request, without its body.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue, Uri};
 
+use crate::edge::access::identity::CallerIdentity;
 use crate::model::{QuotaKey, SessionId};
 use crate::protocol::headers;
 
@@ -19,6 +20,8 @@ pub struct ClientRequest {
     pub peer: IpAddr,
     /// Whom the limits count for it.
     pub quota: QuotaKey,
+    /// What rules and limits decide by; `None` where there are none.
+    pub identity: Option<Arc<CallerIdentity>>,
     /// Set once something is noted about the request.
     id: OnceLock<Box<str>>,
 }
@@ -26,7 +29,13 @@ pub struct ClientRequest {
 impl ClientRequest {
     #[must_use]
     pub fn new(headers: HeaderMap, uri: Uri, peer: IpAddr, quota: QuotaKey) -> Self {
-        Self { headers, uri, peer, quota, id: OnceLock::new() }
+        Self { headers, uri, peer, quota, identity: None, id: OnceLock::new() }
+    }
+
+    /// The same, from a client with this identity.
+    #[must_use]
+    pub fn by(self, identity: Option<Arc<CallerIdentity>>) -> Self {
+        Self { identity, ..self }
     }
 
     /// The name of the request in explanations: its client's `X-Request-Id`, if that can be shown

@@ -7,7 +7,10 @@ use http::HeaderName;
 
 use crate::config::{Eras, Secret};
 use crate::edge::access::host::HostRules;
-use crate::model::{GroupName, Prefixes, Principal, ServerName};
+use crate::edge::access::identity::{CallerIdentity, PolicyTable};
+use crate::edge::access::issuers::Issuers;
+use crate::edge::access::rates::Rates;
+use crate::model::{EntryKind, EntryRights, GroupName, Prefixes, Principal, Rights, ServerName};
 use crate::streams::Bounds;
 
 /// One server of a group or scope, and which of its entries are shown.
@@ -22,13 +25,15 @@ pub struct Member {
     pub prompts: Option<Vec<String>>,
     /// URIs of the resources and templates that are shown.
     pub resources: Option<Vec<String>>,
+    /// What the operator's rules leave the scope's clients of it; `None` leaves everything.
+    pub rights: Option<Arc<EntryRights>>,
 }
 
 impl Member {
     /// All of a server, under its own name.
     #[must_use]
     pub fn whole(server: ServerName) -> Self {
-        Self { server, alias: None, tools: None, prompts: None, resources: None }
+        Self { server, alias: None, tools: None, prompts: None, resources: None, rights: None }
     }
 
     /// The name of the server that clients of the scope see.
@@ -45,6 +50,16 @@ impl Member {
             Some(alias) => prefixes.and(alias, separator),
             None => prefixes,
         }
+    }
+
+    /// Whether the rules leave the scope's clients this tool or prompt, by its own name. A rule may
+    /// name it as the server does, or with a prefix.
+    #[must_use]
+    pub fn leaves(&self, kind: EntryKind, own: &str, prefixes: &Prefixes) -> bool {
+        let Some(rights) = &self.rights else { return true };
+        let spellings: Vec<String> = prefixes.spellings(own).collect();
+        let spellings: Vec<&str> = spellings.iter().map(String::as_str).collect();
+        rights.allow(kind, &spellings)
     }
 }
 
@@ -66,6 +81,16 @@ pub struct ClientKey {
     pub principal: Principal,
     /// What its holder sees; `None` if that is everything.
     pub view: Option<Arc<KeyView>>,
+    /// What rules decide by; `None` where there are none.
+    pub identity: Option<Arc<CallerIdentity>>,
+}
+
+/// What a caller may reach: what its key opens, and of that what the operator's rules allow. `None` is
+/// everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CallerReach<'a> {
+    pub view: Option<&'a Arc<KeyView>>,
+    pub rights: Option<&'a Arc<Rights>>,
 }
 
 /// What the holder of a restricted key sees.
@@ -85,6 +110,18 @@ pub struct KeyView {
 pub struct EdgeConfig {
     /// The keys of which clients must send one; if there are none, everybody is let in.
     pub keys: Vec<ClientKey>,
+    /// Whether clients without a key need a token of an issuer, where there are no keys.
+    pub wants_token: bool,
+    /// What rules decide by for clients without a credential; `None` where there are none.
+    pub anyone: Option<Arc<CallerIdentity>>,
+    /// Who may use what.
+    pub policy: Arc<PolicyTable>,
+    /// The issuers whose tokens let clients in; `None` if there are none.
+    pub issuers: Option<Arc<Issuers>>,
+    /// How often clients may ask; `None` if nothing is counted.
+    pub rates: Option<Arc<Rates>>,
+    /// The URL under which clients reach the gateway, without a path; `None`: what their requests say.
+    pub public_url: Option<String>,
     /// The tokens of these keys, which no server gets.
     pub tokens: Vec<Arc<str>>,
     /// The header that carries the key.

@@ -47,11 +47,19 @@ mod session;
 mod state;
 mod worker;
 
-pub use access::admit::for_management as admit_management;
-pub use access::admit::site_for_management as check_site_of_management;
+pub use access::audience::Audience;
 pub use access::forwarded::is_trusted;
 pub use access::host::HostRules;
+pub use access::identity::{CallerIdentity, PolicyTable};
+pub use access::issuer::IssuerSettings;
+pub use access::issuer_fetch::keep_keys;
+pub use access::issuers::Issuers;
 pub use access::local_key::LocalKey;
+pub use access::management::for_management as admit_management;
+pub use access::management::site_for_management as check_site_of_management;
+pub use access::management::{Manager, ManagerRefusal};
+pub use access::rates::{CountedBy, RateLimit, Rates};
+pub use access::resource_metadata::ROUTES as METADATA_ROUTES;
 pub use aggregate::found_owners::FoundOwners;
 pub use bridge::session_feeds::SessionFeeds;
 pub use bridge::timers::Suspended;
@@ -60,7 +68,7 @@ pub use catalog::kept::FILE as CATALOGS;
 pub use catalog::naming::name_of;
 pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
-pub use config::{ClientKey, EdgeConfig, Group, KeyView, Member};
+pub use config::{CallerReach, ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::accept::serve;
 pub use connection::listener::{Listeners, SharedSockets, bind as listen, bind_file as listen_at};
 #[cfg(test)]
@@ -79,6 +87,7 @@ pub use routing::decision::{
     Attempt, AttemptOutcome, Candidate, ChosenBy, Decision, DecisionResult, InputValue,
 };
 pub use routing::decisions::Decisions;
+pub use scope::Entrance;
 pub use session::get_streams::AggregateStreams;
 pub use session::last_start::LastStarts;
 pub use session::opened::OpenedServers;

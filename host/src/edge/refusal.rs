@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::edge::absent_server::AbsentServer;
+use crate::edge::access::rates::LimitMet;
+use crate::edge::access::token_refusal::TokenRefusal;
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
 use crate::protocol::era::fault::EraFault;
@@ -49,6 +51,14 @@ pub enum Refusal {
         "Forbidden: this key opens its own groups and servers alone; the management API wants one with accessType all"
     )]
     RestrictedKey,
+    #[error(
+        "Forbidden: this credential does not open the management API; a rule of systemConfig.policy with \"management\": true does"
+    )]
+    NoManagement,
+    #[error("{0}")]
+    Token(Box<TokenRefusal>),
+    #[error("{0}")]
+    LimitMet(Box<LimitMet>),
     #[error(
         "Forbidden: this node serves its coordinator only; connect to the coordinator, give the node a key of its own (systemConfig.routing.bearerAuthKey), or open it with systemConfig.cluster.node.public"
     )]
@@ -205,8 +215,11 @@ impl Refusal {
             Self::ForeignHost(_)
             | Self::ForeignOrigin(_)
             | Self::ClosedNode
-            | Self::RestrictedKey => (StatusCode::FORBIDDEN, code::TRANSPORT),
+            | Self::RestrictedKey
+            | Self::NoManagement => (StatusCode::FORBIDDEN, code::TRANSPORT),
             Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, code::TRANSPORT),
+            Self::Token(token) => (token.status(), code::TRANSPORT),
+            Self::LimitMet(_) => (StatusCode::TOO_MANY_REQUESTS, code::LIMITED),
             Self::UnknownPath(_) | Self::UnknownScope(_) => {
                 (StatusCode::NOT_FOUND, code::TRANSPORT)
             }
@@ -284,7 +297,7 @@ impl Refusal {
                 | Self::Absent(_)
                 | Self::Lost { .. }
                 | Self::ConversationEnded
-        )
+        ) || matches!(self, Self::LimitMet(met) if !met.is_whole)
     }
 
     /// Whether the rest of the request is not read, so that its connection cannot be used again.
@@ -311,6 +324,7 @@ impl Refusal {
         let (code, text) = (self.table().1, self.to_string());
         match self {
             Self::Absent(absent) => jsonrpc::error_with(id, code, &text, &absent.data()),
+            Self::LimitMet(met) => jsonrpc::error_with(id, code, &text, &met.data()),
             Self::Era(fault) => match fault.data() {
                 Some(data) => jsonrpc::error_with(id, code, &text, &data),
                 None => jsonrpc::error(id, code, &text),
@@ -332,6 +346,14 @@ impl Refusal {
             Self::Unauthorized(_) => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
+            Self::Token(token) => {
+                if let Some(challenge) = token.challenge() {
+                    headers.insert(header::WWW_AUTHENTICATE, challenge);
+                }
+                if let Some(after) = token.retry_after() {
+                    headers.insert(header::RETRY_AFTER, whole_seconds(after));
+                }
+            }
             Self::MethodNotAllowed(allowed) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
@@ -341,6 +363,9 @@ impl Refusal {
             }
             Self::Absent(absent) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(absent.retry_after));
+            }
+            Self::LimitMet(met) => {
+                headers.insert(header::RETRY_AFTER, whole_seconds(met.retry_after));
             }
             Self::Busy(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SOON));

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::StatusCode;
+
 use super::refusal::Refusal;
 
 /// Why a request was refused.
@@ -71,13 +73,35 @@ impl RefusalReason {
 }
 
 impl Refusal {
+    /// Whether it tells somebody that something is not for them: this is what is audited, and not what
+    /// cannot be read or served.
+    #[must_use]
+    pub fn is_of_access(&self) -> bool {
+        use RefusalReason::{Forbidden, Host, NotFound, Origin, RateLimit, Session, Unauthorized};
+        let kinds = [Host, Origin, Unauthorized, Forbidden, NotFound, Session, RateLimit];
+        kinds.contains(&self.reason())
+    }
+
+    /// The limit of requests that was met, if that is why.
+    #[must_use]
+    pub fn limit(&self) -> Option<&str> {
+        match self {
+            Self::LimitMet(met) => Some(&met.limit),
+            _ => None,
+        }
+    }
+
     #[must_use]
     pub fn reason(&self) -> RefusalReason {
         match self {
             Self::ForeignHost(_) | Self::Hosts(_) | Self::OtherAuthority => RefusalReason::Host,
             Self::ForeignOrigin(_) => RefusalReason::Origin,
             Self::Unauthorized(_) => RefusalReason::Unauthorized,
-            Self::RestrictedKey | Self::ClosedNode => RefusalReason::Forbidden,
+            Self::Token(token) if token.status() == StatusCode::FORBIDDEN => {
+                RefusalReason::Forbidden
+            }
+            Self::Token(_) => RefusalReason::Unauthorized,
+            Self::RestrictedKey | Self::NoManagement | Self::ClosedNode => RefusalReason::Forbidden,
             Self::UnknownPath(_) | Self::UnknownScope(_) | Self::ResourceNotFound(_) => {
                 RefusalReason::NotFound
             }
@@ -100,7 +124,9 @@ impl Refusal {
             | Self::MissingStream
             | Self::NotInitialized
             | Self::ConversationEnded => RefusalReason::Session,
-            Self::Busy(_) | Self::TooManySessions(_) => RefusalReason::RateLimit,
+            Self::Busy(_) | Self::TooManySessions(_) | Self::LimitMet(_) => {
+                RefusalReason::RateLimit
+            }
             Self::InvalidParams(_) => RefusalReason::Params,
             Self::Unavailable { .. } | Self::Absent(_) => RefusalReason::Unavailable,
             Self::Lost { .. } => RefusalReason::Lost,

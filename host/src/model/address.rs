@@ -20,3 +20,11 @@ pub fn is_shared(address: IpAddr) -> bool {
         IpAddr::V6(_) => false,
     }
 }
+
+/// Whether a URL's host is this machine, whatever DNS says: an address of it, or `localhost`.
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let address: Result<IpAddr, _> = bare.parse();
+    address.map_or(host.eq_ignore_ascii_case("localhost"), |a| a.to_canonical().is_loopback())
+}

@@ -8,8 +8,10 @@ mod address;
 mod epoch;
 mod gateway_start;
 mod name;
+mod pattern;
 #[cfg(test)]
 pub mod played;
+mod policy;
 mod quota_key;
 mod reserved_headers;
 mod scope;
@@ -20,13 +22,18 @@ mod state_plan;
 mod topology;
 pub mod visible;
 
-pub use address::{is_near, is_shared};
+pub use address::{is_loopback_host, is_near, is_shared};
 pub use epoch::{Epoch, Epochs, Standing};
 pub use gateway_start::GatewayStart;
 pub use name::{GroupName, NameError, NodeId, ServerName};
+pub use pattern::fits;
+pub use policy::{
+    EntryKind, EntryRights, Policy, PolicyRuling, Rights, Rule, RuleEntries, RuleSubject,
+    RuleTarget, ServerRights, Who,
+};
 pub use quota_key::{QuotaKey, counted_address};
 pub use reserved_headers::{SEAM_PREFIX, is_reserved_header};
-pub use scope::Scope;
+pub use scope::{JudgedScope, Scope};
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis, since_1970};
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};

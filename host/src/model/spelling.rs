@@ -55,6 +55,12 @@ impl Prefixes {
         self.0.iter().filter_map(strip).filter(|rest| !rest.is_empty())
     }
 
+    /// All spellings that a file may have of the server's own name for something.
+    pub fn spellings(&self, own: &str) -> impl Iterator<Item = String> {
+        let prefixed = self.0.iter().map(move |prefix| format!("{prefix}{own}"));
+        std::iter::once(own.to_owned()).chain(prefixed)
+    }
+
     /// The server's own name for what a file or client names, by what the server has: the very
     /// name if it is there, else the one without a prefix.
     #[must_use]

@@ -27,13 +27,15 @@ pub enum ErrorKind {
     Unavailable,
     /// The server did not answer in time.
     TimedOut,
+    /// A limit of the operator's is met.
+    Limited,
     /// Any other code.
     Other,
 }
 
 impl ErrorKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Parse,
         Self::InvalidRequest,
         Self::MethodNotFound,
@@ -45,6 +47,7 @@ impl ErrorKind {
         Self::ServerLost,
         Self::Unavailable,
         Self::TimedOut,
+        Self::Limited,
         Self::Other,
     ];
 
@@ -63,6 +66,7 @@ impl ErrorKind {
             code::SERVER_LOST => Self::ServerLost,
             code::UNAVAILABLE => Self::Unavailable,
             code::TIMED_OUT => Self::TimedOut,
+            code::LIMITED => Self::Limited,
             _ => Self::Other,
         }
     }
@@ -82,6 +86,7 @@ impl ErrorKind {
             Self::ServerLost => "server-lost",
             Self::Unavailable => "unavailable",
             Self::TimedOut => "timed-out",
+            Self::Limited => "limited",
             Self::Other => "other",
         }
     }

@@ -56,6 +56,8 @@ pub mod code {
     pub const UNAVAILABLE: i64 = -31002;
     /// Mooring's: the server did not answer within the time that its configuration allows.
     pub const TIMED_OUT: i64 = -31004;
+    /// Mooring's: a limit of the operator's is met; the request has not run.
+    pub const LIMITED: i64 = -31005;
 }
 
 members! {

@@ -14,6 +14,8 @@ pub mod headers;
 pub mod http1;
 pub mod initialize;
 pub mod jsonrpc;
+pub mod jwk;
+pub mod jwt;
 pub mod lenient;
 pub mod log_level;
 pub mod members;

@@ -80,11 +80,13 @@ impl Line for AccessEntry {
 
 /// The scope as the path that leads to it.
 pub fn scope(fields: &mut Fields<'_>, scope: &Scope) {
-    match scope {
+    match scope.of_url() {
         Scope::All => fields.word("scope", "/mcp"),
         Scope::Key(_) => fields.word("scope", "/mcp (key)"),
         Scope::Group(group) => fields.text("scope", &format!("/mcp/{group}")),
         Scope::Server(server) => fields.text("scope", &format!("/mcp/{server}")),
+        // It is the scope of a URL.
+        Scope::Judged(_) => {}
     }
 }
 

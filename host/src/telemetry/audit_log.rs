@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
+use crate::model::{NodeId, PolicyRuling, Principal, Scope, ServerName, SessionId, UnixMillis};
 
 use super::access_log::scope;
 use super::line_writer::{Fields, Line, LineForm, LineWriter, LogCounts, LogSettings};
@@ -66,6 +66,10 @@ pub struct AuditEntry {
     pub allowed: bool,
     /// Why not, or how it ended.
     pub why: String,
+    /// What the operator's table of rules says about it; `None` if that was not asked.
+    pub ruling: Option<PolicyRuling>,
+    /// The limit of requests that it has met.
+    pub limit: Option<String>,
     /// The arguments of a call, as JSON.
     pub arguments: Option<String>,
 }
@@ -87,6 +91,8 @@ impl AuditEntry {
             node: None,
             allowed,
             why,
+            ruling: None,
+            limit: None,
             arguments: None,
         }
     }
@@ -178,6 +184,20 @@ impl Line for AuditEntry {
         }
         fields.word("decision", if self.allowed { "allowed" } else { "refused" });
         fields.text("why", &self.why);
+        if let Some(ruling) = &self.ruling {
+            let says = match ruling {
+                PolicyRuling::Allowed(_) => "allowed",
+                PolicyRuling::Denied(_) => "denied",
+                PolicyRuling::Nothing => "no-rule",
+            };
+            fields.word("policy", says);
+        }
+        let rule = self.ruling.as_ref().and_then(PolicyRuling::rule);
+        for (name, value) in [("rule", rule), ("limit", self.limit.as_deref())] {
+            if let Some(value) = value {
+                fields.text(name, value);
+            }
+        }
         if let Some(arguments) = &self.arguments {
             // The JSON of serde_json escapes control characters, but not all that is invisible.
             let arguments = crate::model::visible::json(arguments);

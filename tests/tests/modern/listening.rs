@@ -1,6 +1,8 @@
 //! `subscriptions/listen`: notifications for as long as the client reads them.
 
-use mooring_tests::{Canned, Front, Stateless, servers};
+use mooring_tests::{
+    Canned, Cluster, Front, Gateway, Issuer, Stateless, eventually, servers, settings,
+};
 use serde_json::{Value, json};
 
 use super::both;
@@ -48,4 +50,108 @@ fn resources_are_subscribed_to_for_as_long_as_somebody_listens() {
     server.wait_for("the end of the subscription", |_, told| {
         told["method"] == "resources/unsubscribe" && told["params"]["uri"] == "a://b"
     });
+}
+
+/// Two resources, one below the other, and tools with which it is made to send messages.
+fn nested() -> Canned {
+    let resources = json!({"resources": [
+        {"uri": "res://x", "name": "x"}, {"uri": "res://x/secret", "name": "secret"},
+    ]});
+    Canned::new()
+        .with_capabilities(json!({
+            "tools": {"listChanged": true}, "resources": {"subscribe": true},
+        }))
+        .answers("tools/list", mooring_tests::orders::tools())
+        .answers("resources/list", resources)
+        .answers("resources/subscribe", json!({}))
+        .answers("resources/unsubscribe", json!({}))
+}
+
+/// Has the server send these messages outside of any call.
+#[track_caller]
+fn announce(client: &Stateless, messages: &[Value]) {
+    let messages = mooring_tests::orders::coded(messages);
+    let mut params = json!({"name": "announce", "arguments": {"messages": messages}});
+    params["_meta"] = json!({});
+    let _ = client.answer("tools/call", params);
+}
+
+fn updated(uri: &str) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
+}
+
+/// The tokens are of one principal, whose conversation is one; what each may use is not.
+#[test]
+fn clients_of_one_conversation_hear_what_each_may_use_itself() {
+    let (server, issuer) = (nested(), Issuer::start());
+    let system = json!({"systemConfig": {
+        "eras": ["legacy", "modern"],
+        "conversations": ["principal"],
+        "policy": [
+            {"effect": "allow", "who": {"groups": ["boss"]}},
+            {"effect": "allow", "who": {"groups": ["dev"]},
+             "tools": ["announce"], "resources": ["res://x"]},
+        ],
+    }});
+    let system = settings::merged(system, issuer.settings(json!({})));
+    let servers = json!({"one": server.entry()});
+    let alone = settings::merged(settings::standalone(servers.clone()), system.clone());
+    let coordinator = settings::merged(settings::coordinator(json!({})), system);
+    let tools = mooring_tests::orders::tools();
+    for (is_cluster, settings) in [(false, alone), (true, coordinator)] {
+        server.answer("tools/list", &tools);
+        let gateway = Gateway::start_with(&settings);
+        let mut cluster = Cluster { coordinator: gateway, nodes: Vec::new() };
+        if is_cluster {
+            cluster.add("n1", servers.clone());
+        }
+        let gateway = &cluster.coordinator;
+        let as_member_of = |group: &str, name: &str| {
+            let token = issuer.token_with("ann", json!({"groups": [group]}));
+            let client = Stateless::new(gateway.address(), "/mcp/one");
+            let info = json!({"name": name, "version": "1"});
+            client
+                .header("Authorization", &format!("Bearer {token}"))
+                .meta("io.modelcontextprotocol/clientInfo", info)
+        };
+        eventually("the server is there", || {
+            let listed = as_member_of("boss", "first").send("resources/list", json!({}));
+            (listed.status == 200 && listed.text().contains("res://x/secret")).then_some(())
+        });
+        for order in [["boss", "dev"], ["dev", "boss"]] {
+            eprintln!("cluster: {is_cluster}, {order:?}");
+            let name = order.concat();
+            let wanted = json!({
+                "resourceSubscriptions": ["res://x", "res://x/secret"], "toolsListChanged": true,
+            });
+            let [first, second] = order.map(|group| {
+                let (stream, granted) = listen(&as_member_of(group, &name), wanted.clone());
+                let granted = granted["resourceSubscriptions"].as_array().unwrap().len();
+                assert_eq!(granted, if group == "boss" { 2 } else { 1 }, "{group}");
+                stream
+            });
+            let (mut of_boss, mut of_dev) =
+                if order[0] == "boss" { (first, second) } else { (second, first) };
+            let boss = as_member_of("boss", &name);
+            announce(&boss, &[updated("res://x/secret"), updated("res://x")]);
+            let uri = |told: Value| told["params"]["uri"].as_str().unwrap_or("").to_owned();
+            let mut heard = [uri(of_boss.event().json()), uri(of_boss.event().json())];
+            heard.sort();
+            assert_eq!(heard, ["res://x", "res://x/secret"]);
+            assert_eq!(uri(of_dev.event().json()), "res://x");
+            // A tool that is not for one of them is no news for it.
+            let mut more = tools.clone();
+            more["tools"].as_array_mut().unwrap().push(json!({
+                "name": format!("for-{name}"), "inputSchema": {"type": "object"},
+            }));
+            server.answer("tools/list", &more);
+            let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+            announce(&boss, &[changed]);
+            let told = of_boss.event().json();
+            assert_eq!(told["method"], "notifications/tools/list_changed", "{told}");
+            announce(&boss, &[updated("res://x")]);
+            let told = of_dev.event().json();
+            assert_eq!(uri(told.clone()), "res://x", "{told}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod as_at_start;
 mod cluster;
 mod other_settings;
 mod refused;
+mod rules;
 mod streams;
 mod triggers;
 mod under_load;

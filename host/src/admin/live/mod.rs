@@ -5,6 +5,7 @@
 //! older ones.
 
 mod difference;
+mod limited;
 mod log_lines;
 mod nodes;
 mod servers;
@@ -24,7 +25,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::cluster::{self, InstanceQuery, MOST_INSTANCES, Overview};
-use crate::model::visible;
+use crate::model::{Rights, visible};
 use crate::protocol::{headers, sse};
 use crate::seam::Link;
 use crate::sync::Locked;
@@ -34,6 +35,7 @@ use super::answer::ApiAnswer;
 use super::extract::AdmittedCaller;
 
 use self::difference::{LiveState, difference};
+use self::limited::limited;
 
 pub use log_lines::{LOG, LogLines};
 
@@ -117,13 +119,29 @@ async fn ask(admin: &Admin, link: &Link, asked: &Locked<Option<Arc<Overview>>>) 
 /// One reader of the stream.
 struct LiveReader {
     states: watch::Receiver<Arc<LiveState>>,
+    /// What it may see; `None` if that is everything.
+    rights: Option<Arc<Rights>>,
     /// What it knows.
     known: Arc<LiveState>,
     ends: Instant,
     _place: OwnedSemaphorePermit,
 }
 
-pub async fn events(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Response {
+impl LiveReader {
+    /// The last look, as far as it is for this reader.
+    fn now(&mut self) -> Arc<LiveState> {
+        let all = Arc::clone(&self.states.borrow_and_update());
+        match &self.rights {
+            None => all,
+            Some(rights) => Arc::new(limited(&all, rights)),
+        }
+    }
+}
+
+pub async fn events(
+    AdmittedCaller(caller): AdmittedCaller,
+    State(admin): State<Arc<Admin>>,
+) -> Response {
     let live = &admin.live;
     let Ok(place) = Arc::clone(&live.readers).try_acquire_owned() else {
         let text = format!("{MOST_READERS} streams of events are open, and no more are");
@@ -131,6 +149,7 @@ pub async fn events(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Respo
     };
     let reader = LiveReader {
         states: live.state.subscribe(),
+        rights: caller.rights().cloned(),
         known: Arc::default(),
         ends: Instant::now() + LONGEST,
         _place: place,
@@ -148,7 +167,7 @@ pub async fn events(_: AdmittedCaller, State(admin): State<Arc<Admin>>) -> Respo
 fn differences(reader: LiveReader) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
     stream::unfold(reader, |mut reader| async move {
         loop {
-            let now = Arc::clone(&reader.states.borrow_and_update());
+            let now = reader.now();
             if let Some(data) = difference(&reader.known, &now) {
                 reader.known = now;
                 let text = format!("event: state\ndata: {}\n\n", visible::json(&data));

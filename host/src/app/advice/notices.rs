@@ -33,7 +33,8 @@ pub fn of(config: &Config) -> Vec<String> {
                 server.name
             ));
         }
-        if config.access.lock.keys().len() < 2 && is_shared_by_one_principal(server) {
+        let is_one = config.access.lock.keys().len() < 2 && config.access.issuers.is_empty();
+        if is_one && is_shared_by_one_principal(server) {
             notices.push(format!(
                 "mcpServers.{}.isolation: all clients are one principal here, with one key or none, so \
                  all sessions share the process as with \"shared\"; set isolation to session, or to \
@@ -69,6 +70,7 @@ fn allow_open(config: &Config) -> Option<String> {
         _ if config.is_closed() => "clients use the coordinator",
         Lock::Open => "every program that reaches the port may use all servers",
         Lock::Keys(_) | Lock::Generated => "clients still need a key",
+        Lock::Tokens => "clients still need a token",
     };
     let text = "--allow-open: access rules of the file that Mooring does not enforce are ignored";
     config.access.allow_open.then(|| format!("{text}; {who}"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::admin::{ReloadReport, SettingsFacts};
 use crate::app::advice::unmatched::{WrittenNames, warn_of_unmatched};
-use crate::app::{client_keys, translate};
+use crate::app::{access, translate};
 use crate::config::{Config, open_doors};
 use crate::model::ServerName;
 use crate::runner::{Servers, TrialFailure};
@@ -40,10 +40,10 @@ impl Reloader {
         // From here on nothing fails, and nothing is waited for.
         parts.set_replicas(translate::replicas(&config));
         runner.adopt(settings.servers, settings.caps, &tried, pool);
-        let keys = client_keys::of(&config, &parts.folder);
+        let admission = access::of(&config, &parts.folder, Some(&parts.edge.now().config));
         parts.show_servers(&config, self.address);
         // Streams of who is shut out end with this: they ask the topology too.
-        parts.edge.replace_config(translate::edge(&config, keys));
+        parts.edge.replace_config(translate::edge(&config, admission));
         parts.edge.catalogs.touch();
         parts.edge.state.save_soon();
         parts.reloads.facts.store(Arc::new(SettingsFacts {

@@ -219,7 +219,7 @@ fn parts(config: &Config) -> (Arc<Parts>, Background) {
 
 fn ends(proved: bool) -> Ends {
     let address = SocketAddr::from(ADDRESS);
-    Ends { peer: address, local: address, proved }
+    Ends { peer: address, local: address, proved, is_tls: false }
 }
 
 /// A task of a process.

@@ -39,6 +39,10 @@ pub struct NodeRequest<'a> {
 
 /// A message that nodes send.
 pub trait NodeMessage: DeserializeOwned {
+    /// Whether a node sends it to become known. What comes from others without a proof is not even
+    /// looked at: who has none does not learn which nodes there are.
+    const INTRODUCES: bool;
+
     /// The node that it speaks of.
     fn id(&self) -> &str;
 
@@ -47,6 +51,8 @@ pub trait NodeMessage: DeserializeOwned {
 }
 
 impl NodeMessage for Registration {
+    const INTRODUCES: bool = true;
+
     fn id(&self) -> &str {
         &self.id
     }
@@ -57,6 +63,8 @@ impl NodeMessage for Registration {
 }
 
 impl NodeMessage for Heartbeat {
+    const INTRODUCES: bool = false;
+
     fn id(&self) -> &str {
         &self.id
     }
@@ -67,7 +75,7 @@ impl NodeMessage for Heartbeat {
 }
 
 /// A message with its proof, which was found to hold. There is none for a message of an unknown
-/// node where no token is configured: nothing could prove it.
+/// node where no token is configured: nothing could prove it. Such a node is told to register.
 pub struct ProvedMessage<T> {
     pub message: T,
     pub proof: Option<RequestProof>,
@@ -122,9 +130,11 @@ impl Proofs {
             proof.is_some_and(|proof| proof.holds(key.expose().as_bytes(), &proved))
         };
         // Of a body without a proof nothing is read.
-        if let Some(token) = &self.token
-            && !holds(token)
-        {
+        let is_nothing = match &self.token {
+            Some(token) => !holds(token),
+            None => proof.is_none() && !T::INTRODUCES,
+        };
+        if is_nothing {
             return Err(self.deny(headers, peer));
         }
         let message: T = serde_json::from_slice(body).map_err(|error| {

@@ -129,7 +129,10 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.conversations",
     "systemConfig.oauth",
     "systemConfig.oauthServer",
+    // Members of these that are not known refuse the start: their own readers find them.
     "systemConfig.auth",
+    "systemConfig.policy",
+    "systemConfig.publicUrl",
     "systemConfig.routing",
     "systemConfig.routing.enableGlobalRoute",
     "systemConfig.routing.enableGroupNameRoute",
@@ -183,6 +186,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "systemConfig.limits.simultaneousStarts",
     "systemConfig.limits.dataFolder",
     "systemConfig.limits.keepAlive",
+    "systemConfig.limits.rates",
     "systemConfig.cluster",
     "systemConfig.cluster.enabled",
     "systemConfig.cluster.mode",

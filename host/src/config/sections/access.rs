@@ -6,15 +6,28 @@ use std::net::IpAddr;
 use http::HeaderName;
 use ipnet::IpNet;
 
+use crate::config::reader::reading::expand_item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+use crate::config::reader::url::{self, UrlPurpose};
 
 use super::lock::{self, Lock};
+use super::policy::{self, PolicyRule};
+use super::rates::{self, RateSettings};
+use super::token_issuers::{self, TokenIssuer};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
     /// What clients have to show.
     pub lock: Lock,
+    /// Issuers whose tokens let clients in, beside the keys.
+    pub issuers: Vec<TokenIssuer>,
+    /// Who may use what; `None`: everybody everything.
+    pub policy: Option<Vec<PolicyRule>>,
+    /// How often clients may ask.
+    pub rates: Vec<RateSettings>,
+    /// Scheme and authority by which clients reach the gateway.
+    pub public_url: Option<String>,
     /// The header in which they send `Bearer` and their key.
     pub key_header: HeaderName,
     /// `--allow-open`: rules that are not enforced are ignored.
@@ -39,8 +52,13 @@ pub(in crate::config) fn read(
 ) -> Access {
     let system = root.section("systemConfig");
     let routing = system.section("routing");
+    let issuers = token_issuers::read(&system, sources);
     Access {
-        lock: lock::read(root, sources, serves_clients),
+        lock: lock::read(root, sources, serves_clients, &issuers),
+        issuers,
+        policy: policy::read(&system, sources),
+        rates: rates::read(&system, sources),
+        public_url: public_url(&system, sources),
         key_header: lock::header(root, sources),
         allow_open: sources.allow_open,
         allowed_hosts: checked(&system, "allowedHosts", is_host, "write it like example.com"),
@@ -54,6 +72,21 @@ pub(in crate::config) fn read(
         enable_global_route: routing.flag("enableGlobalRoute", true),
         enable_group_name_route: routing.flag("enableGroupNameRoute", true),
     }
+}
+
+/// The URL under which clients reach the gateway. Paths are appended to it.
+fn public_url(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
+    let item = system.get("publicUrl")?;
+    let text = expand_item(&item, &item.text()?, sources)?;
+    let advice = "write scheme and host, like https://mcp.example.com";
+    match url::parse(&text, UrlPurpose::Base) {
+        Ok(uri) if uri.path().trim_matches('/').is_empty() => {
+            return Some(text.trim_end_matches('/').to_owned());
+        }
+        Ok(_) => item.refuse("has a path; BASE_PATH is appended to it", advice),
+        Err(problem) => item.refuse(problem, advice),
+    }
+    None
 }
 
 /// A list of texts in lower case; one that fails the test is an error.

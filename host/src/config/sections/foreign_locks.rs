@@ -58,8 +58,8 @@ pub(super) fn refuse(root: &Section<'_>, sources: &Sources<'_>) {
     }
 }
 
-/// Members of `systemConfig.auth`. All of them are locks: also those that no version of MCPHub
-/// has yet.
+/// Members of `systemConfig.auth` but `jwt`. All of them are locks: also those that no version of
+/// MCPHub has yet.
 fn of_proxies_and_accounts<'d>(system: &Section<'d>) -> Vec<(Item<'d>, &'static str)> {
     let auth = system.section("auth");
     let Some(object) = auth.object else { return Vec::new() };
@@ -72,6 +72,8 @@ fn of_proxies_and_accounts<'d>(system: &Section<'d>) -> Vec<(Item<'d>, &'static 
         match name {
             "betterAuth" if is_on(item.value) => locks.push((item, "sign-in with Better Auth")),
             "betterAuth" => {}
+            // Ours, which its own reader checks.
+            "jwt" => {}
             "forwardAuth" if holds => locks.push((item, "sign-in at a proxy (forward auth)")),
             _ if name.starts_with(['_', '$']) => {}
             _ if holds => locks.push((item, "a way to sign in")),

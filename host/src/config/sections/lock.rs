@@ -5,11 +5,13 @@ use http::header::AUTHORIZATION;
 
 use crate::config::reader::headers;
 use crate::config::reader::item::Item;
+use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
 use super::bearer_keys::{self, BearerKey, Keys};
 use super::foreign_locks;
+use super::token_issuers::TokenIssuer;
 
 /// What is said where all keys of a file are without a value.
 const NONE_IN_FORCE: &str = "no key of the file is in force: the gateway locks itself with a key of its own, generated-key in \
@@ -22,6 +24,8 @@ pub enum Lock {
     Open,
     /// One of these keys; there is at least one.
     Keys(Vec<BearerKey>),
+    /// A token of one of the issuers; there is no key.
+    Tokens,
     /// A key that the gateway makes by itself: the file tells of a lock, and names no key that is in
     /// force.
     Generated,
@@ -33,19 +37,36 @@ impl Lock {
     pub fn keys(&self) -> &[BearerKey] {
         match self {
             Self::Keys(keys) => keys,
-            Self::Open | Self::Generated => &[],
+            Self::Open | Self::Tokens | Self::Generated => &[],
         }
     }
 }
 
 /// Reads the lock. A node that serves no client of its own has one only if its file names keys.
-pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, serves_clients: bool) -> Lock {
+pub(super) fn read(
+    root: &Section<'_>,
+    sources: &Sources<'_>,
+    serves_clients: bool,
+    issuers: &[TokenIssuer],
+) -> Lock {
+    let asked_for_tokens = root.section("systemConfig").section("auth").get("jwt");
     let root = root.clone().lenient_unless(!sources.allow_open);
     foreign_locks::refuse(&root, sources);
     let routing = root.section("systemConfig").section("routing");
     let asks = routing.get("enableBearerAuth");
     let asked = asks.as_ref().and_then(Item::flag);
     if let (Some(asks), Some(false)) = (asks, asked) {
+        if !issuers.is_empty() {
+            // Whoever names issuers relies on them.
+            let asks = Item {
+                place: asked_for_tokens.map_or(asks.place.clone(), |jwt| jwt.place),
+                ..asks.clone()
+            };
+            asks.refuse(
+                "is without effect beside \"enableBearerAuth\": false, which lets everybody in",
+                "remove one of the two",
+            );
+        }
         if serves_clients {
             warn_of_open(&asks, &root);
         }
@@ -54,7 +75,12 @@ pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, serves_clients: bo
     let Keys { in_force, without_value } = bearer_keys::read(&root, &routing, sources);
     if !in_force.is_empty() {
         warn_of_idle_locks(&root);
+        refuse_names_of_tokens(&root, &in_force, issuers);
         return Lock::Keys(in_force);
+    }
+    if !issuers.is_empty() {
+        warn_of_idle_locks(&root);
+        return Lock::Tokens;
     }
     if root.notes.has_errors() {
         // A key may be among what cannot be read; the gateway does not start.
@@ -81,6 +107,21 @@ pub(super) fn read(root: &Section<'_>, sources: &Sources<'_>, serves_clients: bo
          \"enableBearerAuth\": false in systemConfig.routing",
     );
     Lock::Generated
+}
+
+/// A key must not be called as the holder of a token is, whose sessions it would open.
+fn refuse_names_of_tokens(root: &Section<'_>, keys: &[BearerKey], issuers: &[TokenIssuer]) {
+    let is_of_token = |name: &str| {
+        issuers.iter().any(|issuer| {
+            name.strip_prefix(issuer.name.as_str()).is_some_and(|rest| rest.starts_with(':'))
+        })
+    };
+    let Some(list) = root.get("bearerKeys") else { return };
+    for key in keys.iter().filter(|key| is_of_token(&key.name)) {
+        let message =
+            format!("has the key {}, which is called like the holder of a token", quote(&key.name));
+        list.refuse(message, "give the key another name");
+    }
 }
 
 /// The header that carries the key; `Authorization` unless the file names another.

@@ -6,11 +6,11 @@ use jsonc_parser::ast::Value;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::json;
-use crate::config::reader::known_keys::is_note;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
-use crate::config::reader::words::nearest::suggestion;
 use crate::model::{Keep, KeepRule, Replay, Saving, StateAction, StatePlan};
+
+use super::lists::refuse_unknown;
 
 /// Rules of one server.
 const MAX_RULES: usize = 64;
@@ -299,18 +299,5 @@ fn arguments(section: &Section<'_>, is_save: bool) -> Option<String> {
 fn refuse_beside(section: &Section<'_>, key: &str, other: &str) {
     if let Some(item) = section.get(key) {
         item.refuse(format!("has no meaning beside {other:?}"), "remove it");
-    }
-}
-
-/// A misspelt key would lose state in silence, so that it is a mistake here.
-fn refuse_unknown(section: &Section<'_>, known: &[&str]) {
-    let Some(object) = section.object else { return };
-    for property in &object.properties {
-        let name = property.name.as_str();
-        if known.contains(&name) || is_note(name) {
-            continue;
-        }
-        let advice = format!("use one of {}{}", known.join(", "), suggestion(name, known));
-        section.refuse(format!("has {}, which is not a known key", quote(name)), advice);
     }
 }

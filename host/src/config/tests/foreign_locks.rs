@@ -24,8 +24,8 @@ const UNBUILT: [(&str, &str); 14] = [
         "1:36: systemConfig.auth.saml: a way to sign in",
     ),
     (
-        r#"{"systemConfig": {"auth": {"jwt": [{"issuer": "https://idp"}]}}}"#,
-        "1:35: systemConfig.auth.jwt: a way to sign in",
+        r#"{"systemConfig": {"auth": {"pki": [{"issuer": "https://idp"}]}}}"#,
+        "1:35: systemConfig.auth.pki: a way to sign in",
     ),
     (
         r#"{"mcpServers": {"a": {"command": "x", "visibility": "private"}}}"#,
@@ -116,7 +116,7 @@ fn what_restricts_nobody_is_no_obstacle() {
     for text in [
         r#"{"systemConfig": {"oauth": {"enabled": false}, "oauthServer": {"accessTokenLifetime": 5}}}"#,
         r#"{"systemConfig": {"auth": {"betterAuth": {"enabled": false, "basePath": "/x"}, "forwardAuth": {"enabled": false, "mode": "jwks"}}}}"#,
-        r#"{"systemConfig": {"auth": {"betterAuth": {"providers": {}}, "forwardAuth": {}, "jwt": [], "x": null}}}"#,
+        r#"{"systemConfig": {"auth": {"betterAuth": {"providers": {}}, "forwardAuth": {}, "pki": [], "x": null}}}"#,
         r#"{"mcpServers": {"a": {"command": "x", "visibility": "public", "owner": "admin"}}}"#,
         r#"{"mcpServers": {"a": {"command": "x", "visibility": "private", "enabled": false}}}"#,
         r#"{"mcpServers": {"a": {"command": "x", "sharedWithUsers": [], "visibility": null}}}"#,

@@ -10,6 +10,7 @@ fn lock(case: &Case) -> (String, usize) {
     let lock = match &loaded.config.access.lock {
         Lock::Open => "open".to_owned(),
         Lock::Generated => "generated".to_owned(),
+        Lock::Tokens => "tokens".to_owned(),
         Lock::Keys(keys) => {
             let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
             names.join(" ")
@@ -165,5 +166,40 @@ fn the_header_of_the_key_can_have_another_name() {
         let errors = header(name).load().unwrap_err().errors;
         assert!(errors[0].to_string().contains("bearerAuthHeaderName"), "{name}: {errors:?}");
         assert_eq!(lock(&header(name).allow_open()).0, "open", "{name}");
+    }
+}
+
+const JWT: &str =
+    r#""systemConfig": {"auth": {"jwt": {"issuer": "https://idp.example", "audience": "gw"}}}"#;
+
+#[test]
+fn issuers_of_tokens_lock_a_gateway_beside_keys_and_without() {
+    let users = r#""users": [{"username": "admin", "password": "x", "isAdmin": true}]"#;
+    for (parts, expect, warnings) in [
+        (vec![JWT.to_owned()], "tokens", 0),
+        (vec![JWT.to_owned(), keys("")], "laptop", 0),
+        // The accounts of MCPHub keep nobody out, and issuers do.
+        (vec![JWT.to_owned(), users.to_owned()], "tokens", 1),
+        (vec![JWT.to_owned(), r#""bearerKeys": []"#.to_owned()], "tokens", 0),
+    ] {
+        let text = format!("{{{}}}", parts.join(", "));
+        assert_eq!(lock(&file(&text)), (expect.to_owned(), warnings), "{text}");
+    }
+    let config = file(&format!("{{{JWT}}}")).load().unwrap().config;
+    let [issuer] = &config.access.issuers[..] else { panic!("one issuer") };
+    assert_eq!((issuer.name.as_str(), issuer.principal_claim.as_str()), ("jwt", "sub"));
+    assert_eq!(issuer.audience, ["gw"]);
+    assert_eq!(issuer.algorithms.len(), 9);
+}
+
+#[test]
+fn issuers_in_a_gateway_that_is_told_to_be_open_are_a_mistake() {
+    let jwt = r#""auth": {"jwt": {"issuer": "https://idp.example", "audience": "gw"}}"#;
+    let text =
+        format!(r#"{{"systemConfig": {{{jwt}, "routing": {{"enableBearerAuth": false}}}}}}"#);
+    for case in [file(&text), file(&text).allow_open()] {
+        let report = case.load().unwrap_err();
+        assert_eq!(report.errors.len(), 1, "{report}");
+        assert_eq!(report.errors[0].key, "systemConfig.auth.jwt");
     }
 }

@@ -14,6 +14,7 @@ mod guide;
 mod lock;
 mod mcphub;
 mod page;
+mod policy;
 mod servers;
 mod telemetry;
 mod text;

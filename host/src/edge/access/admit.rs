@@ -3,20 +3,19 @@
 //! Host is checked if the request came to a loopback or private address, or if the operator lists
 //! hosts (see [`super::host`]). Origin is always checked.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, StatusCode};
 
-use crate::edge::config::{ClientKey, EdgeConfig, KeyView};
+use crate::edge::config::{CallerReach, ClientKey, EdgeConfig, KeyView};
 use crate::edge::refusal::Refusal;
-use crate::edge::worker::Edge;
 use crate::model::{Principal, QuotaKey};
 
 use super::forwarded;
 use super::host::without_port;
-use super::local_key::LocalKey;
+use super::identity::CallerIdentity;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -30,6 +29,17 @@ pub struct Caller {
     pub peer: IpAddr,
     /// What its key opens; `None` if that is everything.
     pub view: Option<Arc<KeyView>>,
+    /// What rules decide by; `None` where there are none.
+    pub identity: Option<Arc<CallerIdentity>>,
+}
+
+impl Caller {
+    /// What it may reach.
+    #[must_use]
+    pub fn reach(&self) -> CallerReach<'_> {
+        let rights = self.identity.as_ref().and_then(|identity| identity.rights.as_ref());
+        CallerReach { view: self.view.as_ref(), rights }
+    }
 }
 
 /// Who sends a request whose Host and Origin are let in.
@@ -40,48 +50,12 @@ pub fn admit(config: &EdgeConfig, headers: &HeaderMap, peer: IpAddr) -> Result<C
     let Some(key) = check_key(config, headers)? else {
         let address = forwarded::client(&config.trusted_proxies, headers, peer);
         let (principal, quota) = (Principal::anonymous(), QuotaKey::of_address(address));
-        return Ok(Caller { principal, quota, peer, view: None });
+        return Ok(Caller { principal, quota, peer, view: None, identity: config.anyone.clone() });
     };
-    let (principal, view) = (key.principal.clone(), key.view.clone());
-    Ok(Caller { quota: QuotaKey::Credential(principal.clone()), principal, peer, view })
+    let (principal, view, identity) =
+        (key.principal.clone(), key.view.clone(), key.identity.clone());
+    Ok(Caller { quota: QuotaKey::Credential(principal.clone()), principal, peer, view, identity })
 }
-
-/// Checks a request's headers, the address that it comes from, and the one that it came to. The
-/// error is the response's status and text.
-type Admits =
-    dyn Fn(&HeaderMap, SocketAddr, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
-
-/// The same checks for the management API, whose refusals have another shape, and which takes the
-/// key of the local command line too.
-pub fn for_management(edge: Arc<Edge>, local_key: LocalKey) -> Box<Admits> {
-    Box::new(move |headers, peer, local| {
-        let edge = edge.now();
-        let (config, peer, local) = (&edge.config, peer.ip(), local.ip());
-        let forbidden = |refusal: Refusal| (StatusCode::FORBIDDEN, refusal.to_string());
-        check_site_or_own(config, headers, local).map_err(forbidden)?;
-        if local_key.admits(headers, peer, local) {
-            return Ok(());
-        }
-        if config.closed {
-            return Err(forbidden(Refusal::ClosedNode));
-        }
-        match check_key(config, headers) {
-            Ok(Some(key)) if key.view.is_some() => Err(forbidden(Refusal::RestrictedKey)),
-            Ok(_) => Ok(()),
-            Err(refusal) => Err((StatusCode::UNAUTHORIZED, refusal.to_string())),
-        }
-    })
-}
-
-/// Checks Host and Origin alone: for pages that need no key.
-pub fn site_for_management(edge: Arc<Edge>) -> Box<ChecksSite> {
-    Box::new(move |headers, local| {
-        check_site_or_own(&edge.now().config, headers, local.ip())
-            .map_err(|refusal| (StatusCode::FORBIDDEN, refusal.to_string()))
-    })
-}
-
-type ChecksSite = dyn Fn(&HeaderMap, SocketAddr) -> Result<(), (StatusCode, String)> + Send + Sync;
 
 /// Checks Host and Origin alone.
 pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
@@ -92,7 +66,7 @@ pub fn check_site(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Re
 /// The same, and lets the gateway's own page in, whatever the name that it was loaded by: a page of
 /// another origin has another host in its Origin, and one that has moved its own name here (DNS
 /// rebinding) is refused for its Host.
-fn check_site_or_own(
+pub(super) fn check_site_or_own(
     config: &EdgeConfig,
     headers: &HeaderMap,
     local: IpAddr,
@@ -131,11 +105,11 @@ pub fn check_origin(config: &EdgeConfig, headers: &HeaderMap) -> Result<(), Refu
 }
 
 /// The key that the request carries; `None` if none is required.
-fn check_key<'c>(
+pub(super) fn check_key<'c>(
     config: &'c EdgeConfig,
     headers: &HeaderMap,
 ) -> Result<Option<&'c ClientKey>, Refusal> {
-    if config.keys.is_empty() {
+    if config.keys.is_empty() && !config.wants_token {
         return Ok(None);
     }
     let key = match text(headers.get(&config.key_header)).split_once(' ') {

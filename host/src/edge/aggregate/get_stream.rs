@@ -16,6 +16,7 @@ use http::Response;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::edge::access::identity::CallerIdentity;
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
@@ -51,11 +52,16 @@ impl Worker {
         &self,
         scope: &Scope,
         session: &Session,
+        identity: Option<&Arc<CallerIdentity>>,
         last_event_id: Option<&str>,
     ) -> Result<Response<Body>, Refusal> {
         let streams = &self.edge.streams;
         let place = last_event_id.and_then(EventId::parse);
-        let known = streams.get(session.id).filter(|own| !own.stream.has_ended());
+        let mut known = streams.get(session.id).filter(|own| !own.stream.has_ended());
+        // The client may use something else by now than when it began.
+        if let Some(own) = known.take_if(|own| own.rights.as_ref() != scope.rights()) {
+            own.stream.end();
+        }
         let (own, reader) = match (known, &place) {
             (Some(own), Some(place)) if place.instance == own.instance => {
                 let reader = own.stream.read_after(place.number);
@@ -67,7 +73,7 @@ impl Worker {
                 (own, reader)
             }
             (None, _) => {
-                let own = self.begin_stream(scope, session);
+                let own = self.begin_stream(scope, session, identity);
                 let reader = own.stream.read_on();
                 (own, reader)
             }
@@ -125,10 +131,16 @@ impl Worker {
             .collect()
     }
 
-    fn begin_stream(&self, scope: &Scope, session: &Session) -> OwnStream {
+    fn begin_stream(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        identity: Option<&Arc<CallerIdentity>>,
+    ) -> OwnStream {
         let own = OwnStream {
             instance: streams::instance(),
             stream: Stream::new(0, None, self.edge.config.kept_events),
+            rights: scope.rights().cloned(),
             heard: Arc::default(),
             over: Arc::default(),
             untold: Arc::default(),
@@ -141,6 +153,7 @@ impl Worker {
             worker: self.clone(),
             scope: scope.clone(),
             session: session.clone(),
+            identity: identity.cloned(),
             own: own.clone(),
             changed: BTreeSet::new(),
             differing: self.differing(scope, session),
@@ -155,6 +168,8 @@ struct Feeding {
     worker: Worker,
     scope: Scope,
     session: Session,
+    /// What rules and limits decide by; `None` where there are none.
+    identity: Option<Arc<CallerIdentity>>,
     own: OwnStream,
     /// The lists as the client was last told of them.
     seen: Arc<ScopeCatalog>,
@@ -247,8 +262,12 @@ impl Feeding {
             }
             stays
         });
-        let (now, principal) = (&self.worker.edge, &self.session.principal);
-        match scope::is_shut_out(&before, now, &self.scope, principal) {
+        if self.session.origin != Origin::Client {
+            // Each of those who listen is looked at by itself.
+            return Reader::LetIn;
+        }
+        let client = (&self.session.principal, self.identity.as_ref());
+        match scope::is_shut_out(&before, &self.worker.edge, &self.scope, client) {
             true => Reader::ShutOut,
             false => Reader::LetIn,
         }

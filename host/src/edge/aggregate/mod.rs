@@ -5,6 +5,7 @@ pub mod addressed;
 pub mod batch;
 pub mod found_owners;
 pub mod get_stream;
+pub mod hidden;
 pub mod links;
 pub mod list;
 pub mod listener;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
+use crate::edge::access::rates::{CountedRequests, LimitedRequest};
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::part::Owner;
 use crate::edge::client_request::ClientRequest;
@@ -90,6 +91,7 @@ impl Worker {
                 match self.request(&request).await {
                     Ok(answer) => Ok(call.answered(answer)),
                     Err(refusal) => {
+                        self.note_hiding_rule(&request, &refusal);
                         call.refused(&refusal);
                         Err((refusal, Some(id.to_owned())))
                     }
@@ -203,7 +205,8 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let AggregateRequest { context, scope, session, .. } = *request;
         let Addressed { server, message } = addressed;
-        request.call.is_for(&server);
+        request.call.is_for(&server, &message);
+        let under_way = self.call_under_way(request, &server, &message)?;
         let mut rewriter = self.rewriter(scope, session, &server);
         rewriter.tasks = names_tasks(request);
         if let Some((own, shown)) = renamed_uri(request, &message) {
@@ -216,7 +219,29 @@ impl Worker {
         let limit = self.edge.config.line;
         let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
         self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
-        Ok(response)
+        Ok(match under_way {
+            Some(under_way) => response.map(|body| body.with_guard(under_way)),
+            None => response,
+        })
+    }
+
+    /// Counts what goes to a server, where the operator limits that.
+    pub(in crate::edge) fn call_under_way(
+        &self,
+        request: &AggregateRequest<'_>,
+        server: &ServerName,
+        message: &Bytes,
+    ) -> Result<Option<CountedRequests>, Refusal> {
+        let (Some(rates), Some(identity)) = (&self.edge.config.rates, &request.context.identity)
+        else {
+            return Ok(None);
+        };
+        let is_tool = methods::destination(request.envelope.method()) == Destination::Tool;
+        let tool = is_tool.then(|| named_tool(message)).flatten();
+        let (quota, key) = (&request.context.quota, identity.key.as_deref());
+        let call = Some((server, tool.as_deref()));
+        let asking = LimitedRequest { quota, key, limits: &identity.limits, call };
+        rates.admit(asking).map_err(|met| Refusal::LimitMet(Box::new(met)))
     }
 
     /// The rewriter of a server's messages to this session.
@@ -413,6 +438,12 @@ pub fn addressed(
         None => message.clone(),
     };
     Addressed { server: owner.server, message }
+}
+
+/// The tool that a message calls, as its server knows it.
+fn named_tool(message: &Bytes) -> Option<String> {
+    let sent = Envelope::parse(message).ok()?;
+    splice::string(RequestTarget::of(sent.params)?.name?)
 }
 
 /// The owner's URI for the requested resource, and the client's, if they differ: the answer repeats

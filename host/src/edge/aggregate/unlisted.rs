@@ -49,6 +49,11 @@ impl Worker {
             return self.send_to(request, addressed(message, requested.raw, &uri, owner)).await;
         }
         let is_read = envelope.method() == methods::READ;
+        // The first stands for all that are asked.
+        let _under_way = match owners.first() {
+            Some(owner) => self.call_under_way(request, &owner.server, message)?,
+            None => None,
+        };
         // What the likely owner says is told, if no other has it, and what has kept the gateway from
         // asking one.
         let (mut refusal, mut absent) = (None, None);
@@ -133,7 +138,7 @@ impl Worker {
         let call = Call::of_client(self, context, session, server);
         let delivered = match call.deliver(&outgoing).await {
             Ok(delivered) => {
-                request.call.is_for(server);
+                request.call.is_for(server, &outgoing.body);
                 request.call.was_at(&delivered.node.id);
                 delivered
             }

@@ -17,7 +17,8 @@ use super::questions;
 const BEHIND: usize = 256;
 
 impl Worker {
-    /// What the session hears from now on.
+    /// What the session hears from now on, of all that its URL has: those who listen may have different
+    /// rights, and hear what is theirs.
     ///
     /// # Errors
     /// If it cannot listen.
@@ -30,7 +31,7 @@ impl Worker {
         if let Some(sender) = feeds.get(&session.id) {
             return Ok(sender.subscribe());
         }
-        let response = self.aggregate_stream(scope, session, None)?;
+        let response = self.aggregate_stream(scope.of_url(), session, None, None)?;
         let (sender, receiver) = broadcast::channel(BEHIND);
         feeds.insert(session.id, sender.clone());
         let feed = Feed { worker: self.clone(), session: session.clone(), sender };

@@ -23,6 +23,10 @@ pub type CatalogKey = (NodeId, ServerName, ClientSet);
 /// Time after a failed fetch from which the next list request tries again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// Most merged catalogs of scopes that rules narrow: tokens decide how many sets of rights there are. If
+/// there are more, all of them are merged anew.
+const MOST_JUDGED: usize = 512;
+
 /// Identifies a replica's catalog; `None` before its first discovery.
 pub type Digest = Option<Arc<str>>;
 
@@ -238,7 +242,13 @@ impl Catalogs {
     ) {
         let made =
             CachedMerge { version, generation: topology.generation, merged: Arc::clone(merged) };
-        self.merged.lock().insert(key, made);
+        let mut all = self.merged.lock();
+        let is_judged = |(scope, _): &(Scope, ClientSet)| scope.rights().is_some();
+        let is_new = is_judged(&key) && !all.contains_key(&key);
+        if is_new && all.keys().filter(|key| is_judged(key)).count() >= MOST_JUDGED {
+            all.retain(|key, _| !is_judged(key));
+        }
+        all.insert(key, made);
     }
 
     /// Removes the servers that a list request has waited for.
@@ -367,4 +377,37 @@ pub fn candidates<'a>(
         .replicas(server)
         .filter(|node| node.health.serves() && node.health != crate::model::Health::Healthy);
     healthy.chain(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::{JudgedScope, Policy, Rule, RuleEntries, Who};
+
+    use super::*;
+
+    #[test]
+    fn merged_catalogs_do_not_grow_with_the_number_of_rights() {
+        let catalogs = Catalogs::default();
+        let (topology, set, merged) = (Topology::empty(), ClientSet::default(), Arc::default());
+        let keep = |scope: Scope| {
+            catalogs.keep_merged((scope, set), &topology, (0, 0), &merged);
+            catalogs.merged.lock().len()
+        };
+        keep(Scope::All);
+        for number in 0..2 * MOST_JUDGED {
+            let rule = Rule {
+                name: number.to_string(),
+                allows: true,
+                who: Who::default(),
+                servers: Vec::new(),
+                targets: Vec::new(),
+                entries: RuleEntries::default(),
+                manages: false,
+            };
+            let rights = Policy { rules: vec![Arc::new(rule)] }.rights(&[0]);
+            let judged = JudgedScope { of: Scope::All, rights: Some(Arc::new(rights)) };
+            assert!(keep(Scope::Judged(Arc::new(judged))) <= MOST_JUDGED + 1);
+        }
+        assert!(catalogs.merged(&(Scope::All, set), &topology, 0).is_some());
+    }
 }

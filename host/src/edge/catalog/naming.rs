@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::edge::config::PrefixMode;
-use crate::model::{Choice, Prefixes, ServerName, safe_prefix};
+use crate::model::{Choice, EntryKind, Prefixes, ServerName, safe_prefix};
 use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
@@ -87,8 +87,10 @@ fn shown<'a>(part: &'a ServerPart<'a>, list: List, separator: &str) -> Vec<Shown
     let choices = part.choices(list);
     // The server's own file knows no alias.
     let of_file = Prefixes::of(part.member.server.as_str(), separator);
+    let kind = if list == List::Prompts { EntryKind::Prompt } else { EntryKind::Tool };
     let shown = items.into_iter().filter(|(_, name)| {
         of_group.as_ref().is_none_or(|of_group| of_group.contains(name.as_str()))
+            && part.member.leaves(kind, name, &prefixes)
     });
     shown
         .map(|(raw, name)| {

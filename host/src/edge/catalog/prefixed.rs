@@ -80,7 +80,7 @@ impl Worker {
         asked: Asked,
         name: &str,
     ) -> Option<Owner> {
-        let Scope::Server(server) = scope else { return None };
+        let Scope::Server(server) = scope.of_url() else { return None };
         if !matches!(asked, Asked::Tool | Asked::Prompt) {
             return None;
         }

@@ -68,7 +68,7 @@ impl Worker {
         let (set, topology) = (self.set_of(session), self.edge.topology.load());
         let separator = &self.edge.config.separator;
         let mut members = scope::members(self, scope).into_iter().filter(|member| {
-            let is_meant = match (scope, asked) {
+            let is_meant = match (scope.of_url(), asked) {
                 (Scope::Server(_), _) => true,
                 (_, Asked::Tool | Asked::Prompt) => {
                     member.prefixes(separator).stripped(name).next().is_some()

@@ -298,9 +298,9 @@ impl Worker {
                 catalog,
             })
             .collect();
-        let mode = match scope {
+        let mode = match scope.of_url() {
             Scope::Server(_) => crate::edge::config::PrefixMode::Never,
-            Scope::All | Scope::Key(_) | Scope::Group(_) => config.prefix,
+            Scope::All | Scope::Key(_) | Scope::Group(_) | Scope::Judged(_) => config.prefix,
         };
         ScopeCatalog::of(&parts, Naming { mode, separator: &config.separator })
     }

@@ -1,6 +1,7 @@
 //! Resources and templates of several servers. URIs stay as they are, unless two servers have the
 //! same one. Where anything of a server's resources is hidden, its judge says what may be asked.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::model::ServerName;
+use crate::model::{EntryKind, ServerName};
 use crate::protocol::methods::List;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice;
@@ -170,7 +171,7 @@ impl Uris {
     fn judge_of(&mut self, part: &ServerPart<'_>) {
         let server = &part.member.server;
         if !self.judges.contains_key(server)
-            && let Some(judge) = ResourceJudge::of(part.member.resources.as_deref(), part.selection)
+            && let Some(judge) = ResourceJudge::of(named(part).as_deref(), part.selection)
         {
             self.judges.insert(server.clone(), Arc::new(judge));
         }
@@ -240,6 +241,24 @@ impl Uris {
         self.aliases.insert(alias.clone(), server.clone());
         alias
     }
+}
+
+/// The resources that the scope names of a server. Where the operator's rules leave only some, these
+/// are named one by one: whatever is not listed is judged as if a group named them.
+fn named<'p>(part: &ServerPart<'p>) -> Option<Cow<'p, [String]>> {
+    let of_scope = part.member.resources.as_deref();
+    let rights = part.member.rights.as_ref();
+    let Some(rights) = rights.filter(|rights| !rights.allow_all(EntryKind::Resource)) else {
+        return of_scope.map(Cow::Borrowed);
+    };
+    let items = [List::Resources, List::Templates].into_iter().flat_map(|list| {
+        part.catalog.items(list).iter().filter_map(move |item| listed(list, item))
+    });
+    let left = items.filter(|uri| {
+        of_scope.is_none_or(|named| named.contains(uri))
+            && rights.allow(EntryKind::Resource, &[uri.as_str()])
+    });
+    Some(Cow::Owned(left.collect()))
 }
 
 /// The URI or template of an entry of a server's lists.

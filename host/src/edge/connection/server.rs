@@ -14,7 +14,9 @@ use http_body::Body as _;
 use hyper::service::service_fn;
 
 use crate::edge::access::admit::{self, Caller};
-use crate::edge::access::{cors, framing};
+use crate::edge::access::rates::{CountedRequests, LimitedRequest, Rates};
+use crate::edge::access::resource_metadata::Reached;
+use crate::edge::access::{by_token, cors, framing, resource_metadata};
 use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
 use crate::edge::observed::refused_request;
@@ -67,6 +69,15 @@ pub struct Ends {
     pub local: SocketAddr,
     /// Whether the connection has begun with an [`Introduction`], so that the peer is known.
     pub proved: bool,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+}
+
+impl Ends {
+    /// Who has come, and by which scheme.
+    fn reached(self) -> Reached {
+        Reached { peer: self.peer.ip(), is_tls: self.is_tls }
+    }
 }
 
 /// What all requests of one connection share.
@@ -123,9 +134,10 @@ pub(super) async fn connection<S: ClientStream>(
     stream: S,
     (peer, local): (SocketAddr, SocketAddr),
 ) {
+    let is_tls = stream.is_tls();
     let wire = ClientWire::new(stream, &connected.activity);
     let parts = ConnectionParts { routes, draining, connected, introduction: Locked::default() };
-    let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false });
+    let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false, is_tls });
     let introduction = http(wire, ends, &parts, worker.clone()).await;
     // Only connections of the cluster have one.
     if let Some(introduction) = introduction
@@ -256,7 +268,11 @@ async fn route(
     let base = &worker.edge.config.base_path;
     if !base.is_empty() {
         // Probes of the machine and the cluster's own calls do not come through the proxy.
-        let is_served = |path: &str| ends.proved || routes.is_always_served(path);
+        let is_served = |path: &str| {
+            ends.proved
+                || routes.is_always_served(path)
+                || (worker.edge.config.issuers.is_some() && resource_metadata::is_at(path))
+        };
         if let Err(refusal) = base_path::take_off(base, request, is_served) {
             return Box::pin(refused(refusal, None, request)).await;
         }
@@ -269,7 +285,8 @@ async fn route(
         return other_route(state, request, in_use).await;
     }
     let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
-    if let Some(page) = page.as_ref().filter(|_| Entrance::of(request.uri().path()).is_some())
+    let is_served = |path: &str| Entrance::of(path).is_some() || resource_metadata::is_at(path);
+    if let Some(page) = page.as_ref().filter(|_| is_served(request.uri().path()))
         && let Some(answer) = page.preflight(request)
     {
         return answer;
@@ -277,11 +294,12 @@ async fn route(
     headers::strip_internal(request.headers_mut());
     let (method, path) = (request.method(), request.uri().path());
     let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
-    let mut response = match mcp(worker, recent, request, (peer, local), draining).await {
+    let mut response = match mcp(worker, recent, request, *ends, draining).await {
+        Ok(response) if worker.edge.config.rates.is_some() => while_counted(request, response),
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
-            refused_request::note(&worker.edge, &refusal, request.uri().path(), peer.ip());
+            refused_request::note(&worker.edge, &refusal, request, peer.ip());
             let noted = request.extensions_mut().remove::<NotedId>();
             let mut response = Box::pin(refused(refusal, id, request)).await;
             if let Some(NotedId(id)) = noted {
@@ -341,6 +359,8 @@ pub async fn answer(
     ends: (SocketAddr, SocketAddr),
     draining: &Watcher,
 ) -> Response<Body> {
+    let (peer, local) = ends;
+    let ends = Ends { peer, local, proved: false, is_tls: false };
     match mcp(worker, &RecentSession::default(), &mut request, ends, draining).await {
         Ok(response) => response,
         Err((refusal, id)) => refused(refusal, id, &mut request).await,
@@ -351,16 +371,32 @@ async fn mcp(
     worker: &Worker,
     recent: &RecentSession,
     request: &mut Request<Body>,
-    (peer, local): (SocketAddr, SocketAddr),
+    ends: Ends,
     draining: &Watcher,
 ) -> Result<Response<Body>, crate::edge::refusal::Refused> {
+    let Ends { peer, local, .. } = ends;
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {
+        if let Some(answer) = metadata(worker, request, ends) {
+            return answer.map_err(|refusal| (refusal, None));
+        }
         let text = not_here::text(path, &worker.edge.config.base_path);
         return Err((Refusal::UnknownPath(text), None));
     };
-    let caller = admitted(worker, recent, request.headers(), (peer, local))
-        .map_err(|refusal| (refusal, None))?;
+    let caller = match admitted(worker, recent, request.headers(), (peer, local)) {
+        Ok(caller) => caller,
+        Err(refusal) => Box::pin(by_token::caller(&worker.edge, request, ends.reached(), refusal))
+            .await
+            .map_err(|refusal| (refusal, None))?,
+    };
+    refused_request::put_aside(&worker.edge, request, &caller);
+    // Of all requests only those with messages are counted: a stream stays open.
+    if let Some(rates) =
+        worker.edge.config.rates.as_ref().filter(|_| request.method() == Method::POST)
+    {
+        count(rates, &caller, request).map_err(|refusal| (refusal, None))?;
+    }
+    let path = request.uri().path();
     match entrance {
         Entrance::Streamable => {}
         Entrance::EventStream => {
@@ -371,19 +407,53 @@ async fn mcp(
         }
     }
     let remembered =
-        recent.scope(path, caller.view.as_ref()).filter(|scope| scope::is_known(worker, scope));
+        recent.scope(path, caller.reach()).filter(|scope| scope::is_known(worker, scope));
     let scope = match remembered {
         Some(scope) => scope,
         None => {
             let has_session = request.headers().contains_key(headers::SESSION);
-            let scope = scope::scope(worker, path, has_session, caller.view.as_deref())
+            let scope = scope::scope(worker, path, has_session, caller.reach())
                 .await
                 .map_err(|refusal| (refusal, None))?;
-            recent.keep_scope(path, caller.view.clone(), &scope);
+            recent.keep_scope(path, caller.reach(), &scope);
             scope
         }
     };
     worker.streamable(request, scope, caller, recent).await
+}
+
+/// What the gateway says of itself to clients that look for a token, if the path asks for that.
+fn metadata(
+    worker: &Worker,
+    request: &Request<Body>,
+    ends: Ends,
+) -> Option<Result<Response<Body>, Refusal>> {
+    let (config, issuers) = (&worker.edge.config, worker.edge.config.issuers.as_ref()?);
+    let resource = resource_metadata::resource_of(request.uri().path(), &config.base_path)?;
+    let checked = admit::check_host(config, request.headers(), ends.local.ip());
+    Some(checked.and_then(|()| {
+        resource_metadata::answer(config, issuers, request, ends.reached(), resource)
+    }))
+}
+
+/// Counts a request whose caller is known. What it counts as under way stays with the request.
+fn count(rates: &Arc<Rates>, caller: &Caller, request: &mut Request<Body>) -> Result<(), Refusal> {
+    let Some(identity) = &caller.identity else { return Ok(()) };
+    let (quota, key) = (&caller.quota, identity.key.as_deref());
+    let asking = LimitedRequest { quota, key, limits: &identity.limits, call: None };
+    let under_way = rates.admit(asking).map_err(|met| Refusal::LimitMet(Box::new(met)))?;
+    if let Some(under_way) = under_way {
+        request.extensions_mut().insert(Arc::new(under_way));
+    }
+    Ok(())
+}
+
+/// The same response, until whose end what the request was counted as is under way.
+fn while_counted(request: &mut Request<Body>, response: Response<Body>) -> Response<Body> {
+    match request.extensions_mut().remove::<Arc<CountedRequests>>() {
+        Some(under_way) => response.map(|body| body.with_guard(under_way)),
+        None => response,
+    }
 }
 
 /// Who sends the request. A Host that was let in need not be judged again.

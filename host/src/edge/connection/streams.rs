@@ -17,6 +17,11 @@ pub trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// Whether a write may only reach a buffer of the stream, so that a flush shows whether the
     /// client reads.
     const BUFFERS: bool;
+
+    /// Whether the client speaks TLS.
+    fn is_tls(&self) -> bool {
+        false
+    }
 }
 
 impl ClientStream for TcpStream {
@@ -31,6 +36,10 @@ pub enum OtherStream {
 
 impl ClientStream for OtherStream {
     const BUFFERS: bool = true;
+
+    fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
 }
 
 /// A socket that connections come to, on a worker's runtime.

@@ -151,7 +151,7 @@ impl Worker {
             let result = Box::pin(self.own_result(scope, session, version)).await;
             return Ok((result, None));
         };
-        observed.is_for(server);
+        observed.is_for(server, b"");
         let (handshake, mut tried) = (Handshake::Client, Tried::default());
         let call = Call::of_client(self, context, session, server);
         let opened = call.establish(message, handshake, &mut tried).await?;

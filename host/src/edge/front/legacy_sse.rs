@@ -61,14 +61,17 @@ impl Worker {
         }
         let id = bind::query(request.uri(), "sessionId").ok_or(refused(Refusal::MissingStream))?;
         let live = self.posted_to(&id, &caller.principal).await;
-        // A reload may have taken the scope away; the stream ends for the same reason.
+        // A reload may have taken the scope away, or changed what the rules leave of it; the stream ends
+        // for the same reason. A token may say something else than the one that opened it.
         let live = live.filter(|live| {
-            !scope::is_shut_out(&self.edge, &self.edge, &live.scope, &caller.principal)
+            let client = (&caller.principal, caller.identity.as_ref());
+            !scope::is_shut_out(&self.edge, &self.edge, &live.scope, client)
         });
         let live = live.ok_or(refused(Refusal::UnknownSession))?;
-        let Caller { peer, quota, .. } = caller;
+        let Caller { peer, quota, identity, .. } = caller;
         let headers = asking_for_both(take(request.headers_mut()));
-        let context = Arc::new(ClientRequest::new(headers, take(request.uri_mut()), peer, quota));
+        let context = ClientRequest::new(headers, take(request.uri_mut()), peer, quota);
+        let context = Arc::new(context.by(identity));
         let body = take(request.body_mut());
         let message = match live.session() {
             Some(_) => self.whole(body, &context).await?,

@@ -105,7 +105,9 @@ impl Worker {
         let own = match scope::pass_through_server(&self.edge, &live.scope) {
             Some(_) => None,
             None => {
-                self.aggregate_stream(&live.scope, &session, last).ok().map(Response::into_body)
+                let identity = context.identity.as_ref();
+                let own = self.aggregate_stream(&live.scope, &session, identity, last);
+                own.ok().map(Response::into_body)
             }
         };
         tokio::spawn(async move {

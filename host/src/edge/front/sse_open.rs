@@ -63,9 +63,8 @@ impl Worker {
         let last = request.headers().get(headers::LAST_EVENT_ID);
         let last = last.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let path = request.uri().path();
-        let scope = scope::scope(self, path, last.is_some(), caller.view.as_deref())
-            .await
-            .map_err(refused)?;
+        let scope =
+            scope::scope(self, path, last.is_some(), caller.reach()).await.map_err(refused)?;
         let known = match &last {
             Some(last) => self.known_stream(last, &scope, request, &caller, draining).await,
             None => None,
@@ -81,7 +80,7 @@ impl Worker {
         content_type(headers, headers::EVENT_STREAM);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        Ok(self.while_let_in(response, &scope, &caller.principal))
+        Ok(self.while_let_in(response, &scope, (&caller.principal, caller.identity.as_ref())))
     }
 
     fn new_stream(
@@ -122,6 +121,10 @@ impl Worker {
         self.edge.bindings.recognise(session.id, &caller.quota);
         let sessions = &self.edge.sse_sessions;
         let (live, is_new) = sessions.come_back(session, scope.clone(), self.bounds());
+        // It belongs to what its client could use when it began.
+        if live.scope != *scope {
+            return None;
+        }
         let events = live.stream(keys, Some(last));
         if is_new {
             tracing::debug!(session = %live.id.short(), "an HTTP+SSE client has come back");
@@ -129,7 +132,8 @@ impl Worker {
             let serving = self.clone().serve_stream(Arc::clone(&live), draining.clone(), counted);
             tokio::spawn(serving);
             let (headers, uri) = (request.headers().clone(), request.uri().clone());
-            let context = ClientRequest::new(headers, uri, caller.peer, caller.quota.clone());
+            let context = ClientRequest::new(headers, uri, caller.peer, caller.quota.clone())
+                .by(caller.identity.clone());
             self.listen_again(context, &live).await;
         }
         events
@@ -144,6 +148,7 @@ impl Worker {
     ) -> Option<ClientStream> {
         let id = self.edge.keys.open_unnamed_event(last, scope, principal)?;
         let live = self.edge.sse_sessions.find(&id, principal)?;
+        (live.scope == *scope).then_some(())?;
         live.stream(&self.edge.keys, None)
     }
 

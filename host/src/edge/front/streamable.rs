@@ -39,8 +39,8 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         let (headers, uri) = (take(request.headers_mut()), take(request.uri_mut()));
-        let Caller { principal, quota, peer, .. } = caller;
-        let context = ClientRequest::new(headers, uri, peer, quota);
+        let Caller { principal, quota, peer, identity, .. } = caller;
+        let context = ClientRequest::new(headers, uri, peer, quota).by(identity);
         let mut served = match *request.method() {
             Method::POST => {
                 self.post(&context, &scope, principal, request.body_mut(), recent).await
@@ -158,7 +158,7 @@ impl Worker {
             Some(server) => Call::of_client(self, context, &session, server).get_stream().await?,
             None => self.get_aggregate(context, scope, &session).await?,
         };
-        let response = self.while_let_in(response, scope, principal);
+        let response = self.while_let_in(response, scope, (principal, context.identity.as_ref()));
         Ok(self.in_use(context, &session, response, None))
     }
 
@@ -182,7 +182,7 @@ impl Worker {
         let Some((server, place, outgoing)) = of_request else {
             // The stream holds the session, which may have been forgotten since it was recognised.
             self.edge.bindings.goes_on(session.id, &context.quota);
-            return self.aggregate_stream(scope, session, last);
+            return self.aggregate_stream(scope, session, context.identity.as_ref(), last);
         };
         let response =
             Call::of_client(self, context, session, &server).resume(&outgoing, place).await?;

@@ -7,7 +7,7 @@ use http::Response;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Worker;
-use crate::model::{NodeId, ServerName};
+use crate::model::{NodeId, PolicyRuling, Rights, ServerName};
 use crate::net::{Body, Cut};
 use crate::protocol::glance::{MethodLabel, target};
 use crate::protocol::trace_context::TraceContext;
@@ -62,10 +62,28 @@ impl<'a> ObservedCall<'a> {
         Some(Box::new(span.context.clone()))
     }
 
-    /// Notes the server that the call is for.
-    pub fn is_for(&self, server: &ServerName) {
-        if let Some(noted) = &self.noted {
-            noted.is_for(server);
+    /// Notes the server that the call is for, and the message as this server gets it.
+    pub fn is_for(&self, server: &ServerName, message: &[u8]) {
+        let Some(noted) = &self.noted else { return };
+        noted.is_for(server);
+        if let Some(told) = noted.told.as_ref().filter(|told| told.ruled.is_some())
+            && let Some(own) = target(message)
+        {
+            let _ = told.own_name.set(own);
+        }
+    }
+
+    /// The rules for the client, if somebody reads by which of them it is refused.
+    #[must_use]
+    pub fn ruled(&self) -> Option<&Rights> {
+        let _read = self.worker.edge.telemetry.audit.as_ref()?;
+        self.noted.as_ref()?.told.as_ref()?.ruled.as_deref()
+    }
+
+    /// Notes by which of them.
+    pub fn ruled_by(&self, ruling: PolicyRuling) {
+        if let Some(told) = self.noted.as_ref().and_then(|noted| noted.told.as_ref()) {
+            let _ = told.ruling.set(ruling);
         }
     }
 

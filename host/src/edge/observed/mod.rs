@@ -3,3 +3,4 @@
 pub mod call;
 pub mod notes;
 pub mod refused_request;
+pub mod ruling;

@@ -1,19 +1,23 @@
 //! What is known of a call, and where that goes when it ends.
 
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Edge;
-use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
+use crate::model::{
+    NodeId, PolicyRuling, Principal, Rights, Scope, ServerName, SessionId, UnixMillis,
+};
 use crate::protocol::glance::MethodLabel;
 use crate::telemetry::{
     AccessEntry, AuditAction, AuditEntry, BegunSpan, CallEnd, CallOutcome, CallSize, SpanKind,
     call_attributes, span_name,
 };
+
+use super::ruling::{RuledEntry, kind_of, ruling};
 
 /// What is known of a call.
 pub struct CallNotes {
@@ -32,7 +36,13 @@ pub struct ToldCall {
     scope: Scope,
     session: SessionId,
     pub target: Option<String>,
+    /// What the target's server calls it, if that is not the same.
+    pub own_name: OnceLock<String>,
     pub node: OnceLock<NodeId>,
+    /// The rules for its client; `None` where there are none.
+    pub ruled: Option<Arc<Rights>>,
+    /// What they say, where that was asked before the end.
+    pub ruling: OnceLock<PolicyRuling>,
     address: Option<IpAddr>,
     pub arguments: Option<String>,
     /// The call's span.
@@ -90,11 +100,36 @@ impl ToldCall {
             scope: scope.clone(),
             session: session.id,
             target: None,
+            own_name: OnceLock::new(),
             node: OnceLock::new(),
+            ruled: context.and_then(|client| client.identity.as_ref()?.ruled.clone()),
+            ruling: OnceLock::new(),
             address: context.map(|client| client.peer),
             arguments: None,
             trace,
         }
+    }
+
+    /// What the operator's rules say about the call. Of one that was refused for another reason they
+    /// say nothing.
+    fn ruling(
+        &self,
+        edge: &Edge,
+        method: MethodLabel,
+        server: Option<&ServerName>,
+        allowed: bool,
+    ) -> Option<PolicyRuling> {
+        if let Some(known) = self.ruling.get() {
+            return Some(known.clone());
+        }
+        let of_url = match self.scope.of_url() {
+            Scope::Server(server) => Some(server),
+            _ => None,
+        };
+        let (rights, server) = (self.ruled.as_ref()?, server.or(of_url).filter(|_| allowed)?);
+        let own = self.own_name.get().or(self.target.as_ref());
+        let entry = kind_of(method.as_str()).zip(own.map(String::as_str));
+        Some(ruling(edge, &self.scope, rights, RuledEntry { server, entry }))
     }
 
     fn tell(
@@ -105,7 +140,10 @@ impl ToldCall {
         (end, size): (CallEnd, CallSize),
         refusal: Option<&Refusal>,
     ) {
-        let Self { principal, scope, session, target, node, address, arguments, trace } = self;
+        let allowed = end.outcome != CallOutcome::Refused;
+        let audited = edge.telemetry.audit.as_ref().zip(audited(method, allowed));
+        let ruling = audited.and_then(|_| self.ruling(edge, method, server.as_ref(), allowed));
+        let Self { principal, scope, session, target, node, address, arguments, trace, .. } = self;
         let (at, node) = (UnixMillis::now(), node.into_inner());
         if let (Some(traces), Some(trace)) = (&edge.telemetry.traces, trace) {
             let mut said = call_attributes(method, target.as_deref(), server.as_ref(), end);
@@ -117,10 +155,7 @@ impl ToldCall {
             said.number("mooring.sent_bytes", size.sent);
             traces.end(trace, span_name(method, target.as_deref()), SpanKind::Server, said);
         }
-        if let Some(audit) = &edge.telemetry.audit
-            && let Some(action) = audited(method)
-        {
-            let allowed = end.outcome != CallOutcome::Refused;
+        if let Some((audit, action)) = audited {
             let why = refusal.map_or_else(|| why(end), ToString::to_string);
             audit.add(AuditEntry {
                 at,
@@ -133,6 +168,8 @@ impl ToldCall {
                 session: Some(session),
                 node: node.clone(),
                 arguments,
+                ruling,
+                limit: refusal.and_then(Refusal::limit).map(str::to_owned),
                 ..AuditEntry::of(action, allowed, why)
             });
         }
@@ -153,14 +190,15 @@ impl ToldCall {
     }
 }
 
-/// Calls by which something is done or read are audited; lists and notifications are not.
-fn audited(method: MethodLabel) -> Option<AuditAction> {
+/// Calls by which something is done or read are audited, and every refusal; lists and notifications
+/// are not.
+fn audited(method: MethodLabel, allowed: bool) -> Option<AuditAction> {
     match method.as_str() {
         "initialize" => Some(AuditAction::Session),
         "tools/call" | "prompts/get" | "resources/read" | "resources/subscribe" => {
             Some(AuditAction::Call)
         }
-        _ => None,
+        _ => (!allowed).then_some(AuditAction::Call),
     }
 }
 

@@ -82,8 +82,8 @@ impl Call<'_> {
                     false => message,
                 };
                 let call = ObservedCall::begin(worker, origin, &message);
+                call.is_for(server, &message);
                 let outgoing = Outgoing::post(message).within(call.trace());
-                call.is_for(server);
                 match self.deliver_with(plan, &outgoing).await {
                     Ok(delivered) => {
                         (to_the_end(delivered, server, || request_id(&outgoing.body)), call)
@@ -97,7 +97,7 @@ impl Call<'_> {
             KeptBody::Larger(body, cut) => {
                 let mut call = ObservedCall::begin_streamed(worker, origin);
                 let outgoing = Outgoing::post(Bytes::new()).within(call.trace());
-                call.is_for(server);
+                call.is_for(server, b"");
                 let sent = self.deliver_streamed(&outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
                 call.passed(&cut);

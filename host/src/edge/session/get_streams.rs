@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::model::{NodeId, ServerName, SessionId};
+use crate::model::{NodeId, Rights, ServerName, SessionId};
 use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
 use crate::streams::{Part, Stream};
@@ -35,6 +35,8 @@ pub struct OwnStream {
     /// Tells event ids of this stream from those of another one for the same session.
     pub instance: u32,
     pub stream: Arc<Stream>,
+    /// What its client could use when it began.
+    pub rights: Option<Arc<Rights>>,
     /// Servers whose streams feed this one, each with the node that it is heard from.
     pub heard: Heard,
     /// Raised when nobody may feed it any more.
@@ -133,7 +135,7 @@ mod tests {
             let stream = Stream::new(0, None, Bounds { events: 1, bytes: 1 });
             stream.publish();
             let (heard, over, untold) = (Arc::default(), Arc::default(), Arc::default());
-            let own = OwnStream { instance: 1, stream, heard, over, untold };
+            let own = OwnStream { instance: 1, stream, rights: None, heard, over, untold };
             streams.insert(session, own.clone());
             own.stream
         };

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::edge::client_request::ClientRequest;
-use crate::edge::config::KeyView;
+use crate::edge::config::{CallerReach, KeyView};
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
-use crate::model::{Principal, Scope, SessionId, UnixMillis};
+use crate::model::{Principal, Rights, Scope, SessionId, UnixMillis};
 use crate::protocol::headers;
 use crate::protocol::seal::MAX_AGE;
 use crate::sync::Locked;
@@ -20,13 +20,18 @@ use super::client_session::Session;
 #[derive(Default)]
 pub struct RecentSession {
     host: Locked<Option<HeaderValue>>,
-    path: Locked<Option<(String, KeyedView, Scope)>>,
+    path: Locked<Option<RecentPath>>,
     session: Locked<Option<Remembered>>,
     conversation: OnceLock<SessionId>,
 }
 
-/// What the key of a request opens; `None` if that is everything.
-type KeyedView = Option<Arc<KeyView>>;
+/// The scope of a path for a caller, and what the caller may reach.
+struct RecentPath {
+    path: String,
+    view: Option<Arc<KeyView>>,
+    rights: Option<Arc<Rights>>,
+    scope: Scope,
+}
 
 struct Remembered {
     id: HeaderValue,
@@ -51,22 +56,20 @@ impl RecentSession {
         *self.host.lock() = headers.get(header::HOST).cloned();
     }
 
-    /// The scope of the last request, if it had the same path and a key that opens the same: a
+    /// The scope of the last request, if it had the same path and a caller that may reach the same: a
     /// proxy may send requests of several clients over one connection.
-    pub fn scope(&self, path: &str, view: Option<&Arc<KeyView>>) -> Option<Scope> {
+    pub fn scope(&self, path: &str, reach: CallerReach<'_>) -> Option<Scope> {
         let last = self.path.lock();
-        let (known, of, scope) = last.as_ref()?;
-        let is_same = match (of, view) {
-            (None, None) => true,
-            (Some(of), Some(view)) => Arc::ptr_eq(of, view),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        (is_same && known == path).then(|| scope.clone())
+        let last = last.as_ref()?;
+        let is_same =
+            is_same(last.view.as_ref(), reach.view) && is_same(last.rights.as_ref(), reach.rights);
+        (is_same && last.path == path).then(|| last.scope.clone())
     }
 
-    pub fn keep_scope(&self, path: &str, view: KeyedView, scope: &Scope) {
-        let mut last = self.path.lock();
-        *last = Some((path.to_owned(), view, scope.clone()));
+    pub fn keep_scope(&self, path: &str, reach: CallerReach<'_>, scope: &Scope) {
+        let (view, rights) = (reach.view.cloned(), reach.rights.cloned());
+        let (path, scope) = (path.to_owned(), scope.clone());
+        *self.path.lock() = Some(RecentPath { path, view, rights, scope });
     }
 
     /// The session of the request's header, if it is that of the last request: its sealed id then
@@ -124,5 +127,13 @@ impl RecentSession {
             && *principal == known.session.principal
             && UnixMillis::now().since(known.session.minted_at) <= MAX_AGE;
         same.then(|| Arc::clone(&known.session))
+    }
+}
+
+fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, Some(_)) | (Some(_), None) => false,
     }
 }

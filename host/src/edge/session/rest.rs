@@ -124,7 +124,7 @@ mod tests {
         let stream = Stream::new(0, None, Bounds { events: 100, bytes: 4 << 20 });
         stream.publish();
         let (heard, over, untold) = (Arc::default(), Arc::default(), Arc::default());
-        OwnStream { instance, stream, heard, over, untold }
+        OwnStream { instance, stream, rights: None, heard, over, untold }
     }
 
     async fn left(own: &OwnStream, seen: Option<(u32, u64)>) -> Vec<(Part, Bytes)> {

@@ -17,9 +17,10 @@ use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::methods::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::protocol::{splice, sse};
 
+use super::own_view::OwnView;
 use super::request::ModernRequest;
 use super::respond::event_stream;
-use super::subscribed::{Wanted, ended};
+use super::subscribed::{Heard, Wanted, ended};
 
 /// How long servers are waited for before the client is told what it gets.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,6 +37,8 @@ struct Listening {
     /// The id of its request, as JSON.
     id: String,
     wanted: Wanted,
+    /// What of all this is for the client; `None` if everything is.
+    view: Option<OwnView>,
 }
 
 impl ModernRequest<'_> {
@@ -50,6 +53,7 @@ impl ModernRequest<'_> {
         let in_use = self.worker.use_inner(self.context, &session)?;
         // Before anything is subscribed to, so that nothing is missed.
         let feed = self.worker.session_feed(self.scope, &session)?;
+        let view = OwnView::of(self.worker, self.scope, &session).await;
         let listening = Listening {
             worker: self.worker.clone(),
             context: self.context.clone(),
@@ -58,10 +62,13 @@ impl ModernRequest<'_> {
             _in_use: in_use,
             id: self.id.to_owned(),
             wanted,
+            view,
         };
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(listening.run(feed, sender));
-        Ok(event_stream(Body::Channel(receiver)))
+        let client = (self.principal, self.context.identity.as_ref());
+        let response = event_stream(Body::Channel(receiver));
+        Ok(self.worker.while_let_in(response, self.scope, client))
     }
 }
 
@@ -79,7 +86,7 @@ impl Listening {
     }
 
     /// Hands notifications on, until this process leaves.
-    async fn tell(&self, feed: &mut broadcast::Receiver<Bytes>, sender: &mpsc::Sender<Bytes>) {
+    async fn tell(&mut self, feed: &mut broadcast::Receiver<Bytes>, sender: &mpsc::Sender<Bytes>) {
         let keep_alive = self.worker.edge.config.keep_alive;
         let mut leaving = self.worker.edge.leaving.watch();
         loop {
@@ -91,7 +98,7 @@ impl Listening {
                 }
             };
             let told: Vec<Bytes> = match heard {
-                Ok(Ok(message)) => self.wanted.heard(&message, &self.id).into_iter().collect(),
+                Ok(Ok(message)) => self.told(&message).await.into_iter().collect(),
                 Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.wanted.missed(&self.id),
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     let _ = sender.send(sse::event(&ended(&self.id))).await;
@@ -110,6 +117,21 @@ impl Listening {
         }
     }
 
+    /// What a message of the session is to this client.
+    async fn told(&mut self, message: &[u8]) -> Option<Bytes> {
+        let heard = Heard::of(message)?;
+        let heard = match (&mut self.view, heard) {
+            (None, heard) => heard,
+            (Some(view), Heard::Changed(list)) => {
+                view.has_changed(list).await.then_some(Heard::Changed(list))?
+            }
+            (Some(view), Heard::Updated(uri)) => {
+                Heard::Updated(view.uri(&uri, &self.wanted.resources)?)
+            }
+        };
+        self.wanted.told(&heard, &self.id)
+    }
+
     /// Subscribes to the resources that the client wants; what no server grants in time it does not
     /// get.
     async fn subscribe(&mut self) {
@@ -117,7 +139,8 @@ impl Listening {
         let this = &*self;
         let asking = uris.into_iter().map(|uri| async move {
             let is_first = this.worker.edge.feeds.wants(this.session.id, &uri);
-            if !is_first {
+            // Whoever is first may have more rights than this client.
+            if !is_first && this.scope.rights().is_none() {
                 return Some(uri);
             }
             let asked = tokio::time::timeout(PATIENCE, this.ask(SUBSCRIBE, &uri)).await;

@@ -2,7 +2,8 @@
 //!
 //! A request is classified by its body (`entry`), finds its conversation and inner session (`request`)
 //! and is answered from the scope's catalog (`discover`, `lists`), by a server (`calls`), or for as
-//! long as the client listens (`listen`). `respond` makes the response: JSON for as long as there is
+//! long as the client listens (`listen`; what of it is the client's, where it may use only some, is
+//! `own_view`). `respond` makes the response: JSON for as long as there is
 //! nothing but the answer to say, else an event stream, which the client closes to cancel.
 
 pub mod calls;
@@ -10,6 +11,7 @@ pub mod discover;
 pub mod entry;
 pub mod listen;
 pub mod lists;
+pub mod own_view;
 pub mod request;
 pub mod respond;
 pub mod subscribed;

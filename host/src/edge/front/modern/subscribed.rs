@@ -24,6 +24,27 @@ pub struct Wanted {
     pub resources: Vec<String>,
 }
 
+/// What a notification of a server says, as far as clients can want it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    Changed(List),
+    /// Of the resource with this URI.
+    Updated(String),
+}
+
+impl Heard {
+    #[must_use]
+    pub fn of(message: &[u8]) -> Option<Self> {
+        let envelope = Envelope::parse(message).ok()?;
+        let method = envelope.method();
+        if let Some(list) = List::NOTIFIED.into_iter().find(|list| list.changed() == method) {
+            return Some(Self::Changed(list));
+        }
+        let params = envelope.params.filter(|_| method == UPDATED)?;
+        Some(Self::Updated(Members::of(params.get())?.text("uri")?))
+    }
+}
+
 fn member(list: List) -> &'static str {
     match list {
         List::Tools => "toolsListChanged",
@@ -79,22 +100,16 @@ impl Wanted {
 
     /// The notification for the client, marked with its id. `None` if it does not want it.
     #[must_use]
-    pub fn heard(&self, message: &[u8], id: &str) -> Option<Bytes> {
-        let envelope = Envelope::parse(message).ok()?;
-        let method = envelope.method();
-        if let Some(list) = self.lists.iter().find(|list| list.changed() == method) {
-            return Some(changed(*list, id));
+    pub fn told(&self, heard: &Heard, id: &str) -> Option<Bytes> {
+        match heard {
+            Heard::Changed(list) => self.lists.contains(list).then(|| changed(*list, id)),
+            Heard::Updated(uri) => {
+                let is_wanted = self.resources.iter().any(|wanted| is_within(wanted, uri));
+                let params =
+                    format!("{{\"uri\":{},\"_meta\":{{{}}}}}", splice::quoted(uri), tag(id));
+                is_wanted.then(|| jsonrpc::notification_with(UPDATED, &params))
+            }
         }
-        if method != UPDATED {
-            return None;
-        }
-        let params = envelope.params?;
-        let uri = Members::of(params.get())?.text("uri")?;
-        if !self.resources.iter().any(|wanted| is_within(wanted, &uri)) {
-            return None;
-        }
-        let params = format!("{{\"uri\":{},\"_meta\":{{{}}}}}", splice::quoted(&uri), tag(id));
-        Some(jsonrpc::notification_with(UPDATED, &params))
     }
 
     /// For a client that has missed something: every list that it wants may differ.
@@ -144,7 +159,8 @@ mod tests {
         assert_eq!(wanted.lists, [List::Tools]);
         assert_eq!(wanted.resources, ["a://b"]);
         let heard = |message: &str| {
-            let heard = wanted.heard(message.as_bytes(), "\"s\"");
+            let heard =
+                Heard::of(message.as_bytes()).and_then(|heard| wanted.told(&heard, "\"s\""));
             heard.map(|text| serde_json::from_slice::<serde_json::Value>(&text).unwrap())
         };
         let tools =

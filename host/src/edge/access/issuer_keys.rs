@@ -1,0 +1,221 @@
+//! The keys of an issuer, as far as they are known: fetched again and again, and kept while the
+//! issuer does not answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::protocol::jwk::{Algorithm, PublicKey};
+use crate::sync::Locked;
+
+/// A token that names an unknown key has the keys fetched at once, so many times within this time:
+/// more often no issuer changes its keys, and anybody can make up a name.
+const ASKED: usize = 3;
+const ASKED_WITHIN: Duration = Duration::from_secs(30);
+/// While none is known they are fetched as often as this for those who wait.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long a request waits for that.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is known of an issuer's keys.
+#[derive(Debug, Clone, Default)]
+pub struct KnownKeys {
+    /// `None` until they have been fetched once.
+    pub keys: Option<Arc<[PublicKey]>>,
+    /// Rises with every other set: what was verified with an earlier one is verified again.
+    pub number: u64,
+    /// Counts the attempts to fetch them, and says when the last one ended.
+    tries: u64,
+    tried_at: Option<Instant>,
+    /// Why the last attempt failed.
+    pub why: Option<String>,
+}
+
+/// The keys of one issuer, shared by all workers.
+#[derive(Debug, Default)]
+pub struct IssuerKeys {
+    known: watch::Sender<KnownKeys>,
+    wanted: Notify,
+    asked: Locked<VecDeque<Instant>>,
+}
+
+impl IssuerKeys {
+    #[must_use]
+    pub fn now(&self) -> KnownKeys {
+        self.known.borrow().clone()
+    }
+
+    /// The number of the set that counts now.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.known.borrow().number
+    }
+
+    /// Takes the result of an attempt to fetch them.
+    pub fn tried(&self, result: Result<Vec<PublicKey>, String>) {
+        self.known.send_modify(|known| {
+            known.tries += 1;
+            known.tried_at = Some(Instant::now());
+            match result {
+                Ok(keys) => {
+                    known.why = None;
+                    if known.keys.as_deref() != Some(&keys[..]) {
+                        known.keys = Some(keys.into());
+                        known.number += 1;
+                    }
+                }
+                Err(why) => known.why = Some(why),
+            }
+        });
+    }
+
+    /// Takes the keys that an earlier start has left, until they are fetched.
+    pub fn remember(&self, keys: Vec<PublicKey>) {
+        self.known.send_modify(|known| {
+            if known.keys.is_none() {
+                known.keys = Some(keys.into());
+                known.number += 1;
+            }
+        });
+    }
+
+    /// Waits until somebody wants them to be fetched.
+    pub async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// The keys with which a token may be signed, after they were fetched again if there is none. The
+    /// name is what the token calls its key.
+    pub async fn candidates(&self, algorithm: Algorithm, name: Option<&str>) -> KnownKeys {
+        let fitting = |known: &KnownKeys| fitting(known, algorithm, name);
+        let mut changes = self.known.subscribe();
+        let known = fitting(&changes.borrow_and_update());
+        if known.keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
+            return known;
+        }
+        if known.keys.is_none() {
+            // They are fetched again and again as it is.
+            if known.tried_at.is_some_and(|at| at.elapsed() >= PAUSE) {
+                self.wanted.notify_one();
+            }
+        } else if !self.ask(known.tried_at) {
+            return known;
+        }
+        let tries = known.tries;
+        let tried = changes.wait_for(|known| known.tries > tries);
+        match tokio::time::timeout(PATIENCE, tried).await {
+            Ok(Ok(now)) => fitting(&now),
+            Ok(Err(_)) | Err(_) => known,
+        }
+    }
+
+    /// Has the keys fetched, unless that is under way. False if it was done too often.
+    fn ask(&self, tried_at: Option<Instant>) -> bool {
+        let mut asked = self.asked.lock();
+        let last = asked.back().copied();
+        if last.is_some_and(|last| tried_at.is_none_or(|tried| last > tried)) {
+            return true;
+        }
+        asked.retain(|at| at.elapsed() < ASKED_WITHIN);
+        if asked.len() >= ASKED {
+            return false;
+        }
+        asked.push_back(Instant::now());
+        self.wanted.notify_one();
+        true
+    }
+}
+
+/// The same with only those keys that a token may be signed with. A key without a name may be any.
+fn fitting(known: &KnownKeys, algorithm: Algorithm, name: Option<&str>) -> KnownKeys {
+    let fits = |key: &&PublicKey| {
+        let is_named = match (&key.id, name) {
+            (Some(id), Some(name)) => id == name,
+            (None, _) | (_, None) => true,
+        };
+        is_named && key.fits(algorithm)
+    };
+    let keys = known.keys.as_ref().map(|keys| keys.iter().filter(fits).cloned().collect());
+    KnownKeys { keys, ..known.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::jwk::key_set;
+
+    fn keys(names: &[&str]) -> Vec<PublicKey> {
+        let x = "A".repeat(43);
+        let one =
+            |name: &&str| format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","kid":"{name}"}}"#);
+        let all: Vec<String> = names.iter().map(one).collect();
+        key_set(format!("{{\"keys\":[{}]}}", all.join(",")).as_bytes()).unwrap()
+    }
+
+    fn count(known: &KnownKeys) -> Option<usize> {
+        known.keys.as_ref().map(|keys| keys.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_name_has_the_keys_fetched_but_not_too_often() {
+        let of = Arc::new(IssuerKeys::default());
+        of.tried(Ok(keys(&["a"])));
+        let ask = async |name: &str| count(&of.candidates(Algorithm::EdDsa, Some(name)).await);
+        assert_eq!(ask("a").await, Some(1));
+        assert_eq!(count(&of.candidates(Algorithm::Es256, Some("a")).await), Some(0));
+        let fetching = tokio::spawn({
+            let of = Arc::clone(&of);
+            async move {
+                for _ in 0.. {
+                    of.wanted().await;
+                    of.tried(Ok(keys(&["a", "b"])));
+                }
+            }
+        });
+        assert_eq!(ask("b").await, Some(1));
+        let before = of.now().tries;
+        for _ in 0..10 {
+            assert_eq!(ask("made-up").await, Some(0));
+        }
+        assert!(of.now().tries <= before + 1, "{} {before}", of.now().tries);
+        fetching.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_come_while_keys_are_fetched_wait_for_them() {
+        let of = Arc::new(IssuerKeys::default());
+        of.tried(Ok(keys(&["a"])));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let asking: Vec<_> = (0..20)
+            .map(|_| {
+                let of = Arc::clone(&of);
+                tokio::spawn(
+                    async move { count(&of.candidates(Algorithm::EdDsa, Some("b")).await) },
+                )
+            })
+            .collect();
+        of.wanted().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        of.tried(Ok(keys(&["b"])));
+        for asked in asking {
+            assert_eq!(asked.await.unwrap(), Some(1));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn known_keys_outlive_an_issuer_that_is_down() {
+        let of = IssuerKeys::default();
+        assert_eq!(count(&of.candidates(Algorithm::EdDsa, None).await), None);
+        of.tried(Ok(keys(&["a"])));
+        let number = of.number();
+        of.tried(Err("down".to_owned()));
+        assert_eq!((count(&of.now()), of.number()), (Some(1), number));
+        of.tried(Ok(keys(&["a"])));
+        assert_eq!(of.number(), number, "the same set");
+        of.tried(Ok(keys(&["b"])));
+        assert_eq!(of.number(), number + 1);
+    }
+}
