@@ -40,6 +40,10 @@ pub enum Refusal {
     OtherAuthority,
     #[error("Not Implemented: the only transfer coding is chunked")]
     Coding,
+    #[error("Bad Request: the request has both Content-Length and Transfer-Encoding")]
+    TwoLengths,
+    #[error("Bad Request: a line of the head ends without a carriage return")]
+    BareLineFeed,
     #[error("Forbidden: the Origin {0:?} is not allowed; add it to systemConfig.allowedOrigins")]
     ForeignOrigin(String),
     /// Holds the header that carries the key.
@@ -129,6 +133,9 @@ pub enum Refusal {
         "Bad Request: the batch has more than {0} messages (systemConfig.limits.inFlightPerSession); send smaller batches"
     )]
     LongBatch(usize),
+    /// `initialize` in a living session. Holds what the client can do instead.
+    #[error("this session is initialized already; {0}")]
+    Initialized(&'static str),
     #[error("{0}")]
     InvalidParams(String),
     #[error("Method not found: {0}")]
@@ -236,14 +243,18 @@ impl Refusal {
             Self::HeadersTooLarge(_) => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, code::TRANSPORT)
             }
-            Self::Hosts(_) | Self::Several(_) | Self::OtherAuthority => {
-                (StatusCode::BAD_REQUEST, code::TRANSPORT)
-            }
+            Self::Hosts(_)
+            | Self::Several(_)
+            | Self::OtherAuthority
+            | Self::TwoLengths
+            | Self::BareLineFeed => (StatusCode::BAD_REQUEST, code::TRANSPORT),
             Self::Coding => (StatusCode::NOT_IMPLEMENTED, code::TRANSPORT),
             Self::BodyBroken | Self::MissingSession | Self::MissingStream | Self::Version(_) => {
                 (StatusCode::BAD_REQUEST, code::TRANSPORT)
             }
-            Self::LongBatch(_) => (StatusCode::BAD_REQUEST, code::INVALID_REQUEST),
+            Self::LongBatch(_) | Self::Initialized(_) => {
+                (StatusCode::BAD_REQUEST, code::INVALID_REQUEST)
+            }
             Self::Busy(_) | Self::TooManySessions(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT)
             }
@@ -315,6 +326,8 @@ impl Refusal {
                 | Self::Several(_)
                 | Self::OtherAuthority
                 | Self::Coding
+                | Self::TwoLengths
+                | Self::BareLineFeed
         )
     }
 

@@ -117,6 +117,9 @@ impl Refusal {
             Self::BodyBroken
             | Self::Malformed(_)
             | Self::Several(_)
+            | Self::TwoLengths
+            | Self::BareLineFeed
+            | Self::Initialized(_)
             | Self::Version(_)
             | Self::Era(_) => RefusalReason::Malformed,
             Self::MissingSession

@@ -9,10 +9,7 @@ use serde_json::value::RawValue;
 
 use super::jsonrpc::{Envelope, Kind};
 use super::lenient::Members;
-use super::request_id::RequestId;
 
-/// The longest id of an answer that is watched, in bytes.
-const MAX_ID: usize = 256;
 /// The deepest nesting that is followed here; deeper bodies are parsed.
 const DEEPEST: u32 = 64;
 
@@ -210,71 +207,6 @@ pub fn begins(head: &[u8]) -> AnswerStart {
     }
 }
 
-/// Watches an answer that passes in pieces.
-#[derive(Debug)]
-pub struct AnswerWatch {
-    id: String,
-    read: RequestId,
-    /// The beginning of a character whose rest is still to come. `None` once there was something
-    /// that is not UTF-8.
-    cut: Option<Vec<u8>>,
-}
-
-/// What an answer turned out to be that has passed already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum AnswerFault {
-    /// The body ended within the message.
-    #[error("the server's answer ends early")]
-    Cut,
-    /// It is not UTF-8, as JSON has to be (RFC 8259, section 8.1).
-    #[error("the server's answer is not UTF-8")]
-    NotText,
-    /// It has no result or error, or the id of another request.
-    #[error("the server's message does not answer the request")]
-    Other,
-}
-
-impl AnswerWatch {
-    /// For the answer to the request with this id, as JSON. `None` if the id is longer than what is
-    /// kept of one.
-    #[must_use]
-    pub fn new(id: &str) -> Option<Self> {
-        let (read, cut) = (RequestId::default(), Some(Vec::new()));
-        (id.len() <= MAX_ID).then(|| Self { id: id.to_owned(), read, cut })
-    }
-
-    /// Reads the next piece.
-    pub fn read(&mut self, piece: &[u8]) {
-        self.read.read(piece);
-        self.cut = self.cut.take().and_then(|cut| match cut.is_empty() {
-            true => cut_of(piece),
-            false => cut_of(&[&cut, piece].concat()),
-        });
-    }
-
-    /// Judges what has passed, once the body has ended.
-    ///
-    /// # Errors
-    /// What it was, if not the answer.
-    pub fn end(&self) -> Result<(), AnswerFault> {
-        match (self.read.is_whole(), self.read.answered()) {
-            _ if self.cut.is_none() => Err(AnswerFault::NotText),
-            (true, Some(id)) if id == self.id => Ok(()),
-            (true, _) => Err(AnswerFault::Other),
-            (false, _) => Err(AnswerFault::Cut),
-        }
-    }
-}
-
-/// The beginning of a character at the end of a text. `None` if the text is not UTF-8.
-fn cut_of(text: &[u8]) -> Option<Vec<u8>> {
-    match std::str::from_utf8(text) {
-        Ok(_) => Some(Vec::new()),
-        Err(error) if error.error_len().is_some() => None,
-        Err(error) => Some(text.get(error.valid_up_to()..)?.to_vec()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -361,32 +293,5 @@ mod tests {
         for other in ["<html>", "Accepted", "[{", "{\"detail\":\"x\"}", "data: {", "\"", "{}"] {
             assert_eq!(begins(other.as_bytes()), AnswerStart::Other, "{other}");
         }
-    }
-
-    #[test]
-    fn an_answer_in_pieces_is_watched_to_its_end() {
-        for (body, expect) in [
-            (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}}"#, Ok(())),
-            (r#"{"result":["}"],"id":7}"#, Ok(())),
-            (r#"{"result":["ä€😀"],"id":7}"#, Ok(())),
-            (r#"{"jsonrpc":"2.0","id":7,"result":{"id":8}"#, Err(AnswerFault::Cut)),
-            (r#"{"result":"abc"#, Err(AnswerFault::Cut)),
-            (r#"{"result":{},"id":8}"#, Err(AnswerFault::Other)),
-            (r#"{"result":{}}"#, Err(AnswerFault::Other)),
-            (r#"{"id":7,"method":"ping"}"#, Err(AnswerFault::Other)),
-            ("", Err(AnswerFault::Cut)),
-        ] {
-            for size in [1, 3, 1000] {
-                let mut watch = AnswerWatch::new("7").unwrap();
-                body.as_bytes().chunks(size).for_each(|piece| watch.read(piece));
-                assert_eq!(watch.end(), expect, "{body} by {size}");
-            }
-        }
-        for size in [1, 3, 1000] {
-            let mut watch = AnswerWatch::new("7").unwrap();
-            b"{\"result\":\"\xe9\",\"id\":7}".chunks(size).for_each(|piece| watch.read(piece));
-            assert_eq!(watch.end(), Err(AnswerFault::NotText), "by {size}");
-        }
-        assert!(AnswerWatch::new(&"1".repeat(1000)).is_none());
     }
 }

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::lenient::{self, Members};
+use super::members::members;
 use super::objects::object_only;
 use super::splice;
 use super::version::Version;
@@ -231,16 +232,31 @@ pub fn own_params(set: ClientSet, extensions: Option<&str>) -> String {
 
 /// A client's `initialize` parameters, which ask for a revision with sessions, known here or not: a
 /// server that answers with what it is asked for would grant one in which its session is useless.
+/// Whoever asks for none, or for something that is no text, asks for the newest one. `None` if the
+/// parameters are no object, or name the revision twice.
 #[must_use]
-pub fn params_within(params: Bytes) -> Bytes {
-    let lowered = || {
-        let raw = Members::of_bytes(&params)?.get("protocolVersion")?;
-        lenient::text(raw).filter(|asked| !Version::may_be_asked_for(asked))?;
-        let span = splice::span(&params, raw)?;
-        let latest = splice::quoted(Version::LATEST.as_str());
-        Some(splice::replace(&params, span, latest.as_bytes()))
+pub fn params_within(params: Bytes) -> Option<Bytes> {
+    let sent: SentParams<'_> = serde_json::from_slice(&params).ok()?;
+    let latest = splice::quoted(Version::LATEST.as_str());
+    let Some(raw) = sent.revision else {
+        let whole: &RawValue = serde_json::from_slice(&params).ok()?;
+        let member = format!("\"protocolVersion\":{latest}");
+        let edit = splice::insertion(&params, whole, &member)?;
+        return Some(splice::edit(&params, vec![edit]));
     };
-    lowered().unwrap_or(params)
+    if lenient::text(raw).is_some_and(|asked| Version::may_be_asked_for(&asked)) {
+        return Some(params);
+    }
+    let span = splice::span(&params, raw)?;
+    Some(splice::replace(&params, span, latest.as_bytes()))
+}
+
+members! {
+    /// What a client asks for, as it is written.
+    struct SentParams {
+        /// A revision.
+        revision = "protocolVersion",
+    }
 }
 
 /// The revision of a new session, and the server's `InitializeResult` for its client.
@@ -323,9 +339,25 @@ mod tests {
             ("2025-11-25", "2025-11-25"),
             ("2024-10-07", "2024-10-07"),
             ("1.0", "2025-11-25"),
+            ("", "2025-11-25"),
         ] {
-            assert_eq!(params_within(text(asked).into()), text(sent), "{asked}");
+            assert_eq!(params_within(text(asked).into()).unwrap(), text(sent), "{asked}");
         }
+        for (sent, expect) in [
+            ("{}", r#"{"protocolVersion":"2025-11-25"}"#),
+            (r#"{"x":1e400}"#, r#"{"protocolVersion":"2025-11-25","x":1e400}"#),
+            (r#"{"protocolVersion":null}"#, r#"{"protocolVersion":"2025-11-25"}"#),
+            (r#"{"protocolVersion":20250618,"x":1}"#, r#"{"protocolVersion":"2025-11-25","x":1}"#),
+            (r#"{"protocolVersion":["2025-06-18"]}"#, r#"{"protocolVersion":"2025-11-25"}"#),
+            (r#"{"protocolVersion":"\ud800"}"#, r#"{"protocolVersion":"2025-11-25"}"#),
+        ] {
+            assert_eq!(params_within(Bytes::from_static(sent.as_bytes())).unwrap(), expect);
+        }
+        for sent in ["null", "[]", "7", r#"["2025-11-25"]"#] {
+            assert_eq!(params_within(Bytes::from_static(sent.as_bytes())), None, "{sent}");
+        }
+        let twice = r#"{"protocolVersion":"2025-11-25","protocolVersion":"2025-06-18"}"#;
+        assert_eq!(params_within(Bytes::from_static(twice.as_bytes())), None);
         for (spoken, asked, result, version, named) in [
             ("2025-06-18", "2025-11-25", "2025-06-18", Version::V2025_06_18, None),
             ("2024-10-07", "2025-11-25", "2024-10-07", Version::V2024_11_05, Some("2024-10-07")),
@@ -367,7 +399,7 @@ mod tests {
             ("2025-11-25", "2025-11-25"),
             ("2024-10-07", "2024-10-07"),
         ] {
-            assert_eq!(params_within(params(requested)), params(asked));
+            assert_eq!(params_within(params(requested)), Some(params(asked)));
         }
     }
 

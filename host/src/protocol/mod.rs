@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod depth;
 pub mod era;
 pub mod error_kind;
 pub mod glance;
@@ -22,6 +23,7 @@ pub mod members;
 pub mod methods;
 pub mod objects;
 pub mod own_id;
+pub mod passing_answer;
 pub mod passthrough;
 pub mod proof;
 #[cfg(test)]

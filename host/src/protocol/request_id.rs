@@ -34,8 +34,6 @@ pub struct RequestId {
     /// Whether a second id has passed: readers may differ over which one counts.
     is_double: bool,
     has_method: bool,
-    has_answer: bool,
-    is_whole: bool,
 }
 
 impl RequestId {
@@ -52,18 +50,6 @@ impl RequestId {
         let mut read = Self::default();
         read.read(message);
         read.get().map(str::to_owned)
-    }
-
-    /// The id of the request that the message answers: it has a result or an error.
-    #[must_use]
-    pub fn answered(&self) -> Option<&str> {
-        self.id.as_deref().filter(|_| self.has_answer && !self.has_method)
-    }
-
-    /// Whether the message has passed to its end.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.is_whole
     }
 
     /// Reads the next piece of the message; pieces may be cut anywhere.
@@ -113,7 +99,6 @@ impl RequestId {
                     self.end_value();
                     self.at = At::Outside;
                 }
-                self.is_whole |= self.depth == 1;
                 self.depth = self.depth.saturating_sub(1);
             }
             b'"' => {
@@ -163,7 +148,6 @@ impl RequestId {
             return;
         }
         self.has_method |= self.name == b"method";
-        self.has_answer |= self.name == b"result" || self.name == b"error";
         if self.name != b"id" {
             return;
         }

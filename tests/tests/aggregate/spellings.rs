@@ -430,6 +430,28 @@ fn results_offer_nothing_that_is_hidden() {
 }
 
 #[test]
+fn nothing_hidden_is_offered_within_other_blocks() {
+    let server = server();
+    let link = |uri: &str| json!({"type": "resource_link", "uri": uri, "name": "x"});
+    let (shown, hidden) = (link("test://dir/open"), link("test://dir/secret"));
+    let within =
+        |blocks: Value| json!({"type": "tool_result", "toolUseId": "a", "content": blocks});
+    let note = json!({"type": "text", "text": "[a resource that is not available here]"});
+    let blocks = |hidden: &Value| {
+        json!([within(json!([shown, hidden])), within(json!([within(json!([hidden]))])), shown])
+    };
+    server.answer("tools/call", &json!({"content": blocks(&hidden)}));
+    each(&server, |gateway| {
+        for (path, prefix) in SCOPES {
+            let session = gateway.client(path).initialize();
+            let call = json!({"name": format!("{prefix}open"), "arguments": {}});
+            let content = session.request("tools/call", call)["content"].clone();
+            assert_eq!(content, blocks(&note), "{path}");
+        }
+    });
+}
+
+#[test]
 fn changes_of_what_is_hidden_are_not_told() {
     let server = server();
     let updated = |uri: &str| json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}});

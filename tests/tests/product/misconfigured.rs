@@ -136,6 +136,8 @@ fn tools_that_a_clients_file_leaves_out_are_neither_listed_nor_callable() {
         "without": only(json!({"disabledTools": ["whoami"]})),
         "excluded": only(json!({"excludeTools": ["whoami"]})),
         "included": only(json!({"includeTools": ["count"]})),
+        "enabled": only(json!({"enabledTools": ["count"], "blocked_tools": ["none"]})),
+        "allowed": only(json!({"allowed_tools": ["count", "whoami"], "blockedTools": ["whoami"]})),
     });
     let gateway = Gateway::start_with(&settings::standalone(entries.clone()));
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
@@ -144,13 +146,15 @@ fn tools_that_a_clients_file_leaves_out_are_neither_listed_nor_callable() {
     cluster.wait_for_active(1);
     for gateway in [&gateway, &cluster.coordinator] {
         let all = gateway.client("/mcp").initialize();
-        eventually("all are listed", || (all.tools().len() == 5).then_some(()));
-        for name in ["without", "excluded", "included"] {
+        eventually("all are listed", || (all.tools().len() == 7).then_some(()));
+        for (name, count) in
+            [("without", 2), ("excluded", 2), ("included", 1), ("enabled", 1), ("allowed", 1)]
+        {
             let one = gateway.client(&format!("/mcp/{name}")).initialize();
             let tools = one.tools();
             assert!(tools.contains(&"count".to_owned()), "{name} {tools:?}");
             assert!(!tools.contains(&"whoami".to_owned()), "{name} {tools:?}");
-            assert_eq!(tools.len(), if name == "included" { 1 } else { 2 }, "{name} {tools:?}");
+            assert_eq!(tools.len(), count, "{name} {tools:?}");
             assert_eq!(one.count("count"), 1, "{name}");
             let refused = one.answer("tools/call", json!({"name": "whoami", "arguments": {}}));
             assert!(refused.get("error").is_some(), "{name} {refused}");
@@ -160,6 +164,31 @@ fn tools_that_a_clients_file_leaves_out_are_neither_listed_nor_callable() {
             let mut over_sse = OverSse::initialize(gateway.address(), "/sse");
             let refused = over_sse.answer("tools/call", hidden);
             assert!(refused.get("error").is_some(), "{name} {refused}");
+        }
+    }
+}
+
+#[test]
+fn servers_that_a_clients_file_leaves_out_do_not_run() {
+    let entries =
+        json!({"a": servers::counter(), "b": servers::counter(), "c": servers::counter()});
+    for (words, runs) in [
+        (json!({"mcp": {"excluded": ["b"]}}), ["a", "c"]),
+        (json!({"mcp": {"allowed": ["b", "c"]}}), ["b", "c"]),
+        (json!({"excludeMCPServers": ["c"]}), ["a", "b"]),
+    ] {
+        let file = settings::merged(settings::standalone(entries.clone()), words.clone());
+        let gateway = Gateway::start_with(&file);
+        let all = gateway.client("/mcp").initialize();
+        let tools = eventually("what runs is listed", || {
+            Some(all.tools()).filter(|tools| tools.len() == 6)
+        });
+        for name in ["a", "b", "c"] {
+            let is_there = runs.contains(&name);
+            let prefix = format!("{name}-");
+            assert_eq!(tools.iter().any(|tool| tool.starts_with(&prefix)), is_there, "{words}");
+            let status = if is_there { 200 } else { 404 };
+            gateway.client(&format!("/mcp/{name}")).try_initialize().expect(status);
         }
     }
 }

@@ -450,3 +450,111 @@ fn a_large_answer_is_watched_while_it_passes() {
         }
     });
 }
+
+/// What is small about a large answer is put right as in a small one, wherever it stands.
+#[test]
+fn a_large_answer_goes_out_under_the_requests_id() {
+    let up = upstream(|asked, out| {
+        let json = asked.json();
+        let (id, how) = (&json["id"], json["params"]["arguments"]["how"].as_str().unwrap());
+        let text = id.as_str().map_or(id.to_string(), str::to_owned);
+        let result = said(&"x".repeat(400_000)).to_string();
+        let error = json!({"code": 5, "message": "x".repeat(400_000)}).to_string();
+        let body = match how {
+            "a text, last" => format!(r#"{{"jsonrpc":"2.0","result":{result},"id":"{text}"}}"#),
+            "a text, first" => format!(r#"{{"jsonrpc":"2.0","id":"{text}","result":{result}}}"#),
+            "a number, last" => format!(r#"{{"jsonrpc":"2.0","result":{result},"id":{text}}}"#),
+            "a fraction" => format!(r#"{{"jsonrpc":"2.0","result":{result},"id":{text}.0}}"#),
+            "a null error" => {
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result},"error":null}}"#)
+            }
+            "an error for null" => format!(r#"{{"jsonrpc":"2.0","error":{error},"id":null}}"#),
+            "an error without id" => format!(r#"{{"jsonrpc":"2.0","error":{error}}}"#),
+            "behind it" => {
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}} and more"#)
+            }
+            _ => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+        };
+        let status = if how == "called an error" { "400 Bad Request" } else { "200 OK" };
+        reply(out, status, Some("application/json"), &body);
+    });
+    Front::each(&json!({"far": up.entry()}), &json!({}), |front| {
+        for (path, tool) in SCOPES {
+            let session = front.client(path).initialize();
+            for id in [json!(7), json!("8")] {
+                let ask = |how: &str| {
+                    let params = json!({"name": tool, "arguments": {"how": how}});
+                    let message = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+                        "params": params});
+                    session.post(&message)
+                };
+                let address = session.client.address();
+                for how in [
+                    "a text, last",
+                    "a text, first",
+                    "a number, last",
+                    "a fraction",
+                    "a null error",
+                    "called an error",
+                ] {
+                    let answer = ask(how).send(address).expect(200);
+                    assert_eq!(answer.header("content-type"), Some("application/json"), "{how}");
+                    let answer = answer.json();
+                    assert_eq!(answer["id"], id, "{path} {how}");
+                    assert_eq!(text(&answer).len(), 400_000, "{path} {how}");
+                    assert!(answer.get("error").is_none(), "{path} {how}");
+                }
+                for how in ["an error for null", "an error without id"] {
+                    let answer = ask(how).send(address).expect(200).json();
+                    assert_eq!(
+                        (&answer["id"], &answer["error"]["code"]),
+                        (&id, &json!(5)),
+                        "{how}"
+                    );
+                }
+                let broken = ask("behind it").try_send(address);
+                let reads = broken
+                    .is_ok_and(|response| serde_json::from_slice::<Value>(&response.body).is_ok());
+                assert!(!reads, "{path}: what is followed by something is no answer");
+            }
+        }
+    });
+}
+
+/// Servers that think in REST answer an unknown tool with 404. The session goes on.
+#[test]
+fn an_answer_under_404_is_one_and_no_lost_session() {
+    let up = upstream(|asked, out| {
+        let json = asked.json();
+        let how = json["params"]["arguments"]["how"].as_str().unwrap();
+        let id = match how {
+            "as text" => json!(json["id"].to_string()),
+            _ => json["id"].clone(),
+        };
+        let error = json!({"code": -32004, "message": "no such tool"});
+        let answer = match how {
+            "a result" => json!({"jsonrpc": "2.0", "id": id, "result": said("as usual")}),
+            _ => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+        };
+        let status = if how == "bad" { "400 Bad Request" } else { "404 Not Found" };
+        reply(out, status, Some("application/json"), &answer.to_string());
+    });
+    Front::each(&json!({"far": up.entry()}), &json!({}), |front| {
+        for (path, tool) in SCOPES {
+            let session = front.client(path).initialize();
+            let ask = |how: &str| {
+                let params = json!({"name": tool, "arguments": {"how": how}});
+                session.answer("tools/call", params)
+            };
+            ask("an error");
+            let opened = || up.all().iter().filter(|asked| asked.rpc() == "initialize").count();
+            let before = opened();
+            for how in ["an error", "as text", "bad"] {
+                let answer = ask(how);
+                assert_eq!(answer["error"]["code"], -32004, "{path} {how}: {answer}");
+            }
+            assert_eq!(text(&ask("a result")), "as usual", "{path}");
+            assert_eq!(opened(), before, "{path}: no session was opened again");
+        }
+    });
+}

@@ -1,5 +1,6 @@
 //! Sessions: how they begin, what they survive, and what clients are notified of.
 
+pub mod beginning;
 pub mod kept_texts;
 pub mod long_calls;
 pub mod losing;

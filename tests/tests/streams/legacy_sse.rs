@@ -274,13 +274,17 @@ fn a_session_begins_with_initialize_and_once() {
         let answer = session.answer_to(&json!("first"));
         assert_eq!(refused.json(), answer, "{path}");
         assert_eq!(answer["error"]["code"], -32001, "{path}: {answer}");
-        assert_eq!(session.answer("initialize", json!({}))["error"]["code"], -32602, "{path}");
+        assert_eq!(session.answer("initialize", json!([]))["error"]["code"], -32602, "{path}");
         let early = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         session.try_send(&early).expect(404);
         let result = session.begin();
         assert!(result["serverInfo"].is_object(), "{path}: after a refusal it may try again");
-        let again = json!({"protocolVersion": "2025-06-18", "capabilities": {}});
-        assert_eq!(session.answer("initialize", again)["error"]["code"], -32602, "{path}");
+        let again = json!({"jsonrpc": "2.0", "id": "again", "method": "initialize",
+            "params": {"protocolVersion": "2025-06-18", "capabilities": {}}});
+        let refused = session.try_send(&again).expect(400);
+        let answer = session.answer_to(&json!("again"));
+        assert_eq!(refused.json(), answer, "{path}");
+        assert_eq!(answer["error"]["code"], -32600, "{path}: {answer}");
         assert!(session.request("tools/list", json!({}))["tools"].is_array(), "{path}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mooring_tests::odd_server::{CLOSE, answer, as_usual, initialized};
-use mooring_tests::{OddServer, Way};
+use mooring_tests::{OddServer, Way, eventually};
 use serde_json::{Map, Value, json};
 
 use super::{Place, wait_for_tools};
@@ -277,4 +277,128 @@ fn flaws_are_shown_by_the_command_line() {
         .expect("mooring ps");
     let shown = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert!(shown.contains("odd on") && shown.contains("an entry without a \"name\""), "{shown}");
+}
+
+/// A client reads a list as a whole: what it cannot read of one server takes the others' with it.
+#[test]
+fn an_entry_that_some_clients_cannot_read_or_read_otherwise_costs_itself_alone() {
+    let (_servers, entries) = on_all(|message, say| {
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let (id, sound, deep) = (&message["id"], deep(90), deep(3000));
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let capabilities = json!({"tools": {}, "prompts": {}, "resources": {}});
+                say(answer(message, &initialized(message, &capabilities)));
+            }
+            Some("tools/list") => say(format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":[{{"name":"ask","x":{sound}}},{{"name":"deep","inputSchema":{{"type":"object","x":{deep}}}}},{{"name":"first","name":"last","description":"d"}},{{"Name":"other","name":"own"}}]}}}}"#
+            )),
+            Some("prompts/list") => say(format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"prompts":[{{"name":"p"}},{{"name":"deep","_meta":{deep}}}]}}}}"#
+            )),
+            Some("resources/list") => say(format!(
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{"resources":[{{"uri":"a:{id}","uri":"a:b","name":"r"}}]}}}}"#
+            )),
+            _ => return false,
+        }
+        true
+    });
+    for place in Place::each(&entries) {
+        let session = place.client("/mcp").initialize();
+        let names = ["ask", "last", "own"];
+        let names = Way::ALL.iter().flat_map(|way| names.map(|it| format!("{}-{it}", way.name())));
+        let names: Vec<String> = names.collect();
+        wait_for_tools(&session, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        let (message, _) = session.message("tools/list", json!({}));
+        let listed = session.post(&message).send(session.client.address()).text();
+        for hidden in ["first", "other", &"[".repeat(101)] {
+            assert!(!listed.contains(hidden), "{hidden} in {listed}");
+        }
+        assert_eq!(session.list("prompts", "name").len(), 3);
+        for name in ["stdio-last", "http-own", "sse-ask"] {
+            assert!(session.answer("tools/call", json!({"name": name}))["result"].is_object());
+        }
+        for way in Way::ALL {
+            assert_flaw(&place, way.name(), "nested deeper than 100 levels");
+            assert_flaw(&place, way.name(), "that some readers do not see");
+        }
+    }
+}
+
+/// What clients send has no such bound: it is the server's to say what it cannot read.
+#[test]
+fn arguments_of_any_depth_pass() {
+    let (_servers, entries) = on_all(|_, _| false);
+    for place in Place::each(&entries) {
+        for way in Way::ALL {
+            let name = way.name();
+            for (path, tool) in
+                [("/mcp", format!("{name}-ask")), (&format!("/mcp/{name}"), "ask".into())]
+            {
+                let session = place.client(path).initialize();
+                eventually("the tool is there", || session.tools().contains(&tool).then_some(()));
+                let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+                let body = format!(
+                    r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"x":{deep}}}}}}}"#
+                );
+                let request = session.with(session.client.post()).body(body.as_bytes());
+                let answers = request.send(session.client.address()).expect(200).messages();
+                assert!(answers[0]["result"].is_object(), "{path} {answers:?}");
+            }
+        }
+    }
+}
+
+/// The schemas of SDKs refuse a whole list for a null in one entry.
+#[test]
+fn what_strict_clients_refuse_of_an_entry_is_put_right() {
+    let (_servers, entries) = on_all(|message, say| {
+        let result = match message["method"].as_str() {
+            Some("initialize") => {
+                initialized(message, &json!({"tools": {}, "prompts": {}, "resources": {}}))
+            }
+            Some("tools/list") => json!({"tools": [
+                {"name": "bare"},
+                {"name": "nulls", "title": null, "description": null, "annotations": null,
+                    "inputSchema": null, "outputSchema": null},
+                {"name": "schema", "inputSchema": {"type": "object", "properties": null, "required": null}},
+                {"name": "sound", "inputSchema": {"type": "object"}, "x": null},
+            ]}),
+            Some("prompts/list") => json!({"prompts": [
+                {"name": "p", "description": null, "arguments": null},
+                {"name": "q", "arguments": [{"name": "a", "required": null}, null]},
+            ]}),
+            Some("resources/list") => json!({"resources": [{"uri": "a:b", "mimeType": null}]}),
+            Some("resources/templates/list") => json!({"resourceTemplates": null}),
+            _ => return false,
+        };
+        say(answer(message, &result));
+        true
+    });
+    for place in Place::each(&entries) {
+        let session = place.client("/mcp").initialize();
+        eventually("all are listed", || (session.tools().len() == 12).then_some(()));
+        let list = |method: &str, member: &str| {
+            session.request(method, json!({}))[member].as_array().unwrap().clone()
+        };
+        for tool in list("tools/list", "tools") {
+            assert_eq!(tool["inputSchema"]["type"], "object", "{tool}");
+            let schema = tool["inputSchema"].as_object().unwrap();
+            let members = tool.as_object().unwrap().iter().filter(|(name, _)| *name != "x");
+            assert!(members.chain(schema).all(|(_, value)| !value.is_null()), "{tool}");
+        }
+        for prompt in list("prompts/list", "prompts") {
+            assert!(!prompt.to_string().contains("null"), "{prompt}");
+        }
+        for resource in list("resources/list", "resources") {
+            assert!(resource["name"].is_string() && resource.get("mimeType").is_none());
+        }
+        for way in Way::ALL {
+            assert_flaw(&place, way.name(), "has no \"inputSchema\"");
+            assert_flaw(&place, way.name(), "a \"description\" of a wrong type");
+        }
+        // Alone it is passed on as it is.
+        let alone = place.client("/mcp/stdio").initialize();
+        assert!(alone.request("tools/list", json!({}))["tools"][0].get("inputSchema").is_none());
+    }
 }

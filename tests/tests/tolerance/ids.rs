@@ -1,8 +1,11 @@
 //! Ids and tokens: the gateway's own are whole numbers, and a server may write any back in another
 //! form.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
+
 use mooring_tests::odd_server::{answer, as_usual};
-use mooring_tests::{OddServer, Way};
+use mooring_tests::{Connection, OddServer, Way, eventually};
 use serde_json::{Map, Value, json};
 
 use super::{Place, wait_for_tools};
@@ -242,6 +245,63 @@ fn an_error_about_a_notification_answers_no_request() {
             let messages = response.whole().expect(200).messages();
             let mine = messages.iter().find(|said| said["id"] == id).expect("an answer");
             assert_eq!(mine["result"]["content"][0]["text"], "mine", "{isolation} {mine}");
+        }
+    }
+}
+
+/// To a server that makes numbers of ids, `6` and `"06"` are one.
+#[test]
+fn ids_that_a_server_mixes_up_are_in_flight_at_once() {
+    let servers = [Way::Stdio, Way::Sse].map(|way| {
+        let waiting = Mutex::new(HashMap::<usize, Value>::new());
+        let server = OddServer::start(way, move |session, message, say| {
+            if message["method"] != "tools/call" {
+                return as_usual(message, say);
+            }
+            let Some(first) = waiting.lock().unwrap().remove(&session) else {
+                waiting.lock().unwrap().insert(session, message.clone());
+                return;
+            };
+            for asked in [message, &first] {
+                let tag = &asked["params"]["arguments"]["tag"];
+                let text = json!({"content": [{"type": "text", "text": tag}]});
+                let id = match asked["id"].as_str().and_then(|id| id.parse::<i64>().ok()) {
+                    Some(number) => json!(number),
+                    None => asked["id"].clone(),
+                };
+                say(json!({"jsonrpc": "2.0", "id": id, "result": text}).to_string());
+            }
+        });
+        (way, server)
+    });
+    for place in Place::each(&entries(&servers)) {
+        for (way, _) in &servers {
+            let name = way.name();
+            for (path, tool) in
+                [("/mcp".to_owned(), format!("{name}-ask")), (format!("/mcp/{name}"), "ask".into())]
+            {
+                let session = place.client(&path).initialize();
+                eventually("the tool is there", || session.tools().contains(&tool).then_some(()));
+                for ids in
+                    [[json!(5), json!("5")], [json!("06"), json!(6)], [json!(7), json!("007")]]
+                {
+                    let asked = ids.clone().map(|id| {
+                        let params = json!({"name": tool, "arguments": {"tag": id.to_string()}});
+                        let message = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+                            "params": params});
+                        let mut connection = Connection::open(session.client.address());
+                        connection.send_request(&session.post(&message));
+                        connection
+                    });
+                    for (id, mut connection) in ids.iter().zip(asked) {
+                        let answers = connection.read_head().unwrap().whole().messages();
+                        let answer = answers.last().unwrap();
+                        assert_eq!(answer["id"], *id, "{path} {answer}");
+                        let text = &answer["result"]["content"][0]["text"];
+                        assert_eq!(*text, id.to_string(), "{path} {answer}");
+                    }
+                }
+            }
         }
     }
 }

@@ -79,10 +79,32 @@ impl Broken {
             );
             return Self { at, message, advice: "close it; perhaps a part of the file is missing" };
         }
+        if let Some(language) = other_language(text) {
+            let message = format!("not valid JSON: it looks like {language}");
+            return Self { at, message, advice: "write its servers as JSON, into \"mcpServers\"" };
+        }
         let message = format!("not valid JSON: {}", lower_first(&error.kind().to_string()));
         let advice = "write plain JSON; only comments and trailing commas are allowed beyond it";
         Self { at, message, advice }
     }
+}
+
+/// The language of a text whose first line shows that it is another one, as the files of Codex and
+/// Goose have.
+fn other_language(text: &str) -> Option<&'static str> {
+    let first =
+        text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let is_name = |name: &str| {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "_-.\"".contains(c);
+        name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(is_part)
+    };
+    let table = first.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_before = |sign: &str| first.split_once(sign).is_some_and(|(name, _)| is_name(name));
+    if table.is_some_and(|name| is_name(name) && name.contains(['.', '_'])) || is_before(" = ") {
+        return Some("TOML");
+    }
+    let is_key = first.strip_suffix(':').is_some_and(is_name) || is_before(": ");
+    (is_key || first == "---").then_some("YAML")
 }
 
 /// Whether an error is about the end of the text, whatever place it names.

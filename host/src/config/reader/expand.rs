@@ -2,8 +2,9 @@
 //!
 //! A name starts with a letter or `_`. Any other `$` stands for itself, so that
 //! `$1`, `${#x}` and a lone `$` in a shell script stay unchanged. A variable's value
-//! is not expanded again. `:-` also covers a variable that is set but empty. Any other
-//! `${word:…}` is one that another program would replace: it has no value here.
+//! is not expanded again. `:-` also covers a variable that is set but empty. `{env:VAR}` is
+//! OpenCode's way to write one. Any other `${word:…}`, and `${user_config.…}` and its like, are such
+//! that another program would replace: they have no value here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +15,10 @@ const MAX_EXPANDED: usize = 1 << 20;
 /// Names that editors fill in. Here they are variables, which nobody sets.
 const OF_EDITORS: [&str; 5] =
     ["workspaceFolder", "workspaceFolderBasename", "workspaceRoot", "userHome", "pathSeparator"];
+
+/// What stands in front of a dot in references of other programs, as of desktop extensions. Any other
+/// such text may be one of a script.
+const OF_OTHERS: [&str; 4] = ["user_config", "secrets", "inputs", "vars"];
 
 /// Characters that a message shows of a reference.
 const MAX_SHOWN: usize = 60;
@@ -126,7 +131,8 @@ pub(in crate::config) fn names_in(text: &str) -> impl Iterator<Item = &str> {
 pub(in crate::config) fn is_one_reference(text: &str) -> bool {
     let mut pieces = Pieces(text);
     let is_reference = !matches!(pieces.next(), None | Some(Piece::Text(_)));
-    text.starts_with("${") && is_reference && pieces.next().is_none()
+    let is_braced = text.starts_with("${") || text.starts_with(BARE);
+    is_braced && is_reference && pieces.next().is_none()
 }
 
 fn value(
@@ -150,9 +156,12 @@ enum Piece<'t> {
         name: &'t str,
         default: Option<&'t str>,
     },
-    /// `${word:…}`, with any word but `env`.
+    /// `${word:…}`, with any word but `env`, or `${user_config.…}` and its like.
     Foreign(&'t str),
 }
+
+/// The beginning of a reference of OpenCode.
+const BARE: &str = "{env:";
 
 /// The pieces of a text, from left to right.
 struct Pieces<'t>(&'t str);
@@ -164,14 +173,15 @@ impl<'t> Iterator for Pieces<'t> {
         if self.0.is_empty() {
             return None;
         }
-        if let Some((piece, after)) = reference(self.0) {
+        if let Some((piece, after)) = reference(self.0).or_else(|| bare_reference(self.0)) {
             self.0 = after;
             return Some(piece);
         }
-        // A dollar sign that begins no reference stands for itself.
-        let own = usize::from(self.0.starts_with('$'));
+        // A sign that begins no reference stands for itself.
+        let own = usize::from(self.0.starts_with('$') || self.0.starts_with(BARE));
         let unread = self.0.get(own..).unwrap_or("");
-        let length = own + unread.find('$').unwrap_or(unread.len());
+        let next = [unread.find('$'), unread.find(BARE)].into_iter().flatten().min();
+        let length = own + next.unwrap_or(unread.len());
         let (text, after) = self.0.split_at(length);
         self.0 = after;
         Some(Piece::Text(text))
@@ -195,9 +205,22 @@ fn reference(text: &str) -> Option<(Piece<'_>, &str)> {
     if let Some((default, after)) = ending(tail) {
         return Some((Piece::Reference { name: word, default }, after));
     }
-    let (_, after) = tail.strip_prefix(':')?.split_once('}')?;
+    let after = match tail.strip_prefix('.') {
+        Some(more) if OF_OTHERS.contains(&word) => {
+            let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+            let (name, after) = more.split_once('}')?;
+            (!name.is_empty() && name.chars().all(is_of_name)).then_some(after)?
+        }
+        Some(_) => return None,
+        None => tail.strip_prefix(':')?.split_once('}')?.1,
+    };
     let (foreign, after) = text.split_at(text.len() - after.len());
     Some((Piece::Foreign(foreign), after))
+}
+
+fn bare_reference(text: &str) -> Option<(Piece<'_>, &str)> {
+    let (name, tail) = split_name(text.strip_prefix(BARE)?)?;
+    Some((Piece::Reference { name, default: None }, tail.strip_prefix('}')?))
 }
 
 /// The default behind a name, if there is one, and what follows the closing brace.

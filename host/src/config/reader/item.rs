@@ -29,6 +29,24 @@ impl<'d> Item<'d> {
         matches!(self.value, Value::StringLit(_))
     }
 
+    pub fn is_flag(&self) -> bool {
+        matches!(self.value, Value::BooleanLit(_))
+    }
+
+    /// Whether the value is a list or a text without anything in it.
+    pub fn is_empty(&self) -> bool {
+        match self.value {
+            Value::Array(list) => list.elements.is_empty(),
+            Value::StringLit(text) => text.value.trim().is_empty(),
+            _ => false,
+        }
+    }
+
+    /// True if the value is.
+    pub fn is_true(&self) -> bool {
+        matches!(self.value, Value::BooleanLit(flag) if flag.value)
+    }
+
     pub fn is_list(&self) -> bool {
         matches!(self.value, Value::Array(_))
     }

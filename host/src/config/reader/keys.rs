@@ -28,6 +28,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "mcpServers.*.rlimits.cpuSeconds",
     "mcpServers.*.user",
     "mcpServers.*.allowPrivileges",
+    "mcpServers.*.sandboxEnabled",
     "mcpServers.*.sandbox",
     "mcpServers.*.sandbox.read",
     "mcpServers.*.sandbox.read[]",
@@ -280,6 +281,18 @@ pub(in crate::config) const IGNORED: &[(&str, &str)] = &[
         "name the variables in \"env\"; a .env beside this file is read for ${NAME}",
     ),
     ("mcpServers.*.headersHelper", "no program is run for headers: write them into \"headers\""),
+    ("mcpServers.*.requestInit", HEADERS),
+    ("mcpServers.*.requestOptions", HEADERS),
+    ("mcpServers.*.env_http_headers", HEADERS),
+    ("mcpServers.*.bearer_token_env_var", TOKEN),
+    ("mcpServers.*.authorization_token", TOKEN),
+    ("mcpServers.*.auth_value", TOKEN),
+    ("mcpServers.*.apiKey", TOKEN),
+    ("mcpServers.*.bearerToken", TOKEN),
+    ("mcpServers.*.env_vars", INHERITED),
+    ("mcpServers.*.env_keys", INHERITED),
+    ("mcpServers.*.include_tags", TAGS),
+    ("mcpServers.*.exclude_tags", TAGS),
 ];
 
 /// Keys that mean one thing to some clients and another to others, and how they are read.
@@ -290,3 +303,7 @@ pub(in crate::config) const AMBIGUOUS: &[(&str, &str, &str)] = &[(
 )];
 
 const APPROVAL: &str = "clients decide themselves which calls need approval";
+const HEADERS: &str = "write them into \"headers\", with ${NAME} for variables";
+const TOKEN: &str = "write \"headers\": { \"Authorization\": \"Bearer ${NAME}\" }";
+const INHERITED: &str = "write them into \"env\" as \"${NAME}\", or into systemConfig.inheritEnv";
+const TAGS: &str = "it hides nothing: name the tools in \"includeTools\" or \"excludeTools\"";

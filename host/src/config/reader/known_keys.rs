@@ -11,6 +11,7 @@ use super::keys::{ACCEPTED, AMBIGUOUS, IGNORED, USED};
 use super::place::Place;
 use super::words::nearest::nearest;
 use super::words::{server_like, spellings, strategies};
+use super::{server_words, switches, tool_lists};
 
 /// The section that holds a plugin's own settings.
 const STRATEGY_SETTINGS: &str = "systemConfig.cluster.stickySession";
@@ -95,7 +96,7 @@ impl Walk {
             if !is_off(&property.value) {
                 self.unread(here, "is a setting of MCPHub that is accepted but not used yet", "");
             }
-        } else {
+        } else if !is_restriction(place, name, &property.value) {
             let advice = server_like::advice(place, property)
                 .unwrap_or_else(|| advice(name, place, children));
             self.unread(here, "is not a known key", advice);
@@ -127,6 +128,17 @@ impl Walk {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a key restricts what there is, in words of other clients that are honoured.
+fn is_restriction(place: &Place, name: &str, value: &Value<'_>) -> bool {
+    match place.pattern.as_str() {
+        "" => server_words::of("", name).is_some() || server_words::is_gemini(name, value),
+        "mcpServers.*" => tool_lists::of(name).is_some() || switches::says(name).is_some(),
+        // Of VS Code: a server with them is refused, or has them switched off.
+        "mcpServers.*.sandbox" => name == "filesystem",
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::reader::keys::{ACCEPTED, IGNORED};
 use super::reader::words::spellings;
+use super::reader::{server_words, tool_lists};
 
 use types::{TYPES, Takes};
 
@@ -81,6 +82,12 @@ fn below(pattern: &str, is_strict: bool, schema: &mut Map<String, Value>) {
         let tolerated = json!({"deprecated": true, "description": why});
         members.entry(name.to_owned()).or_insert(tolerated);
     }
+    if pattern.is_empty() {
+        for name in server_words::outermost() {
+            let description = "Which servers run, as in other clients' files.";
+            members.insert(name.to_owned(), json!({"description": description}));
+        }
+    }
     match any_name {
         Some(any_name) => {
             schema.insert("additionalProperties".to_owned(), any_name);
@@ -95,7 +102,15 @@ fn below(pattern: &str, is_strict: bool, schema: &mut Map<String, Value>) {
     }
     if !members.is_empty() {
         // Remarks, by the habits of files without comments.
-        schema.insert("patternProperties".to_owned(), json!({"^(_|//)": {}}));
+        let mut patterns = json!({"^(_|//)": {}});
+        if pattern == "mcpServers.*" {
+            let list = "A list of tools, as in other clients' files.";
+            let names = json!({"type": ["array", "null"], "description": list});
+            patterns[tool_lists::expression()] = names;
+            let switch = json!({"type": ["boolean", "null"], "description": "Whether it runs."});
+            patterns["^([Ii]s_?)?([EeDd](na|isa)bled?|([Ii]n)?[Aa]ctive|[Dd]eactivated)$"] = switch;
+        }
+        schema.insert("patternProperties".to_owned(), patterns);
         schema.insert("properties".to_owned(), Value::Object(members));
     }
 }

@@ -52,6 +52,7 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("mcpServers.*.rlimits.cpuSeconds", Whole(1, 31_622_400), ""),
     ("mcpServers.*.user", Any, "User id, or \"uid:gid\", that its processes run as."),
     ("mcpServers.*.allowPrivileges", Flag, ""),
+    ("mcpServers.*.sandboxEnabled", Flag, ""),
     ("mcpServers.*.sandbox", Any, "Bounds on files and network for the processes of the server."),
     ("mcpServers.*.sandbox.read", Parent, ""),
     ("mcpServers.*.sandbox.read[]", Text, ""),

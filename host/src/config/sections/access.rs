@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::config::reader::reading::expand_item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, UrlPurpose};
+use crate::config::reader::urls::url::{self, UrlPurpose};
 
 use super::lock::{self, Lock};
 use super::policy::{self, PolicyRule};

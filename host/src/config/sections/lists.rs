@@ -5,11 +5,11 @@ use jsonc_parser::ast::Value;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::known_keys::is_note;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::reading::expand_item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+use crate::config::reader::words::nearest::suggestion;
 
 /// Entries of one list.
 const MAX_NAMES: usize = 1000;

@@ -17,6 +17,7 @@ pub mod names;
 pub mod policy;
 pub mod proxy;
 pub mod rates;
+pub mod server_lists;
 pub mod servers;
 pub mod state;
 pub mod sticky;

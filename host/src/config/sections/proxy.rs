@@ -114,13 +114,16 @@ pub(in crate::config) fn proxy_of(
 
 /// Warns of variables that name no proxy that can be used. Only where a server is remote.
 pub(in crate::config) fn check_variables(sources: &Sources<'_>, notes: &Notes<'_>) {
+    let mut told = None;
     for is_tls in [false, true] {
         if let Some((name, text)) = variable_of(is_tls, sources)
+            && told != Some(name)
             && let Err(problem) = proxy_url::parse(&text, name)
         {
             let advice = "until it is right, remote servers are reached without it; write it like \
                           http://proxy.example:3128";
             notes.warn_variable(name, problem, advice);
+            told = Some(name);
         }
     }
 }

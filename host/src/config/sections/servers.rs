@@ -15,6 +15,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::HeaderName;
+use jsonc_parser::ast::Value;
+use jsonc_parser::common::Ranged;
 
 use crate::config::reader::document::refuse_duplicates;
 use crate::config::reader::headers;
@@ -23,12 +25,15 @@ use crate::config::reader::known_keys::is_note;
 use crate::config::reader::place::EntryProblems;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
+use crate::config::reader::switches;
+use crate::config::reader::tool_lists::Listed;
 use crate::model::ServerName;
 
 use self::shown_tools::{ALL_OTHERS, EntrySettings, Selections};
 use self::timeouts::{MAX_TIMEOUT_MS, RequestOptions};
 use self::transport::Transport;
 use super::cluster::MAX_WEIGHT;
+use super::server_lists;
 use super::state::StateSettings;
 
 /// Warm processes of one server.
@@ -123,12 +128,14 @@ pub(in crate::config) fn read(
     base: &Path,
 ) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
+    let lists = server_lists::read(root);
     for (name, item) in entries(root) {
         if is_note(name) && item.value.as_object().is_none() {
             continue;
         }
         let problems = EntryProblems::new(&item.place, UNTIL);
         let item = Item { place: item.place.of_entry(&problems), ..item };
+        let is_allowed = lists.allow(name);
         let name = match ServerName::parse(name) {
             Ok(name) => name,
             Err(error) => {
@@ -144,7 +151,7 @@ pub(in crate::config) fn read(
             first.transport = None;
             continue;
         }
-        servers.push(server(name, &item, &problems, sources, base));
+        servers.push(server((name, is_allowed), &item, &problems, sources, base));
     }
     servers
 }
@@ -152,6 +159,9 @@ pub(in crate::config) fn read(
 /// The entries of `mcpServers`. Anything but an object has none, and stops nothing.
 pub(in crate::config) fn entries<'d>(root: &Section<'d>) -> Vec<(&'d str, Item<'d>)> {
     let Some(item) = root.get("mcpServers") else { return Vec::new() };
+    if let Some(named) = named_in_list(&item) {
+        return named;
+    }
     if item.value.as_object().is_none() {
         let item = Item { place: item.place.lenient(), ..item };
         item.wrong_type::<()>("an object", "write { \"name\": { … } }; no server runs until then");
@@ -160,15 +170,35 @@ pub(in crate::config) fn entries<'d>(root: &Section<'d>) -> Vec<(&'d str, Item<'
     item.entries()
 }
 
+/// The servers of a list, which say their names themselves, as Continue has them. `None` if it is no
+/// list of such.
+fn named_in_list<'d>(item: &Item<'d>) -> Option<Vec<(&'d str, Item<'d>)>> {
+    let Value::Array(list) = item.value else { return None };
+    let mut named = Vec::new();
+    for (index, value) in list.elements.iter().enumerate() {
+        let Some(Value::StringLit(name)) =
+            value.as_object().and_then(|entry| entry.get("name")).map(|name| &name.value)
+        else {
+            let place = item.place.index(index, value.start()).lenient();
+            let item = Item { place, value, ..item.clone() };
+            item.refuse("has no name", "give it a \"name\", or write { \"name\": { … } }");
+            continue;
+        };
+        let place = item.place.entry(&name.value, value.start());
+        named.push((&*name.value, Item { notes: item.notes, place, value }));
+    }
+    (!named.is_empty()).then_some(named)
+}
+
 fn server(
-    name: ServerName,
+    (name, is_allowed): (ServerName, bool),
     item: &Item<'_>,
     problems: &Rc<EntryProblems>,
     sources: &Sources<'_>,
     base: &Path,
 ) -> Server {
     let entry = item.section();
-    let enabled = is_enabled(&entry);
+    let enabled = is_enabled(&entry) && is_allowed;
     let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
     warn_of_start_on_demand(&entry);
@@ -177,7 +207,11 @@ fn server(
         Some(_) => Selections::new(),
         None => selections(&entry, "tools", problems),
     };
-    shown_tools::narrow(&entry, listed.as_ref(), &mut tools);
+    shown_tools::narrow(&entry, Listed::Tools, listed.as_ref(), &mut tools);
+    let mut prompts = selections(&entry, "prompts", problems);
+    shown_tools::narrow(&entry, Listed::Prompts, None, &mut prompts);
+    let mut resources = selections(&entry, "resources", problems);
+    shown_tools::narrow(&entry, Listed::Resources, None, &mut resources);
     let mut server = Server {
         name,
         enabled,
@@ -185,8 +219,8 @@ fn server(
         shown: made.shown,
         misconfigured: None,
         tools,
-        prompts: selections(&entry, "prompts", problems),
-        resources: selections(&entry, "resources", problems),
+        prompts,
+        resources,
         options: timeouts::read(&entry),
         passthrough_headers: entry
             .get("passthroughHeaders")
@@ -223,20 +257,27 @@ fn server(
     server
 }
 
-/// Reads `enabled`, and `disabled` and `isActive` of other clients' files. What one of them switches
-/// off is off.
+/// Reads `enabled`, and its like in other clients' files: `disabled`, `isActive`. What one of them
+/// switches off is off.
 fn is_enabled(entry: &Section<'_>) -> bool {
-    let said = [
-        entry.get("enabled").and_then(|item| item.flag()),
-        entry.get("disabled").and_then(|item| item.flag()).map(|disabled| !disabled),
-        entry.get("isActive").and_then(|item| item.flag()),
-    ];
-    if said.contains(&Some(true)) && said.contains(&Some(false)) {
+    let properties = entry.object.map(|object| &object.properties[..]).unwrap_or_default();
+    let said: Vec<bool> = properties
+        .iter()
+        .filter(|property| !matches!(property.value, Value::NullKeyword(_)))
+        .filter_map(|property| {
+            let name = property.name.as_str();
+            let when_true = switches::says(name)?;
+            let place = entry.place.key(name, property.value.start());
+            let flag = Item { notes: entry.notes, place, value: &property.value }.flag()?;
+            Some(flag == when_true)
+        })
+        .collect();
+    if said.contains(&true) && said.contains(&false) {
         let advice = "keep one of these keys";
         let message = "is switched on and off by enabled, disabled or isActive, and so is off";
         entry.notes.warn(&entry.place, message, advice);
     }
-    !said.contains(&Some(false))
+    !said.contains(&false)
 }
 
 const ON_LOST: [(&str, OnLost); 2] = [("continue", OnLost::Continue), ("fail", OnLost::Fail)];

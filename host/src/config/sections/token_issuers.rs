@@ -8,12 +8,12 @@ use std::time::Duration;
 use jsonc_parser::ast::Value;
 
 use crate::config::reader::item::Item;
-use crate::config::reader::nearest::suggestion;
 use crate::config::reader::place::quote;
 use crate::config::reader::reading::expand_item;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::url::{self, UrlPurpose};
+use crate::config::reader::urls::url::{self, UrlPurpose};
+use crate::config::reader::words::nearest::suggestion;
 use crate::model::is_loopback_host;
 
 use super::lists::{names, refuse_unknown};

@@ -162,6 +162,16 @@ fn servers_in_other_places_are_pointed_out() {
                 "1:2: mcp: is not a known key; the entries of its \"servers\" look like servers: {advice}"
             ),
         ),
+        (
+            r#"{"projects": {"/home/x": {"mcpServers": {"a": {"command": "x"}}}}}"#,
+            format!(
+                "1:2: projects: is not a known key; the entries of its \"/home/x.mcpServers\" look like servers: {advice}"
+            ),
+        ),
+        (
+            r#"{"extensions": {"a": {"cmd": "x", "type": "stdio"}}}"#,
+            format!("1:2: extensions: is not a known key; its entries look like servers: {advice}"),
+        ),
     ] {
         let loaded = file(text).load().unwrap();
         assert_eq!(lines(&loaded.warnings), [warning], "{text}");
@@ -262,12 +272,192 @@ fn lists_of_tools_become_choices_by_name() {
             pairs(&[("*", false), ("a", false), ("c", false)]),
         ),
         (r#""includeTools": [], "disabledTools": []"#, pairs(&[])),
+        (r#""enabledTools": ["a"]"#, pairs(&[("*", false), ("a", true)])),
+        (r#""enabled_tools": ["a"], "disabled_tools": ["b"]"#, {
+            pairs(&[("*", false), ("a", true), ("b", false)])
+        }),
+        (r#""allowedTools": ["a", "b"], "includeTools": ["b"]"#, {
+            pairs(&[("*", false), ("a", false), ("b", true)])
+        }),
+        (r#""allowed_tools": ["a"], "blockedTools": ["a"]"#, {
+            pairs(&[("*", false), ("a", false)])
+        }),
+        (r#""disallowed_tools": ["a"], "hiddenTools": ["b"]"#, {
+            pairs(&[("a", false), ("b", false)])
+        }),
+        (r#""tool_filter": ["a"], "available_tools": []"#, pairs(&[("*", false), ("a", true)])),
+        (r#""enabledTools": null, "blocked-tools": ["a"]"#, pairs(&[("a", false)])),
     ] {
+        only(server(&format!(r#"{{"command": "x", {members}}}"#)).warns(&[]));
         assert_eq!(shown(&format!(r#"{{"command": "x", {members}}}"#)), expect, "{members}");
     }
     let config = server(r#"{"command": "x", "disabledTools": "a"}"#).config();
     let reason = "disabledTools must be a list, not a string";
     assert_eq!(only(config).misconfigured.as_deref(), Some(reason));
+}
+
+#[test]
+fn a_list_of_tools_that_cannot_be_read_stops_its_server() {
+    for (list, reason) in [
+        (r#""enabledTools": "a""#, "enabledTools must be a list, not a string"),
+        (r#""allowed_tools": {"a": true}"#, "allowed_tools must be a list, not an object"),
+        (r#""disabled_tools": true"#, "disabled_tools must be a list, not a boolean"),
+        (r#""toolsDenied": [7]"#, "toolsDenied[0] must be a string, not a number"),
+    ] {
+        let config = server(&format!(r#"{{"command": "x", {list}}}"#)).config();
+        assert_eq!(only(config).misconfigured.as_deref(), Some(reason), "{list}");
+    }
+    only(server(r#"{"command": "x", "includeTools": ["get_*"]}"#).warns(&[
+        "1:54: mcpServers.a.includeTools[0]: is read as a name, not as a pattern; name each tool",
+    ]));
+    // Never the opposite of what was meant.
+    let warnings = server(r#"{"command": "x", "enabeldTools": ["a"]}"#).load().unwrap().warnings;
+    let told = lines(&warnings).concat();
+    assert!(told.contains("enabeldTools") && !told.contains("disabledTools\"?"), "{told}");
+}
+
+#[test]
+fn prompts_and_resources_are_listed_like_tools() {
+    let made = only(
+        server(
+            r#"{"command": "x", "disabled_prompts": ["p"], "disabledResources": ["a:b(c)"],
+                "disabled_resourceTemplates": ["a:{x}"], "prompts": {"q": {"enabled": false}}}"#,
+        )
+        .warns(&[]),
+    );
+    let off = |choices: &crate::config::sections::servers::shown_tools::Selections| {
+        let off = choices.iter().filter(|(_, choice)| !choice.enabled);
+        off.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(off(&made.prompts), ["p", "q"]);
+    assert_eq!(off(&made.resources), ["a:b(c)", "a:{x}"]);
+    assert!(made.tools.is_empty());
+    let shown = only(server(r#"{"command": "x", "allowed_prompts": ["p"]}"#).warns(&[]));
+    assert_eq!(off(&shown.prompts), ["*"]);
+    let refused = only(server(r#"{"command": "x", "allowed_resources": ["a:b"]}"#).config());
+    let reason = "allowed_resources cannot be honoured for resources";
+    assert_eq!(refused.misconfigured.as_deref(), Some(reason));
+}
+
+#[test]
+fn what_any_word_switches_off_is_off() {
+    for (words, is_on) in [
+        (r#""active": false"#, false),
+        (r#""enable": false"#, false),
+        (r#""isEnabled": false"#, false),
+        (r#""is_enabled": false"#, false),
+        (r#""is_active": false"#, false),
+        (r#""isDisabled": true"#, false),
+        (r#""disable": true"#, false),
+        (r#""Disabled": true"#, false),
+        (r#""deactivated": true"#, false),
+        (r#""inactive": false, "active": true"#, true),
+        (r#""disabled": null, "enabled": null"#, true),
+        (r#""_disabled": true"#, true),
+    ] {
+        let made = only(server(&format!(r#"{{"command": "x", {words}}}"#)).warns(&[]));
+        assert_eq!(made.enabled, is_on, "{words}");
+    }
+    let made = only(server(r#"{"command": "x", "isEnabled": "no"}"#).config());
+    assert!(made.misconfigured.is_some());
+}
+
+#[test]
+fn words_of_more_clients_are_read() {
+    for (entry, kind) in [
+        (r#"{"cmd": "x", "arguments": ["y"], "envs": {"A": "b"}, "type": "stdio"}"#, "stdio"),
+        (r#"{"command": "x", "workingDirectory": "w", "type": "process"}"#, "stdio"),
+        (r#"{"uri": "http://b/x", "type": "streamable_http"}"#, "http"),
+        (r#"{"url": "http://b/x", "transport": "http-only", "http_headers": {"A": "b"}}"#, "http"),
+        (r#"{"url": "http://b/x", "transport": "sse-first", "oauth": false}"#, "either"),
+        (r#"{"url": "http://b/x", "oauth": [], "static_headers": {"A": "b"}}"#, "either"),
+        (r#"{"url": "http://b/x", "type": "server-sent-events", "oauth": ""}"#, "sse"),
+    ] {
+        let made = only(server(entry).warns(&[]));
+        match made.transport.clone() {
+            Some(Transport::Stdio { command, args, env, cwd, .. }) => {
+                assert_eq!(command, "x");
+                assert_eq!((args.len(), env.len()), if cwd.is_some() { (0, 0) } else { (1, 1) });
+            }
+            Some(Transport::Http(remote) | Transport::HttpOrSse(remote)) => {
+                assert_eq!(remote.headers.len(), usize::from(entry.contains("headers")), "{entry}");
+            }
+            _ => {}
+        }
+        let url = if kind == "stdio" { "" } else { "http://b/x" };
+        assert_eq!(url_of(made.transport), (kind, url.to_owned()), "{entry}");
+    }
+    server(r#"{"url": "http://b/x", "oauth": true}"#).warns(&[
+        "1:50: mcpServers.a.oauth: is true, but the gateway asks nobody for a token; give a token in \
+         \"oauth\": { \"accessToken\": … } or in \"headers\"",
+    ]);
+    let key = r#"{"url": "http://b/x", "headers": {"Authorization": "Bearer {env:KEY}"}}"#;
+    let made = only(server(key).env("KEY", "k").warns(&[]));
+    let Some(Transport::HttpOrSse(remote)) = made.transport else { panic!() };
+    assert_eq!(remote.headers[0].1.as_bytes(), b"Bearer k");
+    assert!(only(server(key).config()).misconfigured.is_some_and(|why| why.contains("KEY")));
+    let packed = r#"{"command": "x", "env": {"K": "${user_config.api_key}"}}"#;
+    let why = only(server(packed).config()).misconfigured.unwrap();
+    assert!(why.contains("${user_config.api_key}"), "{why}");
+}
+
+#[test]
+fn a_list_of_named_servers_is_read() {
+    let config = file(
+        r#"{"mcpServers": [{"name": "a", "command": "x"}, {"name": "b", "url": "http://b"}, {"command": "y"}]}"#,
+    );
+    let loaded = config.load().unwrap();
+    let names: Vec<&str> = loaded.config.servers.iter().map(|s| s.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert!(loaded.config.servers.iter().all(|server| server.misconfigured.is_none()));
+    let told = lines(&loaded.warnings).concat();
+    assert!(told.contains("has no name") && told.matches("mcpServers").count() == 2, "{told}");
+}
+
+#[test]
+fn a_file_says_which_of_its_servers_run() {
+    let runs = |rest: &str| {
+        let servers = r#""a": {"command": "x"}, "b": {"url": "http://h"}, "c": {"command": "x"}"#;
+        let config = file(&format!(r#"{{"mcpServers": {{{servers}}}, {rest}}}"#)).warns(&[]);
+        let on = config.servers.iter().filter(|server| server.enabled);
+        on.map(|server| server.name.as_str().to_owned()).collect::<Vec<_>>().join("")
+    };
+    for (rest, expect) in [
+        (r#""mcp": {"allowed": ["a", "b"]}"#, "ab"),
+        (r#""mcp": {"excluded": ["b"], "serverCommand": "x"}"#, "ac"),
+        (r#""mcp": {"allowed": ["a", "b"], "excluded": ["b", "none"]}"#, "a"),
+        (r#""mcp": {"allowed": [], "excluded": null}"#, "abc"),
+        (r#""allowMCPServers": ["c"], "excludeMCPServers": ["a"]"#, "c"),
+        (r#""allowMCPServers": ["b", "c"], "mcp": {"allowed": ["a", "b"]}"#, "b"),
+        (r#""disabledMcpServers": ["a"], "disabledMcpjsonServers": ["c"]"#, "b"),
+        (r#""mcp": {"excluded": "c"}"#, "ab"),
+    ] {
+        assert_eq!(runs(rest), expect, "{rest}");
+    }
+}
+
+#[test]
+fn the_sandbox_of_vs_code_is_not_taken_for_ours() {
+    let foreign = r#""sandbox": {"filesystem": {"allowWrite": ["/tmp"]}}"#;
+    let domains = r#""sandbox": {"network": {"allowedDomains": ["a.example"]}}"#;
+    for entry in [
+        format!(r#""sandboxEnabled": true, {foreign}"#),
+        format!(r#""sandboxEnabled": true, {domains}"#),
+        r#""sandboxEnabled": true"#.to_owned(),
+        foreign.to_owned(),
+        domains.to_owned(),
+    ] {
+        let made = only(server(&format!(r#"{{"command": "x", {entry}}}"#)).config());
+        assert!(made.misconfigured.is_some_and(|why| why.contains("VS Code")), "{entry}");
+    }
+    let sandbox = |entry: &str| {
+        let made = only(server(&format!(r#"{{"command": "x", {entry}}}"#)).warns(&[]));
+        let Some(Transport::Stdio { confinement, .. }) = made.transport else { panic!("{entry}") };
+        confinement.sandbox.is_some()
+    };
+    assert!(!sandbox(&format!(r#""sandboxEnabled": false, {foreign}"#)));
+    assert!(!sandbox(r#""sandboxEnabled": false"#));
+    assert!(sandbox(r#""sandboxEnabled": true, "sandbox": {"read": ["/"]}"#));
 }
 
 #[test]

@@ -42,6 +42,10 @@ fn a_reference_becomes_its_value() {
         ("${A:x", "${A:x"),
         ("${env:A}", "1"),
         ("x${env:A}${env:NOPE:-d}", "x1d"),
+        ("{env:A}", "1"),
+        ("Bearer {env:A}{env:_b2}$A", "Bearer 1two1"),
+        ("{env:1} {env:A {env: {env:A:-d} {A} {env}", "{env:1} {env:A {env: {env:A:-d} {A} {env}"),
+        ("${A.} ${A.b} ${secrets.} ${vars.a", "${A.} ${A.b} ${secrets.} ${vars.a"),
         ("${NOPE:-open", "${NOPE:-open"),
         ("${#A}", "${#A}"),
         ("$ü", "$ü"),
@@ -70,6 +74,8 @@ fn what_another_program_would_fill_in_is_named() {
         ("${A:=x}", "${A:…}"),
         ("Bearer ${TOKEN:s3cret}", "${TOKEN:…}"),
         ("${workspaceFolder}/x ${userHome}", "${userHome}, ${workspaceFolder}"),
+        ("${user_config.api_key}", "${user_config.api_key}"),
+        ("x ${secrets.A-b.c}", "${secrets.A-b.c}"),
     ] {
         let error = expand(text, &env).unwrap_err();
         assert_eq!(error.to_string(), format!("{named}: only other programs fill that in"));

@@ -62,6 +62,23 @@ fn a_comment_of_another_kind_is_named() {
 }
 
 #[test]
+fn a_file_in_another_language_is_named() {
+    for (text, language) in [
+        ("[mcp_servers.a]\ncommand = \"npx\"\n", "TOML"),
+        ("model = \"x\"\n", "TOML"),
+        ("extensions:\n  a:\n    cmd: uvx\n", "YAML"),
+        ("name: x\nmcpServers:\n", "YAML"),
+        ("---\nmcpServers:\n", "YAML"),
+    ] {
+        let errors = file(text).load().unwrap_err().to_string();
+        assert!(errors.contains(&format!("it looks like {language}")), "{text}: {errors}");
+    }
+    for text in ["[1, 2", "{\"a\": x}", "nonsense"] {
+        assert!(!file(text).load().unwrap_err().to_string().contains("looks like"), "{text}");
+    }
+}
+
+#[test]
 fn an_empty_file_is_all_defaults() {
     for text in ["", "\u{feff}", " \n// nothing\n"] {
         file(text).warns(&["1:1: the file is empty; every default applies"]);

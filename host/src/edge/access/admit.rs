@@ -82,9 +82,10 @@ fn is_own_page(headers: &HeaderMap) -> bool {
     !host.is_empty() && authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
-/// Checks Host alone.
+/// Checks Host alone. Only HTTP/1.0 does without, which no browser speaks.
 pub fn check_host(config: &EdgeConfig, headers: &HeaderMap, local: IpAddr) -> Result<(), Refusal> {
-    let host = text(headers.get(header::HOST));
+    let Some(host) = headers.get(header::HOST) else { return Ok(()) };
+    let host = text(Some(host));
     if config.hosts.allow(host, local) {
         return Ok(());
     }

@@ -18,20 +18,31 @@ const SINGLE: [HeaderName; 6] = [
     headers::LAST_EVENT_ID,
 ];
 
+/// A head that every reader understands alike, as far as the parsed request shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Framing {
+    /// The bytes of the request line and headers, as they were on the wire.
+    pub size: usize,
+    /// Whether the body comes in chunks.
+    pub has_coding: bool,
+}
+
 /// Checks a head for exactly one `Host`, a target that agrees with it, no coding but `chunked`, and no
-/// second value where one counts.
-/// Returns the bytes of the request line and headers, as they were on the wire.
-pub fn check<B>(request: &Request<B>) -> Result<usize, Refusal> {
+/// second value where one counts. HTTP/1.0 needs no `Host`.
+pub fn check<B>(request: &Request<B>) -> Result<Framing, Refusal> {
     let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
     let mut size = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
-    let (mut host, mut hosts) = (None, 0);
+    let (mut host, mut hosts, mut has_coding) = (None, 0, false);
     for (name, value) in request.headers() {
         size += name.as_str().len() + value.len() + 4;
         if name == HOST {
             hosts += 1;
             host = Some(value);
-        } else if name == TRANSFER_ENCODING && !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal::Coding);
+        } else if name == TRANSFER_ENCODING {
+            if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+                return Err(Refusal::Coding);
+            }
+            has_coding = true;
         }
     }
     if hosts != 1 && (hosts > 1 || request.version() == Version::HTTP_11) {
@@ -44,7 +55,7 @@ pub fn check<B>(request: &Request<B>) -> Result<usize, Refusal> {
         }
     }
     check_single(request.headers())?;
-    Ok(size)
+    Ok(Framing { size, has_coding })
 }
 
 fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -67,7 +78,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&request.body(()).unwrap()).map_err(|refusal| refusal.to_string())
+        let framing = check(&request.body(()).unwrap());
+        framing.map(|framing| framing.size).map_err(|refusal| refusal.to_string())
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Takes out of a server's results what names a resource that the client is kept from: links,
-//! embedded resources, and contents of a resource that brings others along.
+//! Takes out of a server's answers what names a resource that the client is kept from: links,
+//! embedded resources, contents of a resource that brings others along, and the data of errors.
 
 use std::ops::Range;
 
@@ -24,6 +24,9 @@ members! {
     }
 }
 
+/// Deepest nesting of blocks within blocks that is judged. The specification knows one level.
+const DEEPEST: usize = 8;
+
 members! {
     /// The members of a content block that may name a resource.
     struct Block {
@@ -31,7 +34,38 @@ members! {
         uri = "uri",
         /// An embedded resource.
         resource = "resource",
+        /// Blocks within it: those of a `tool_result` (2025-11-25, schema, `ToolResultContent`).
+        content = "content",
     }
+}
+
+members! {
+    /// The member of an error that may name a resource.
+    struct ErrorNaming {
+        /// That of "Resource not found" has its `uri` (2025-11-25, server/resources).
+        data = "data",
+    }
+}
+
+/// The edits that take them out of an error. `None` if readers may find other data in it.
+pub fn withheld_in_error(
+    text: &[u8],
+    error: &RawValue,
+    judge: &ResourceJudge,
+) -> Option<Vec<splice::Edit>> {
+    if is_scalar(error) {
+        return Some(Vec::new());
+    }
+    let read: ErrorNaming<'_> = serde_json::from_str(error.get()).ok()?;
+    if read.has_lookalike {
+        return None;
+    }
+    let Some(data) = read.data else { return Some(Vec::new()) };
+    let is_withheld = |item: &RawValue| !withheld_blocks(item, judge).is_empty();
+    if !items(Some(data)).into_iter().any(is_withheld) {
+        return Some(Vec::new());
+    }
+    Some(vec![(splice::span(text, data)?, "null".to_owned())])
 }
 
 /// The edits that take them out of a result. `None` if readers of JSON may find other blocks in it
@@ -47,8 +81,8 @@ pub fn withheld(
         let content = self::naming(message)?.and_then(|message| message.content);
         blocks.extend(items(content));
     }
-    let is_withheld = |block: &&RawValue| names_withheld(block, judge);
-    let notes = blocks.into_iter().filter(is_withheld);
+    let is_withheld = |block: &&RawValue| !withheld_blocks(block, judge).is_empty();
+    let notes = blocks.into_iter().flat_map(|block| withheld_blocks(block, judge));
     let mut edits: Vec<splice::Edit> =
         notes.filter_map(|block| Some((splice::span(text, block)?, NOTE.to_owned()))).collect();
     edits.extend(without(text, &items(naming.contents), is_withheld));
@@ -107,12 +141,29 @@ fn items(value: Option<&RawValue>) -> Vec<&RawValue> {
     serde_json::from_str(value.get()).unwrap_or_else(|_| vec![value])
 }
 
-/// Whether a block names a resource that the client is kept from, or might to some readers.
-fn names_withheld(block: &RawValue, judge: &ResourceJudge) -> bool {
-    if is_scalar(block) {
-        return false;
+/// Of a block and the blocks within it those that name a resource that the client is kept from, or
+/// might to some readers.
+fn withheld_blocks<'a>(block: &'a RawValue, judge: &ResourceJudge) -> Vec<&'a RawValue> {
+    let mut withheld = Vec::new();
+    let mut level = vec![block];
+    for depth in 0.. {
+        let mut within = Vec::new();
+        for block in level {
+            match self::block(block).filter(|_| depth < DEEPEST) {
+                _ if is_scalar(block) => {}
+                Some(read) if !names_withheld(&read, judge) => within.extend(items(read.content)),
+                Some(_) | None => withheld.push(block),
+            }
+        }
+        if within.is_empty() {
+            break;
+        }
+        level = within;
     }
-    let Some(read) = self::block(block) else { return true };
+    withheld
+}
+
+fn names_withheld(read: &Block<'_>, judge: &ResourceJudge) -> bool {
     let embedded = match read.resource.filter(|resource| !is_scalar(resource)) {
         Some(resource) => match self::block(resource) {
             Some(embedded) => embedded.uri,
@@ -135,12 +186,16 @@ mod tests {
     use super::*;
     use crate::model::{Choice, Selection};
 
-    /// The result without what is hidden; `None` if it cannot be judged.
-    fn shown(result: &str) -> Option<String> {
+    fn judge() -> ResourceJudge {
         let off = Choice { enabled: false, description: None };
         let resources = [("test://secret".to_owned(), off)].into();
         let selection = Selection { resources, ..Selection::default() };
-        let judge = ResourceJudge::hiding(&selection).unwrap();
+        ResourceJudge::hiding(&selection).unwrap()
+    }
+
+    /// The result without what is hidden; `None` if it cannot be judged.
+    fn shown(result: &str) -> Option<String> {
+        let judge = judge();
         let text = bytes::Bytes::from(result.to_owned());
         let raw: &RawValue = serde_json::from_slice(&text).unwrap();
         let edits = withheld(&text, raw, &judge)?;
@@ -158,6 +213,9 @@ mod tests {
             (r#"{"type":"resource","resource":["test://secret"]}"#, true),
             (r#"["resource_link","test://secret"]"#, true),
             (r#"{"type":"resource_link","uri":"test://open"}"#, false),
+            (r#"{"type":"tool_result","content":[],"content":[{"uri":"test://secret"}]}"#, true),
+            (r#"{"type":"tool_result","content":[],"Content":[{"uri":"test://secret"}]}"#, true),
+            (r#"{"type":"tool_result","content":[{"type":"text","text":"test://secret"}]}"#, false),
             (r#"{"type":"text","text":"test://secret"}"#, false),
             (r#""test://secret""#, false),
         ] {
@@ -177,6 +235,60 @@ mod tests {
         let contents = r#"{"contents":[{"uri":"test://a"},{"uri":"test://secret"}]}"#;
         assert_eq!(shown(contents).unwrap(), r#"{"contents":[{"uri":"test://a"}]}"#);
         assert_eq!(shown("null").unwrap(), "null");
+    }
+
+    #[test]
+    fn blocks_within_blocks_are_judged_too() {
+        let link = r#"{"type":"resource_link","uri":"test://secret"}"#;
+        let within = |inner: &str| {
+            format!(
+                r#"{{"type":"tool_result","toolUseId":"a","content":[{{"text":"x"}},{inner}]}}"#
+            )
+        };
+        let one = |inner: &str| format!(r#"{{"content":{inner}}}"#);
+        for wrap in [&within as &dyn Fn(&str) -> String, &one, &|inner: &str| within(&one(inner))] {
+            let result = |inner: &str| format!(r#"{{"content":[{}]}}"#, wrap(inner));
+            assert_eq!(shown(&result(link)).unwrap(), result(NOTE));
+            let message =
+                |inner: &str| format!(r#"{{"messages":[{{"content":{}}}]}}"#, wrap(inner));
+            assert_eq!(shown(&message(link)).unwrap(), message(NOTE));
+        }
+        let mut deep = link.to_owned();
+        for _ in 0..1000 {
+            deep = within(&deep);
+        }
+        let shown = shown(&one(&deep)).unwrap();
+        assert!(!shown.contains("secret") && shown.contains(NOTE), "{shown}");
+    }
+
+    #[test]
+    fn the_data_of_an_error_is_judged() {
+        let judge = judge();
+        let shown = |error: &str| {
+            let text = bytes::Bytes::from(error.to_owned());
+            let raw: &RawValue = serde_json::from_slice(&text).unwrap();
+            let edits = withheld_in_error(&text, raw, &judge)?;
+            Some(String::from_utf8(splice::edit(&text, edits).to_vec()).unwrap())
+        };
+        let error = |data: &str| format!(r#"{{"code":-32002,"message":"no","data":{data}}}"#);
+        for data in [
+            r#"{"uri":"test://secret"}"#,
+            r#"[{"x":1},{"uri":"TEST://secret"}]"#,
+            r#"{"resource":{"uri":"test://secret"}}"#,
+            r#"{"content":[{"type":"resource_link","uri":"test://secret"}]}"#,
+            r#"{"uri":"test://open","uri":"test://secret"}"#,
+        ] {
+            assert_eq!(shown(&error(data)).unwrap(), error("null"), "{data}");
+        }
+        for data in [r#"{"uri":"test://open"}"#, "7", "null", r#""test://secret""#, "[]"] {
+            assert_eq!(shown(&error(data)).unwrap(), error(data));
+        }
+        assert_eq!(
+            shown(r#"{"code":1,"message":"","data":1,"data":{"uri":"test://secret"}}"#),
+            None
+        );
+        assert_eq!(shown(r#"{"code":1,"message":"","Data":{"uri":"test://secret"}}"#), None);
+        assert_eq!(shown("7").unwrap(), "7");
     }
 
     #[test]

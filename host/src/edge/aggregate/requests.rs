@@ -191,9 +191,9 @@ impl Worker {
                 self.send_to(request, addressed).await
             }
             Destination::TaskList => local(&self.list_tasks(scope, session).await),
-            Destination::Initialize => Err(Refusal::InvalidParams(
-                "this session is initialized already; leave out the session header to start another".into(),
-            )),
+            Destination::Initialize => {
+                Err(Refusal::Initialized("leave out the session header to start another"))
+            }
             Destination::Unknown => Err(Refusal::MethodNotFound(envelope.method().to_owned())),
         }
     }

@@ -182,6 +182,11 @@ impl Rewriter {
         if self.judge.is_some() && envelope.has_lookalike {
             return None;
         }
+        if let Some(judge) = &self.judge
+            && let Some(error) = envelope.error
+        {
+            edits.extend(links::withheld_in_error(text, error, judge)?);
+        }
         let Some(result) = envelope.result else { return Some(()) };
         if self.tasks
             && let Some(members) = members(result)

@@ -12,6 +12,8 @@ use futures_util::task::AtomicWaker;
 
 use crate::net::Intake;
 
+use super::raw_head::RawHead;
+
 /// What a connection has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionOrder {
@@ -53,6 +55,7 @@ pub struct Activity {
     /// speak for the cluster.
     pub is_reserved: bool,
     pub intake: Arc<Intake>,
+    pub raw_head: RawHead,
 }
 
 /// Held until a request's response is on its way.
@@ -79,6 +82,7 @@ impl Activity {
             waker: AtomicWaker::new(),
             is_reserved,
             intake,
+            raw_head: RawHead::default(),
         })
     }
 
@@ -92,6 +96,14 @@ impl Activity {
     /// Notes bytes that came from the client.
     pub fn received(&self, bytes: u64) {
         add(&self.received, bytes);
+    }
+
+    /// Looks at bytes that came from the client.
+    pub fn read(&self, bytes: &[u8]) {
+        self.received(bytes.len() as u64);
+        if !self.is_in_use() {
+            self.raw_head.read(bytes);
+        }
     }
 
     /// Notes bytes that the client has taken, however slowly.

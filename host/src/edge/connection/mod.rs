@@ -9,6 +9,7 @@ mod lame_duck;
 pub mod listener;
 pub mod not_here;
 mod pace;
+pub mod raw_head;
 pub mod server;
 pub mod settle;
 mod socket_file;

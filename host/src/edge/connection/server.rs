@@ -29,6 +29,7 @@ use crate::protocol::headers;
 use crate::sync::{Locked, Watcher};
 
 use super::activity::{ActiveRequest, ConnectionOrder};
+use super::raw_head::HeadForm;
 use super::settle::Settle;
 use super::streams::ClientStream;
 use super::table::Connected;
@@ -258,12 +259,21 @@ async fn route(
     let ConnectionParts { routes, draining, connected, .. } = &**parts;
     let Ends { peer, local, .. } = *ends;
     let limit = worker.edge.config.header_block;
-    match framing::check(request) {
-        Ok(size) if size <= limit => {}
+    let framing = match framing::check(request) {
+        Ok(framing) if framing.size <= limit => framing,
         Ok(_) => return Box::pin(refused(Refusal::HeadersTooLarge(limit), None, request)).await,
         // Where its body ends is one of the things that two readers may understand differently.
         Err(refusal @ Refusal::Coding) => return refusal.response(None),
         Err(refusal) => return Box::pin(refused(refusal, None, request)).await,
+    };
+    let (activity, raw) = (&connected.activity, &connected.activity.raw_head);
+    if framing.has_coding || raw.has_some() {
+        match raw.form(framing.has_coding) {
+            HeadForm::Plain => {}
+            HeadForm::TwoLengths => return Refusal::TwoLengths.response(None),
+            HeadForm::BareLineFeed => return Refusal::BareLineFeed.response(None),
+            HeadForm::Unknown => activity.leave(),
+        }
     }
     let base = &worker.edge.config.base_path;
     if !base.is_empty() {

@@ -96,7 +96,7 @@ impl<S: ClientStream> AsyncRead for Counted<S> {
         let before = buffer.filled().len();
         let read = self.as_mut().stream().poll_read(cx, buffer);
         if read.is_ready() {
-            self.activity.received((buffer.filled().len() - before) as u64);
+            self.activity.read(buffer.filled().get(before..).unwrap_or_default());
         }
         read
     }

@@ -29,19 +29,21 @@ pub const MAX_PARAMS: usize = 64 * 1024;
 /// its other members is ten times what clients send.
 pub const MAX_FIRST: usize = MAX_PARAMS + 4 * 1024;
 
-/// The parameters of an `initialize`, byte for byte but for a revision that no session can have.
+/// The parameters of an `initialize`, byte for byte but for a revision that no session can have, or
+/// that is none.
 pub(in crate::edge) fn params_of(initialize: &Envelope<'_>) -> Result<Bytes, Refusal> {
     let params = initialize.params.ok_or_else(invalid_params)?;
     if params.get().len() > MAX_PARAMS {
         return Err(Refusal::ParamsTooLarge(MAX_PARAMS));
     }
-    let _: InitializeParams<'_> =
-        serde_json::from_str(params.get()).map_err(|_| invalid_params())?;
-    Ok(initialize::params_within(Bytes::copy_from_slice(params.get().as_bytes())))
+    let params = Bytes::copy_from_slice(params.get().as_bytes());
+    let params = initialize::params_within(params).ok_or_else(invalid_params)?;
+    let _: InitializeParams<'_> = serde_json::from_slice(&params).map_err(|_| invalid_params())?;
+    Ok(params)
 }
 
 pub fn invalid_params() -> Refusal {
-    Refusal::InvalidParams("initialize needs params.protocolVersion".into())
+    Refusal::InvalidParams("initialize needs params, an object with one protocolVersion".into())
 }
 
 impl Worker {

@@ -42,6 +42,8 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// How long a message waits for the stream of its session, which its client opens again after the
 /// gateway was started again.
 const STREAM_WAIT: Duration = Duration::from_secs(3);
+/// What a client can do whose stream has a session already.
+const ANOTHER: &str = "open another stream to start another";
 /// The `Accept` of every message, whatever the client sends with its POST: its stream takes both.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 
@@ -134,8 +136,13 @@ impl Worker {
             Kind::Request => {
                 let id = envelope.id_text().unwrap_or("null").to_owned();
                 let begins = matches!(envelope.method(), methods::INITIALIZE | methods::PING);
-                if live.session().is_none() && !begins {
-                    return Err(self.nothing_to_go_on(live, id).await);
+                let has_session = live.session().is_some();
+                if !has_session && !begins {
+                    return Err(self.refused_twice(live, id, Refusal::NotInitialized).await);
+                }
+                if has_session && envelope.method() == methods::INITIALIZE {
+                    let refusal = Refusal::Initialized(ANOTHER);
+                    return Err(self.refused_twice(live, id, refusal).await);
                 }
                 let is_busy = |refusal| (refusal, Some(id.clone()));
                 let place = live.request().await.map_err(no_place).map_err(is_busy)?;
@@ -153,11 +160,11 @@ impl Worker {
         Ok(())
     }
 
-    /// The refusal of a request on a stream that has no session, as that of a client that came back
-    /// without naming one. Clients start anew where a POST is answered like that; a proxy in
-    /// between may hand on the stream alone, so the request is answered there, too.
-    async fn nothing_to_go_on(&self, live: &SseSession, id: String) -> Refused {
-        let refusal = Refusal::NotInitialized;
+    /// The refusal of a request that concerns the session as a whole: on a stream that has none, as
+    /// that of a client that came back without naming one, and of a second `initialize`. Clients
+    /// start anew where a POST is answered like that; a proxy in between may hand on the stream
+    /// alone, so the request is answered there, too.
+    async fn refused_twice(&self, live: &SseSession, id: String, refusal: Refusal) -> Refused {
         let answer = refusal.response(Some(&id));
         if let Ok(answer) = collect(answer.into_body(), self.edge.config.line).await {
             // A client that does not read gets the other answer alone.
@@ -250,8 +257,7 @@ impl Worker {
         let live = &asked.live;
         let is_single_server = scope::pass_through_server(&self.edge, &live.scope).is_some();
         let Some(session) = live.initialize(params, is_single_server) else {
-            let text = "this session is initialized already; open another stream to start another";
-            return Err(refused(Refusal::InvalidParams(text.to_owned())));
+            return Err(refused(Refusal::Initialized(ANOTHER)));
         };
         let origin = CallOrigin { context: Some(context), session: &session, scope: &live.scope };
         let call = ObservedCall::begin(self, origin, message);

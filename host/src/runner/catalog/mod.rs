@@ -3,6 +3,7 @@
 pub mod discover;
 pub mod discovery;
 pub mod gathered;
+mod mended;
 pub mod own_call;
 pub mod probe;
 pub mod read_list;

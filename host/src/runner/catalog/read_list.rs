@@ -7,13 +7,16 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use crate::model::visible::visible;
 use crate::net::Pool;
+use crate::protocol::depth::is_deeper;
 use crate::protocol::lenient::{self, Members};
 use crate::protocol::methods::List;
 use crate::protocol::splice;
 use crate::runner::channel::answer::{CallError, RefusalKind};
 use crate::runner::session::instance::Instance;
 
+use super::mended::mended;
 use super::own_call;
 
 /// Pages read of one list: a server's cursors may never end.
@@ -24,10 +27,16 @@ const MAX_IDLE_PAGES: usize = 16;
 const MAX_ITEMS: usize = 100_000;
 /// Bytes of entries after which no further page of a list is read.
 const MAX_BYTES: usize = 32 << 20;
+/// Deepest nesting of an entry. Many clients read no deeper than 128 (serde_json) or 1000 (Python),
+/// and lose a whole list with one entry that is; a list adds three levels to it.
+const DEEPEST: usize = 100;
 /// Longest wait for one page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for all pages of a list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Bytes of an entry's name in a flaw.
+const MAX_SHOWN: usize = 100;
 
 /// What was read of one list.
 #[derive(Debug, Default)]
@@ -152,25 +161,44 @@ impl ListRead {
         Some(next)
     }
 
+    /// Notes a flaw that many entries may have. Told once, however many there are.
+    fn note(&mut self, flaw: String) {
+        if !self.flaws.contains(&flaw) {
+            self.flaws.push(flaw);
+        }
+    }
+
     fn take_item(&mut self, list: List, item: &RawValue, seen: &mut Seen) {
         let (method, key) = (list.method(), list.key());
-        let name = Members::of(item.get()).and_then(|members| members.text(key));
-        let Some(name) = name else {
-            // Told once, however many there are.
-            let flaw = format!("{method}: an entry without a \"{key}\" is left out");
-            if !self.flaws.contains(&flaw) {
-                self.flaws.push(flaw);
-            }
+        let members = Members::of(item.get()).unwrap_or_default();
+        let Some(name) = members.text(key) else {
+            self.note(format!("{method}: an entry without a \"{key}\" is left out"));
             return;
         };
+        if is_deeper(item.get().as_bytes(), DEEPEST) {
+            self.note(format!(
+                "{method}: {}, an entry that is nested deeper than {DEEPEST} levels, is left out",
+                visible(&name, MAX_SHOWN)
+            ));
+            return;
+        }
         if seen.entries.contains(&name) {
             if !std::mem::replace(&mut seen.has_told_of_repeats, true) {
                 self.flaws.push(format!("{method}: an entry comes twice, {name}"));
             }
             return;
         }
+        let item = match mended(list, &members) {
+            Some((item, changes)) => {
+                for change in changes {
+                    self.note(format!("{method}: an entry {change}"));
+                }
+                item
+            }
+            None => item.to_owned(),
+        };
         seen.entries.insert(name);
-        self.items.push(item.to_owned());
+        self.items.push(item);
     }
 }
 
@@ -188,15 +216,41 @@ mod tests {
     #[test]
     fn an_entry_that_cannot_be_listed_costs_itself_alone() {
         let (read, next) = pages(
-            List::Tools,
+            List::Prompts,
             &[
-                r#"{"tools":[null,{"name":7},{"name":"a","x":"\ud83d"},{"name":"a"},{"name":"b"}],"nextCursor":null}"#,
+                r#"{"prompts":[null,{"name":7},{"name":"a","x":"\ud83d"},{"name":"a"},{"name":"b"}],"nextCursor":null}"#,
             ],
         );
         let names: Vec<&str> = read.items.iter().map(|item| item.get()).collect();
         assert_eq!(names, [r#"{"name":"a","x":"\ud83d"}"#, r#"{"name":"b"}"#]);
         assert_eq!((read.flaws.len(), read.is_cut), (2, false), "{:?}", read.flaws);
         assert_eq!(next, [None]);
+    }
+
+    #[test]
+    fn an_entry_is_listed_only_if_clients_can_read_it() {
+        for (depth, is_listed) in [(DEEPEST - 1, true), (DEEPEST, false), (100_000, false)] {
+            let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            for list in List::ALL {
+                let (member, key) = (list.member(), list.key());
+                let page = format!(
+                    r#"{{"{member}":[{{"{key}":"a","x":{deep}}},{{"{key}":"b","x":"[[[["}}]}}"#
+                );
+                let (read, _) = pages(list, &[&page]);
+                assert_eq!(read.items.len(), 1 + usize::from(is_listed), "{member} {depth}");
+                let flaws = usize::from(!is_listed);
+                assert_eq!(read.flaws.iter().filter(|f| f.contains(": a, ")).count(), flaws);
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_many_entries_is_told_once() {
+        let page = r#"{"tools":[{"name":"a"},{"name":"b"},{"name":"c","Name":"d","inputSchema":{"type":"object"}}]}"#;
+        let (read, _) = pages(List::Tools, &[page]);
+        assert_eq!((read.items.len(), read.flaws.len()), (3, 2), "{:?}", read.flaws);
+        let schema = r#"{"name":"b","inputSchema":{"type":"object"}}"#;
+        assert_eq!(read.items[1].get(), schema);
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, splice};
 
 use super::challenge::WantsToken;
-use super::message_ids::other_forms;
+use super::message_ids::{is_same_number, other_forms};
 
 /// Bytes that are quoted of what came.
 const WORDS: usize = 300;
@@ -171,14 +171,16 @@ fn answer_of_one(id: &str, message: &Bytes, of_several: bool) -> Option<Bytes> {
     answer::rewritten(id, &answer)
 }
 
-/// Whether a server means this id: some make strings of numbers, others write them as fractions.
-fn is_same(written: &str, id: &str) -> bool {
+/// Whether a server means this id, as both are written: some make strings of numbers, others write them as fractions.
+#[must_use]
+pub fn is_same(written: &str, id: &str) -> bool {
     let plain =
         |id: &str| id.strip_prefix('"').and_then(|id| id.strip_suffix('"')).map(str::to_owned);
     written == id
         || plain(written).as_deref() == Some(id)
         || plain(id).as_deref() == Some(written)
         || other_forms(written).any(|form| form == id)
+        || is_same_number(written, id)
 }
 
 /// The members that a program reads of a server that cannot take a request now.
@@ -314,6 +316,8 @@ mod tests {
             let body = format!(r#"{{"jsonrpc":"2.0","id":{written},"result":{{}}}}"#);
             answers("7", 200, body.leak(), plain);
         }
+        let of_text = r#"{"jsonrpc":"2.0","id":"07","result":{}}"#;
+        answers("\"07\"", 200, plain, of_text);
         answers("7", 200, "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}", plain);
         for body in [
             r#"{"jsonrpc":"2.0","id":7,"result":{},"error":null}"#,

@@ -147,7 +147,25 @@ impl Mailbox {
         if !self.has_room(requests.len(), limit, asker) && !self.gone {
             return Err(MailboxRefusal::TooMany);
         }
-        self.enter(requests, now(), asker)
+        self.enter(requests, now(), asker, Requests::insert_apart)
+    }
+
+    /// Whether a request in flight has another id at the server than its client's.
+    #[must_use]
+    pub fn has_renamed(&self) -> bool {
+        self.in_flight.has_renamed()
+    }
+
+    /// The id at the server of a request in flight, if it is another than its client's.
+    #[must_use]
+    pub fn renamed(&self, id: &str) -> Option<String> {
+        self.in_flight.renamed(id)
+    }
+
+    /// The id of the request of this stream that a server means by another one.
+    #[must_use]
+    pub fn meant_at(&self, stream: &Arc<Stream>, id: &str) -> Option<String> {
+        self.in_flight.meant_at(stream, id)
     }
 
     /// Whether these requests may be sent, without entering them: over HTTP, a request
@@ -185,7 +203,8 @@ impl Mailbox {
         began: Instant,
         asker: Asker,
     ) -> Result<Arc<Stream>, MailboxRefusal> {
-        let stream = self.enter(requests, began, asker)?;
+        // It was sent under its own.
+        let stream = self.enter(requests, began, asker, Requests::insert)?;
         for request in requests {
             let Some(id) = request.id_text() else { continue };
             let key = key(id);
@@ -206,6 +225,7 @@ impl Mailbox {
         requests: &[&Envelope<'_>],
         began: Instant,
         asker: Asker,
+        insert: fn(&mut Requests, String, InFlight),
     ) -> Result<Arc<Stream>, MailboxRefusal> {
         if self.gone {
             return Err(MailboxRefusal::Gone);
@@ -228,11 +248,12 @@ impl Mailbox {
                 order: self.next_stream,
                 last_progress: began,
                 task: TaskTokens::asks(request),
+                own: None,
             };
             if requests.len() > 1 {
                 entered.push(key.clone());
             }
-            self.in_flight.insert(key, in_flight);
+            insert(&mut self.in_flight, key, in_flight);
         }
         self.next_stream += 1;
         Ok(stream)
@@ -326,7 +347,8 @@ impl Mailbox {
     /// Fails a request that the server has not read a byte of: it may be repeated.
     pub fn unsent(&mut self, id: &str, message: &str) {
         if let Some(request) = self.in_flight.remove(id) {
-            let error = jsonrpc::error(Some(id), code::SERVER_LOST, message);
+            let own = request.own.as_deref().unwrap_or(id);
+            let error = jsonrpc::error(Some(own), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::No);
         }
     }

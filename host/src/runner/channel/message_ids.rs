@@ -72,11 +72,31 @@ fn whole_number(text: &str) -> Option<String> {
     (number.fract() == 0.0 && number.abs() < EXACT).then(|| format!("{number:.0}"))
 }
 
-/// Whether two ids or tokens are the same number in different words.
+/// Whether two ids or tokens are the same number in different words, as a server may read it that
+/// makes numbers of strings (`"06"`).
 #[must_use]
 pub fn is_same_number(a: &str, b: &str) -> bool {
-    let number = |text: &str| whole_number(text);
-    number(a).is_some_and(|a| number(b) == Some(a))
+    number_in(a).is_some_and(|a| number_in(b) == Some(a))
+}
+
+/// The whole number that a server may read in an id.
+#[must_use]
+pub fn number_in(raw: &str) -> Option<String> {
+    let Some(inside) = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) else {
+        return whole_number(raw);
+    };
+    let text = inside.trim();
+    let (sign, digits) = match text.strip_prefix(['+', '-']) {
+        Some(digits) => (if text.starts_with('-') { "-" } else { "" }, digits),
+        None => ("", text),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return whole_number(text);
+    }
+    match digits.trim_start_matches('0') {
+        "" => Some("0".to_owned()),
+        digits => whole_number(&format!("{sign}{digits}")),
+    }
 }
 
 #[cfg(test)]
@@ -107,6 +127,15 @@ mod tests {
         for (a, b, same) in [
             ("1e3", "1000.0", true),
             ("1000", "1e3", true),
+            ("6", "\"06\"", true),
+            ("\"6\"", "\"06\"", true),
+            ("6", "\" +006 \"", true),
+            ("-6", "\"-06\"", true),
+            ("0", "\"-00\"", true),
+            ("6", "\"0x6\"", false),
+            ("6", "\"60\"", false),
+            ("\"a\"", "\"a\"", false),
+            ("\"\"", "\"0\"", false),
             ("1e3", "1001", false),
             ("a", "a", false),
         ] {

@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
+use crate::protocol::splice::{self, RequestTarget};
 use crate::seam::Outcome;
 use crate::streams::{Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal};
@@ -158,16 +160,22 @@ impl Pipe {
     ) -> Response<Body> {
         let requests = || messages.iter().map(|(_, e)| *e).filter(|e| e.kind() == Kind::Request);
         let first = requests().next();
+        let mut has_renamed = false;
         let stream = match first {
             None => None,
             Some(first) => {
                 let (limit, asker) = (self.rules.in_flight, Asker::of(takes_events));
-                let expected = match messages {
-                    [(_, only)] => self.mailbox().expect(&[only], limit, asker),
-                    _ => {
-                        let requests: Vec<&Envelope<'_>> = requests().collect();
-                        self.mailbox().expect(&requests, limit, asker)
-                    }
+                let expected = {
+                    let mut mailbox = self.mailbox();
+                    let expected = match messages {
+                        [(_, only)] => mailbox.expect(&[only], limit, asker),
+                        _ => {
+                            let requests: Vec<&Envelope<'_>> = requests().collect();
+                            mailbox.expect(&requests, limit, asker)
+                        }
+                    };
+                    has_renamed = mailbox.has_renamed();
+                    expected
                 };
                 match expected {
                     // The reader is attached before sending: only streams with one get
@@ -183,7 +191,11 @@ impl Pipe {
             if envelope.kind() == Kind::Response && !self.mailbox().questions.close_with(envelope) {
                 continue;
             }
-            if !self.send(message.clone()).await {
+            let at_server = match has_renamed || envelope.method() == methods::CANCELLED {
+                true => self.as_at_server(message, envelope),
+                false => message.clone(),
+            };
+            if !self.send(at_server).await {
                 let about = first.unwrap_or(envelope);
                 // The messages before it may have been read.
                 return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };
@@ -222,6 +234,23 @@ impl Pipe {
         }
     }
 
+    /// A request, or the cancellation of one, under the id that the request has at the server.
+    fn as_at_server(&self, message: &Bytes, envelope: &Envelope<'_>) -> Bytes {
+        let named = match envelope.kind() {
+            Kind::Request => envelope.id,
+            Kind::Notification if envelope.method() == methods::CANCELLED => {
+                RequestTarget::of(envelope.params).and_then(|params| params.request_id)
+            }
+            _ => None,
+        };
+        let renamed = |id: &RawValue| {
+            let at_server = self.mailbox().renamed(id.get())?;
+            let span = splice::span(message, id)?;
+            Some(splice::replace(message, span, at_server.as_bytes()))
+        };
+        named.and_then(renamed).unwrap_or_else(|| message.clone())
+    }
+
     fn note_notice(&self, notice: &Envelope<'_>) {
         let mut mailbox = self.mailbox();
         mailbox.sends_notice();
@@ -243,9 +272,10 @@ impl Pipe {
 
     /// Cancels a request of the gateway's own, if it is still in flight.
     pub fn take_back(&self, id: &str) {
+        let at_server = self.mailbox().renamed(id);
         let taken = self.mailbox().answer_for_server(id, code::CANCELLED, NO_LONGER_WANTED);
         if taken {
-            self.tell_cancelled(id, NO_LONGER_WANTED);
+            self.tell_cancelled(at_server.as_deref().unwrap_or(id), NO_LONGER_WANTED);
         }
     }
 
@@ -372,8 +402,9 @@ impl Pipe {
             let Some(pipe) = pipe.upgrade() else { return };
             let text = format!("server {}: {expired}", pipe.server);
             tracing::info!("{text}");
+            let at_server = pipe.mailbox().renamed(&id);
             pipe.mailbox().answer_for_server(&id, code::TIMED_OUT, &text);
-            pipe.tell_cancelled(&id, &text);
+            pipe.tell_cancelled(at_server.as_deref().unwrap_or(&id), &text);
         });
     }
 

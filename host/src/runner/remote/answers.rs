@@ -155,7 +155,7 @@ async fn late_head(
         take_all(session, pool, &head, response.into_body(), stream, ids).await?;
         return Ok(None);
     }
-    let text = errors::beginning(response.into_body()).await;
+    let text = errors::beginning_or_answer(response.into_body(), session.rules.line).await;
     let is_answer = ids.iter().any(|id| errors::is_answer(&text, Some(id)));
     if session.is_forgotten_by(head.status, &text) && !is_answer {
         session.forget();

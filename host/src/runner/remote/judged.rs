@@ -1,18 +1,20 @@
 //! Responses to a POST that are more, or other, than an answer in one piece.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
 
 use crate::model::ServerName;
 use crate::net::{Body, Failure, Piece, Through, is_event_stream};
-use crate::protocol::answer::{self, AnswerStart, AnswerWatch, is_answer_to};
+use crate::protocol::answer::{self, AnswerStart, is_answer_to};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::passing_answer::PassingAnswer;
 use crate::runner::channel::answer::RunnerAnswer;
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::responses;
@@ -44,7 +46,8 @@ impl RemoteHttp {
             return self.taken(&call, response, &head, about).await;
         }
         if !head.status.is_success() {
-            let text = errors::beginning(response.into_body()).await;
+            let limit = session.rules.line;
+            let text = errors::beginning_or_answer(response.into_body(), limit).await;
             if session.is_forgotten_by(head.status, &text)
                 && !errors::is_answer(&text, about.id_text())
             {
@@ -179,10 +182,13 @@ impl RemoteHttp {
     /// The response with an answer that is still arriving. If it turns out to be none, its
     /// transfer breaks off, so that no client takes it for one.
     fn watched(&self, response: Response<Body>, about: &Envelope<'_>) -> Response<Body> {
-        let watch = about.id_text().and_then(AnswerWatch::new);
+        let passing = about.id_text().map(|id| PassingAnswer::new(id, judge::is_same));
         let server = self.session.server.clone();
-        responses::passed_on(response).map(|body| match watch {
-            Some(watch) => Body::Through(Box::new(Watched { body, watch, server })),
+        responses::passed_on(response).map(|body| match passing {
+            Some(passing) => {
+                let ready = VecDeque::new();
+                Body::Through(Box::new(Watched { body, passing, ready, server, is_over: false }))
+            }
             None => body,
         })
     }
@@ -211,23 +217,37 @@ fn is_like_events(body: &Body) -> bool {
 /// An answer that passes, and what it turns out to be.
 struct Watched {
     body: Body,
-    watch: AnswerWatch,
+    passing: PassingAnswer,
+    /// What goes on of the last piece.
+    ready: VecDeque<Bytes>,
     server: ServerName,
+    is_over: bool,
 }
 
 impl Through for Watched {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>> {
-        let piece = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &piece {
-            Some(Ok(frame)) => self.watch.read(frame.data_ref().map_or(&[], |data| data)),
-            Some(Err(_)) => {}
-            None => {
-                if let Err(why) = self.watch.end() {
-                    tracing::warn!(server = %self.server, "broke off a large answer: {why}");
-                    return Poll::Ready(Some(Err(why.into())));
+        loop {
+            if let Some(piece) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.passing.pass(&data, &mut self.ready);
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.is_over = true;
+                    if let Err(why) = self.passing.end() {
+                        tracing::warn!(server = %self.server, "broke off a large answer: {why}");
+                        return Poll::Ready(Some(Err(why.into())));
+                    }
                 }
             }
         }
-        Poll::Ready(piece)
     }
 }

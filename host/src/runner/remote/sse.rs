@@ -214,7 +214,10 @@ impl Posting {
             }
             return Ok(());
         }
-        let text = errors::beginning(body).await;
+        let text = match id {
+            Some(_) => errors::beginning_or_answer(body, self.pipe.rules.line).await,
+            None => errors::beginning(body).await,
+        };
         if head.status == StatusCode::NOT_FOUND && !errors::is_answer(&text, id) {
             if let Some(id) = id {
                 // It has not run, and may be sent again in another session.

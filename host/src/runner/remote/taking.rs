@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::net::Pool;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
-use crate::protocol::methods;
+use crate::protocol::{methods, splice};
 use crate::runner::channel::spoilt;
 use crate::streams::{Part, Stream};
 
@@ -102,7 +102,16 @@ fn answered(
     envelope: &Envelope<'_>,
 ) -> Option<(Arc<Stream>, Bytes)> {
     let mut mailbox = session.mailbox();
-    if let Some(id) = envelope.id_text().filter(|id| *id != "null") {
+    if let Some(id) = envelope.id.filter(|id| id.get() != "null") {
+        // What comes on a request's own stream is for that one, if it may be.
+        if let Some(own) = mailbox.meant_at(stream, id.get())
+            && let Some(span) = splice::span(message, id)
+        {
+            let message = splice::replace(message, span, own.as_bytes());
+            let envelope = Envelope::parse(&message).ok()?;
+            return mailbox.answer(message.clone(), &envelope);
+        }
+        let id = id.get();
         let found = mailbox.answer(message.clone(), envelope);
         if found.is_some() || mailbox.may_be_late(id) {
             return found;

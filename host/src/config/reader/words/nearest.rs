@@ -15,10 +15,16 @@ pub(in crate::config) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Opti
     let word = word.to_lowercase();
     candidates
         .iter()
+        .filter(|candidate| negates(&word) == negates(candidate))
         .map(|candidate| (likeness(&word, &candidate.to_lowercase()), *candidate))
         .filter(|(likeness, _)| *likeness >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether a word takes something away. What one such word is like, another one would give.
+fn negates(word: &str) -> bool {
+    ["dis", "excl"].iter().any(|begins| word.to_lowercase().starts_with(begins))
 }
 
 /// ` (did you mean "nodeTimeout"?)`, or nothing.

@@ -5,7 +5,10 @@ use jsonc_parser::ast::{Object, ObjectProp, Value};
 use crate::config::reader::place::{Place, quote};
 
 /// Strings by which an entry shows that it is a server.
-const TELLING: [&str; 5] = ["command", "url", "serverUrl", "httpUrl", "baseUrl"];
+const TELLING: [&str; 7] = ["command", "url", "serverUrl", "httpUrl", "baseUrl", "cmd", "uri"];
+
+/// How deep servers are looked for.
+const DEEPEST: usize = 4;
 
 /// What to do with an unknown key of the file that holds a server, or several.
 pub(in crate::config) fn advice(place: &Place, property: &ObjectProp<'_>) -> Option<String> {
@@ -22,12 +25,23 @@ pub(in crate::config) fn advice(place: &Place, property: &ObjectProp<'_>) -> Opt
     if holds_servers(object) {
         return Some("its entries look like servers: put them into \"mcpServers\"".to_owned());
     }
-    let inner = object
-        .properties
-        .iter()
-        .find(|inner| inner.value.as_object().is_some_and(holds_servers))?;
-    let inner = quote(inner.name.as_str());
+    let inner = quote(&path_to_servers(object, DEEPEST)?);
     Some(format!("the entries of its {inner} look like servers: put them into \"mcpServers\""))
+}
+
+/// The names that lead to an object within this one whose entries look like servers.
+fn path_to_servers(object: &Object<'_>, depth: usize) -> Option<String> {
+    let within = || {
+        object
+            .properties
+            .iter()
+            .filter_map(|inner| Some((inner.name.as_str(), inner.value.as_object()?)))
+    };
+    if let Some((name, _)) = within().find(|(_, inner)| holds_servers(inner)) {
+        return Some(name.to_owned());
+    }
+    let depth = depth.checked_sub(1)?;
+    within().find_map(|(name, inner)| Some(format!("{name}.{}", path_to_servers(inner, depth)?)))
 }
 
 /// Whether an entry of the object looks like a server.

@@ -7,9 +7,16 @@ use jsonc_parser::ast::{Object, ObjectProp, Value};
 const SPELLINGS: &[(&str, &[&str])] = &[
     ("mcpServers", &["mcpServers", "servers"]),
     // Gemini CLI prefers `httpUrl` to `url`.
-    ("mcpServers.*.url", &["httpUrl", "url", "serverUrl", "baseUrl"]),
+    ("mcpServers.*.url", &["httpUrl", "url", "serverUrl", "baseUrl", "uri"]),
     ("mcpServers.*.type", &["type", "transport", "transportType"]),
-    ("mcpServers.*.env", &["env", "environment"]),
+    ("mcpServers.*.env", &["env", "environment", "envs"]),
+    // Goose's.
+    ("mcpServers.*.command", &["command", "cmd"]),
+    ("mcpServers.*.args", &["args", "arguments"]),
+    // Of Codex and LiteLLM.
+    ("mcpServers.*.headers", &["headers", "http_headers", "httpHeaders", "static_headers"]),
+    // Of JetBrains and Warp.
+    ("mcpServers.*.cwd", &["cwd", "workingDirectory", "working_directory"]),
 ];
 
 /// Keys that dashboards also write for the kind of server that an entry is not. Blanks alone are no

@@ -22,7 +22,7 @@ const BUILTIN: TransportKind = TransportKind::Unsupported("builtin servers are n
 const NAMES: [&str; 5] = ["stdio", "streamable-http", "sse", "openapi", "builtin"];
 
 /// The spellings of types, in lower case and without anything but letters.
-const SPELLINGS: [(&str, TransportKind); 15] = [
+const SPELLINGS: [(&str, TransportKind); 22] = [
     ("stdio", TransportKind::Stdio),
     ("local", TransportKind::Stdio),
     ("command", TransportKind::Stdio),
@@ -35,7 +35,15 @@ const SPELLINGS: [(&str, TransportKind); 15] = [
     ("https", TransportKind::Http),
     ("sse", TransportKind::Sse),
     ("httpsse", TransportKind::Sse),
+    ("serversentevents", TransportKind::Sse),
+    ("process", TransportKind::Stdio),
     ("remote", TransportKind::HttpOrSse),
+    ("url", TransportKind::HttpOrSse),
+    // The strategies of mcp-remote.
+    ("httponly", TransportKind::Http),
+    ("sseonly", TransportKind::Sse),
+    ("httpfirst", TransportKind::HttpOrSse),
+    ("ssefirst", TransportKind::HttpOrSse),
     ("openapi", OPENAPI),
     ("builtin", BUILTIN),
 ];

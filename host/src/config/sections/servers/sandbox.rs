@@ -15,6 +15,32 @@ pub struct SandboxSettings {
     pub network: bool,
 }
 
+/// Whether `sandbox` is that of VS Code, whose words mean something else. One that is switched on
+/// is a finding: without it the server might do more than its owner wants.
+pub(in crate::config) fn is_foreign(entry: &Section<'_>) -> bool {
+    let switch = entry.get("sandboxEnabled");
+    let is_on = switch.as_ref().and_then(Item::flag);
+    let given = entry.get("sandbox");
+    let object = given.as_ref().and_then(|item| item.value.as_object());
+    let has_words = object.is_some_and(|object| {
+        let network = object.get("network").is_some_and(|it| it.value.as_object().is_some());
+        network || object.get("filesystem").is_some()
+    });
+    let has_own = object.is_some_and(|object| !object.properties.is_empty()) && !has_words;
+    let item = match is_on {
+        Some(false) => None,
+        Some(true) => switch.filter(|_| !has_own),
+        None => given.filter(|_| has_words),
+    };
+    if let Some(item) = item {
+        item.refuse(
+            "asks for the sandbox of VS Code, which is another one",
+            "write \"sandbox\": { \"read\": […], \"write\": […], \"network\": false } and no other words",
+        );
+    }
+    has_words
+}
+
 /// One path, or why the server cannot run with it.
 pub(in crate::config) enum SandboxPath {
     Good(PathBuf),

@@ -1,11 +1,15 @@
 //! Which tools, prompts and resources of a server are shown, also by lists in the words of other
-//! clients: `disabledTools`, `excludeTools`, `includeTools`, and `tools` where that is a list, as
+//! clients: `disabledTools`, `includeTools` and their like, and `tools` where that is a list, as
 //! GitHub Copilot's files have it.
 
 use std::collections::BTreeMap;
 
+use jsonc_parser::ast::Value;
+use jsonc_parser::common::Ranged;
+
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
+use crate::config::reader::tool_lists::{self, Listed, ToolList};
 
 /// Choices by the name of a tool or prompt, or the URI of a resource.
 pub type Selections = BTreeMap<String, EntrySettings>;
@@ -26,25 +30,49 @@ pub const ALL_OTHERS: &str = "*";
 /// if it is a list.
 pub(in crate::config) fn narrow(
     entry: &Section<'_>,
+    what: Listed,
     listed: Option<&Item<'_>>,
     tools: &mut Selections,
 ) {
-    let items = |key| entry.items(key);
     let listed = listed.map(Item::items).unwrap_or_default();
-    for list in [listed, items("includeTools")] {
+    let lists = lists(entry, what);
+    let only = lists.iter().filter(|(list, _)| *list == ToolList::Only);
+    for list in std::iter::once(&listed).chain(only.map(|(_, items)| items)) {
         // With a mistake in them all, nothing is named, and nothing shown.
         let is_given = !list.is_empty();
-        let included = names(&list);
+        let included = names(list);
         if is_given && !included.iter().any(|name| name == ALL_OTHERS) {
             include(included, tools);
         }
     }
-    for key in ["disabledTools", "excludeTools"] {
-        for name in names(&items(key)) {
-            let shown = EntrySettings { enabled: true, description: None };
-            tools.entry(name).or_insert(shown).enabled = false;
-        }
+    let without = lists.iter().filter(|(list, _)| *list == ToolList::Without);
+    for name in without.flat_map(|(_, items)| names(items)) {
+        let shown = EntrySettings { enabled: true, description: None };
+        tools.entry(name).or_insert(shown).enabled = false;
     }
+}
+
+/// The lists of tools in an entry, or of prompts or resources, in their order.
+fn lists<'d>(entry: &Section<'d>, what: Listed) -> Vec<(ToolList, Vec<Item<'d>>)> {
+    let Some(object) = entry.object else { return Vec::new() };
+    let mut lists = Vec::new();
+    for property in &object.properties {
+        let (name, value) = (property.name.as_str(), &property.value);
+        let list = tool_lists::of(name).filter(|(listed, _)| *listed == what);
+        let Some((_, list)) = list.filter(|_| !matches!(value, Value::NullKeyword(_))) else {
+            continue;
+        };
+        let place = entry.place.key(name, value.start());
+        let item = Item { notes: entry.notes, place, value };
+        let items = item.items();
+        if what == Listed::Resources && list == ToolList::Only && !items.is_empty() {
+            let advice = "hide the others by \"resources\": { URI: { \"enabled\": false } }";
+            item.refuse("cannot be honoured for resources", advice);
+            continue;
+        }
+        lists.push((list, items));
+    }
+    lists
 }
 
 /// Shows of the tools that `tools` shows only those that are named.
@@ -62,9 +90,15 @@ fn include(named: Vec<String>, tools: &mut Selections) {
 
 /// The names. Gemini CLI allows `name(arguments)`, which means the tool.
 fn names(items: &[Item<'_>]) -> Vec<String> {
-    let name = |text: String| match text.split_once('(') {
-        Some((name, _)) if !name.is_empty() => name.to_owned(),
-        _ => text,
+    let name = |item: &Item<'_>| {
+        let text = item.text()?;
+        if text != ALL_OTHERS && text.contains('*') {
+            item.warn("is read as a name, not as a pattern", "name each tool");
+        }
+        Some(match text.split_once('(') {
+            Some((name, _)) if !name.is_empty() => name.to_owned(),
+            _ => text,
+        })
     };
-    items.iter().filter_map(|item| item.text()).map(name).collect()
+    items.iter().filter_map(name).collect()
 }

@@ -46,14 +46,14 @@ fn responses_go_by_id_and_progress_by_token() {
     );
     let two = expect(
         &mut mailbox,
-        r#"{"jsonrpc":"2.0","id":"1","method":"tools/call","params":{"_meta":{"progressToken":0}}}"#,
+        r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"_meta":{"progressToken":0}}}"#,
     );
     deliver(
         &mut mailbox,
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":0,"progress":1}}"#,
     );
     deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#);
-    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"\u0031","result":{}}"#);
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"\u0061","result":{}}"#);
     assert_eq!(texts(&one).len(), 1);
     assert_eq!(texts(&two).len(), 2);
     assert!(one.has_ended() && two.has_ended());
