@@ -62,9 +62,6 @@ pub use translate::{own_program, strategy_options};
 
 /// Longest wait for servers to save their state at the end of the process, and for its files.
 const SAVING: Duration = Duration::from_secs(2);
-/// Longest wait for server processes at shutdown: 2 s from the end of their input to
-/// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
-const CHILDREN: Duration = Duration::from_secs(6);
 
 /// How long a thread for what blocks stays without work: as long as the process.
 const BLOCKING_REST: Duration = Duration::from_secs(365 * 24 * 3600);

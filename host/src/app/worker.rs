@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::edge::{self, Listeners, OtherRoutes};
 use crate::sync::Signal;
 
+use super::ending::CHILDREN;
 use super::parts::Parts;
 
 /// Period of the timer that keeps worker threads from waking themselves: shorter
@@ -65,7 +66,7 @@ pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Thr
                 is_cut.raised().await;
                 parts.runner.close_all(parts.control_link.pool()).await;
                 let ended = parts.runner.children().all_ended();
-                let _ = tokio::time::timeout(super::CHILDREN, ended).await;
+                let _ = tokio::time::timeout(CHILDREN, ended).await;
             });
         };
         let handle = std::thread::Builder::new()

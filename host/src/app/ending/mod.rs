@@ -4,3 +4,9 @@ pub mod drain;
 pub mod hand_over;
 pub mod shutdown;
 pub mod signals;
+
+use std::time::Duration;
+
+/// Longest wait for server processes at shutdown: 2 s from the end of their input to
+/// SIGTERM, 2 s from there to SIGKILL, and 2 s to spare.
+pub const CHILDREN: Duration = Duration::from_secs(6);

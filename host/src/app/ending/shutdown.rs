@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::app::CHILDREN;
 use crate::app::parts::Parts;
 use crate::cluster::{DrainWaits, Joined};
+
+use super::CHILDREN;
 
 /// Longest time until the answer to a call is a stream, if it has not come: before, nobody can say
 /// whether the call takes long.
