@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned,
+    SupportedProtocolVersion,
 };
 
 /// A certificate that signs itself, in two files.
@@ -59,6 +62,34 @@ impl Certificate {
             .expect("versions of TLS")
             .with_root_certificates(roots)
             .with_no_client_auth()
+    }
+
+    /// What a server with this certificate speaks TLS with. It lets in clients that show one of
+    /// `clients` alone, unless there are none.
+    #[must_use]
+    pub fn server(&self, clients: &[&Self]) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .expect("versions of TLS");
+        let builder = if clients.is_empty() {
+            builder.with_no_client_auth()
+        } else {
+            let mut roots = RootCertStore::empty();
+            clients.iter().for_each(|one| roots.add(one.der.clone()).expect("a root"));
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            builder.with_client_cert_verifier(verifier.expect("a verifier"))
+        };
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("its key");
+        builder.with_single_cert(vec![self.der.clone()], key).expect("a certificate")
+    }
+
+    /// Puts the files of another certificate in the place of this one's.
+    pub fn become_like(&mut self, other: &Self) {
+        std::fs::copy(&other.key, &self.key).expect("a key");
+        std::fs::copy(&other.cert, &self.cert).expect("a certificate");
+        self.der = other.der.clone();
     }
 
     /// A configuration that takes any certificate, as for a gateway that renews its own.

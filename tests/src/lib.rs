@@ -42,6 +42,7 @@ pub mod sources;
 pub mod spans;
 pub mod sse;
 pub mod stateless;
+pub mod token_server;
 
 pub use cable::Cable;
 pub use canned::Canned;
@@ -64,3 +65,4 @@ pub use redis_server::RedisServer;
 pub use relay::Relay;
 pub use scripted::Scripted;
 pub use stateless::Stateless;
+pub use token_server::TokenServer;

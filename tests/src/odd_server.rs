@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustls::ServerConfig;
 use serde_json::{Value, json};
 
 use crate::scripted::{Asked, Out, Scripted};
@@ -44,6 +45,9 @@ pub struct OddServer {
     opened: Arc<AtomicUsize>,
 }
 
+/// Looks at each request first, and returns the connection of one that it lets through.
+type Guard = dyn Fn(&Asked, Out) -> Option<Out> + Send + Sync;
+
 enum Reached {
     Pipes(SocketAddr, Arc<AtomicBool>),
     Url(Scripted, &'static str),
@@ -57,10 +61,31 @@ impl OddServer {
         let (play, opened): (Arc<Play>, _) = (Arc::new(play), Arc::<AtomicUsize>::default());
         let reached = match way {
             Way::Stdio => pipes(play, Arc::clone(&opened)),
-            Way::Http => Reached::Url(http(play, Arc::clone(&opened)), "streamable-http"),
-            Way::Sse => Reached::Url(sse(play, Arc::clone(&opened)), "sse"),
+            Way::Http | Way::Sse => remote(way, play, &opened, None, Arc::new(all_pass)),
         };
         Self { reached, opened }
+    }
+
+    /// A good server behind a URL that answers only what `guard` lets through, over TLS if there is a
+    /// configuration for it.
+    #[must_use]
+    pub fn guarded(
+        way: Way,
+        tls: Option<ServerConfig>,
+        guard: impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static,
+    ) -> Self {
+        let opened = Arc::<AtomicUsize>::default();
+        let reached = remote(way, Arc::new(always_as_usual), &opened, tls, Arc::new(guard));
+        Self { reached, opened }
+    }
+
+    /// All requests so far of one behind a URL.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Asked> {
+        match &self.reached {
+            Reached::Pipes(..) => Vec::new(),
+            Reached::Url(server, _) => server.all(),
+        }
     }
 
     /// A server that answers like a good one, where `odd` says nothing.
@@ -173,8 +198,37 @@ fn pipes(play: Arc<Play>, opened: Arc<AtomicUsize>) -> Reached {
 /// Said by a server on pipes, it ends the process.
 pub const CLOSE: &str = "close";
 
-fn http(play: Arc<Play>, opened: Arc<AtomicUsize>) -> Scripted {
-    Scripted::start(move |asked: &Asked, mut out: Out| {
+fn always_as_usual(_: usize, message: &Value, say: Say<'_>) {
+    as_usual(message, say);
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "a guard may refuse")]
+fn all_pass(_: &Asked, out: Out) -> Option<Out> {
+    Some(out)
+}
+
+fn remote(
+    way: Way,
+    play: Arc<Play>,
+    opened: &Arc<AtomicUsize>,
+    tls: Option<ServerConfig>,
+    guard: Arc<Guard>,
+) -> Reached {
+    let opened = Arc::clone(opened);
+    match way {
+        Way::Sse => Reached::Url(sse(play, opened, tls, guard), "sse"),
+        Way::Http | Way::Stdio => Reached::Url(http(play, opened, tls, guard), "streamable-http"),
+    }
+}
+
+fn http(
+    play: Arc<Play>,
+    opened: Arc<AtomicUsize>,
+    tls: Option<ServerConfig>,
+    guard: Arc<Guard>,
+) -> Scripted {
+    Scripted::start_with(tls, move |asked: &Asked, out: Out| {
+        let mut out = guard(asked, out)?;
         if asked.method != "POST" {
             return Some(out);
         }
@@ -211,10 +265,16 @@ fn http(play: Arc<Play>, opened: Arc<AtomicUsize>) -> Scripted {
 
 type Streams = Arc<Mutex<HashMap<String, (usize, Sender<String>)>>>;
 
-fn sse(play: Arc<Play>, opened: Arc<AtomicUsize>) -> Scripted {
+fn sse(
+    play: Arc<Play>,
+    opened: Arc<AtomicUsize>,
+    tls: Option<ServerConfig>,
+    guard: Arc<Guard>,
+) -> Scripted {
     let streams = Streams::default();
     let next = AtomicU64::new(1);
-    Scripted::start(move |asked: &Asked, out: Out| {
+    Scripted::start_with(tls, move |asked: &Asked, out: Out| {
+        let out = guard(asked, out)?;
         let locked = || streams.lock().unwrap_or_else(PoisonError::into_inner);
         if asked.method == "GET" {
             let id = next.fetch_add(1, Ordering::Relaxed).to_string();

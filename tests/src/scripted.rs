@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::deadline::{PATIENCE, eventually};
@@ -24,6 +25,8 @@ pub struct Asked {
     pub path: String,
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+    /// The certificate that the gateway has shown.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Asked {
@@ -65,9 +68,71 @@ impl Asked {
     }
 }
 
+/// A connection of the gateway.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Wire {
+    /// Takes a connection, with a handshake if there is a configuration for it.
+    fn of(stream: TcpStream, tls: Option<&Arc<ServerConfig>>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE * 3))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let Some(config) = tls else { return Ok(Self::Plain(stream)) };
+        let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        let mut wire = StreamOwned::new(session, stream);
+        while wire.conn.is_handshaking() {
+            wire.conn.complete_io(&mut wire.sock)?;
+        }
+        Ok(Self::Tls(Box::new(wire)))
+    }
+
+    fn certificate(&self) -> Option<Vec<u8>> {
+        let Self::Tls(wire) = self else { return None };
+        Some(wire.conn.peer_certificates()?.first()?.to_vec())
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+impl Drop for Wire {
+    /// TLS says that it ends.
+    fn drop(&mut self) {
+        if let Self::Tls(wire) = self {
+            wire.conn.send_close_notify();
+            let _ = wire.flush();
+        }
+    }
+}
+
 /// The connection to answer on.
 pub struct Out {
-    stream: TcpStream,
+    stream: Wire,
     next_session: Arc<AtomicU64>,
 }
 
@@ -102,7 +167,7 @@ impl Out {
 
     /// Writes bytes to the stream; false if the connection is closed.
     pub fn write(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).is_ok()
     }
 
     pub fn event(&mut self, message: &Value) -> bool {
@@ -172,6 +237,7 @@ type Seen = Arc<Mutex<Vec<Asked>>>;
 
 pub struct Scripted {
     address: SocketAddr,
+    scheme: &'static str,
     seen: Seen,
     is_over: Arc<AtomicBool>,
     accepting: Option<JoinHandle<()>>,
@@ -181,6 +247,17 @@ impl Scripted {
     /// `script` answers a request, or returns the connection for the usual answer.
     #[must_use]
     pub fn start(script: impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static) -> Self {
+        Self::start_with(None, script)
+    }
+
+    /// The same, over TLS if there is a configuration for it.
+    #[must_use]
+    pub fn start_with(
+        tls: Option<ServerConfig>,
+        script: impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static,
+    ) -> Self {
+        let tls = tls.map(Arc::new);
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("its address");
         let seen = Seen::default();
@@ -195,10 +272,11 @@ impl Scripted {
                     }
                     let Ok(stream) = stream else { continue };
                     let (seen, script) = (Arc::clone(&seen), Arc::clone(&script));
-                    let next_session = Arc::clone(&next_session);
+                    let (next_session, tls) = (Arc::clone(&next_session), tls.clone());
                     // One request per connection: the thread ends with it.
                     std::thread::spawn(move || {
-                        let Ok(asked) = read(&stream) else { return };
+                        let Ok(mut stream) = Wire::of(stream, tls.as_ref()) else { return };
+                        let Ok(asked) = read(&mut stream) else { return };
                         locked(&seen).push(asked.clone());
                         if let Some(out) = script(&asked, Out { stream, next_session }) {
                             out.as_usual(&asked);
@@ -207,7 +285,7 @@ impl Scripted {
                 }
             }
         });
-        Self { address, seen, is_over, accepting: Some(accepting) }
+        Self { address, scheme, seen, is_over, accepting: Some(accepting) }
     }
 
     #[must_use]
@@ -217,7 +295,7 @@ impl Scripted {
 
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// An entry of `mcpServers` for it.
@@ -256,10 +334,8 @@ impl Drop for Scripted {
     }
 }
 
-fn read(stream: &TcpStream) -> io::Result<Asked> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE * 3))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn read(stream: &mut Wire) -> io::Result<Asked> {
+    let certificate = stream.certificate();
     let mut input = BufReader::new(stream);
     let first = line(&mut input)?;
     let mut words = first.split(' ');
@@ -286,7 +362,8 @@ fn read(stream: &TcpStream) -> io::Result<Asked> {
         let length = value("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
         body = exactly(&mut input, length)?;
     }
-    Ok(Asked { method: method.to_owned(), path: path.to_owned(), headers, body })
+    let (method, path) = (method.to_owned(), path.to_owned());
+    Ok(Asked { method, path, headers, body, certificate })
 }
 
 fn exactly(input: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {

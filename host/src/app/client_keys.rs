@@ -182,6 +182,7 @@ mod tests {
             cwd: "/nonexistent".into(),
             allow_open: false,
             dot_env: crate::config::DotEnv::default(),
+            secrets: crate::config::SecretFiles::default(),
         });
         let config = config.unwrap().config;
         let view = view(&config, &groups, &named, &servers, Principal::named("k"));

@@ -67,7 +67,8 @@ fn way_in(config: &Config, server: &Server) -> Option<(String, PathBuf)> {
     if confinement.allow_privileges {
         return None;
     }
-    let own = hidden(config, cwd.as_deref());
+    let mut own = hidden(config, cwd.as_deref());
+    own.extend(config.secret_files.iter().cloned());
     let folder = working_directory(cwd.as_deref());
     let leads_into = |text: &str| {
         // As in `--root=/srv`.
@@ -162,6 +163,7 @@ mod tests {
             cwd: folder.to_owned(),
             allow_open: false,
             dot_env: crate::config::DotEnv::default(),
+            secrets: crate::config::SecretFiles::default(),
         };
         load(&sources).unwrap().config
     }

@@ -10,16 +10,17 @@ use arc_swap::ArcSwap;
 
 use crate::config::{
     self, Config, GroupEntries, Isolation, Lock, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
-    Remote, Server, Sticky, Transport, Wasi,
+    Remote, Server, ServerTls, Sticky, TokenPlaceSettings, TokenSettings, Transport, Wasi,
 };
 use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{
     Choice, Choices, KeepRule, Prefixes, Replica, Selection, ServerName, StatePlan,
 };
-use crate::net::{Proxy, ProxyKind};
+use crate::net::{Proxy, ProxyKind, TargetTls};
 use crate::runner::{
-    self, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig, START_TIMEOUT,
-    Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms, Timeouts, Upstream, User,
+    self, ClientAuth, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig,
+    START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms, Timeouts,
+    TokenPlace, TokenServer, TokenTerms, Tokens, Upstream, User,
 };
 use crate::store::MostSessions;
 use crate::streams::Bounds;
@@ -267,10 +268,46 @@ fn recipe(config: &Config, server: &Server) -> Recipe {
 
 fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
     let proxy = remote.proxy.as_ref().map(through);
-    match Upstream::new(&remote.url, &remote.headers, proxy) {
-        Some(upstream) => how(upstream),
+    let tls = match remote.tls.as_ref().map(tls_with).transpose() {
+        Ok(tls) => tls,
+        Err(why) => return Recipe::Broken(format!("tls: {why}")),
+    };
+    let tokens = match remote.tokens.as_ref().map(tokens_by).transpose() {
+        Ok(tokens) => tokens,
+        Err(why) => return Recipe::Broken(format!("oauth.tls: {why}")),
+    };
+    match Upstream::new(&remote.url, &remote.headers, proxy, tls) {
+        Some(upstream) => how(upstream.with_tokens(tokens)),
         None => Recipe::Broken("its url must begin with http:// or https://".into()),
     }
+}
+
+fn tokens_by(settings: &TokenSettings) -> Result<Arc<Tokens>, String> {
+    let place = match &settings.place {
+        TokenPlaceSettings::Endpoint(uri) => TokenPlace::Endpoint(uri.clone()),
+        TokenPlaceSettings::Issuer(uri) => TokenPlace::Issuer(uri.clone()),
+    };
+    let server = TokenServer {
+        place,
+        proxy: settings.proxy.as_ref().map(through),
+        tls: settings.tls.as_ref().map(tls_with).transpose()?,
+    };
+    let posted = |posted| if posted { ClientAuth::Post } else { ClientAuth::Basic };
+    Ok(Tokens::new(TokenTerms {
+        server,
+        client_id: settings.client_id.clone(),
+        client_secret: settings.client_secret.clone(),
+        auth: settings.is_posted.map(posted),
+        scope: settings.scope.clone(),
+        resource: settings.resource.clone(),
+        audience: settings.audience.clone(),
+    }))
+}
+
+fn tls_with(settings: &ServerTls) -> Result<TargetTls, String> {
+    let identity = settings.identity.as_ref();
+    let identity = identity.map(|identity| (&identity.chain[..], &*identity.key));
+    TargetTls::new(settings.authorities.as_deref(), identity)
 }
 
 fn through(settings: &ProxySettings) -> Proxy {

@@ -244,5 +244,6 @@ fn sources<'a>(cli: &SettingsOptions, env: &'a dyn Fn(&str) -> Option<String>) -
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
         allow_open: cli.allow_open,
         dot_env: config::DotEnv::default(),
+        secrets: config::SecretFiles::default(),
     }
 }

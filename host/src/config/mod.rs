@@ -39,6 +39,7 @@ pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::secret::Secret;
 pub use reader::secret_file::{SECRETS, secret_variable};
+pub use reader::secret_files::SecretFiles;
 pub use reader::source::{FILE_NAME, Sources};
 pub use reader::urls::proxy_url::{ProxyScheme, ProxySettings};
 pub use reader::urls::redis_url::RedisUrl;
@@ -59,7 +60,9 @@ pub use sections::policy::PolicyRule;
 pub use sections::proxy::OwnProxy;
 pub use sections::rates::{RatePer, RateSettings};
 pub use sections::servers::confinement::ConfinementSettings;
+pub use sections::servers::oauth::{TokenPlaceSettings, TokenSettings};
 pub use sections::servers::sandbox::SandboxSettings;
+pub use sections::servers::server_tls::{ClientIdentity, ServerTls};
 pub use sections::servers::shown_tools::{EntrySettings, Selections};
 pub use sections::servers::timeouts::RequestOptions;
 pub use sections::servers::transport::{Remote, Transport};
@@ -80,6 +83,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The settings file and files with secrets, which servers must not read.
     pub own_files: Vec<PathBuf>,
+    /// Files that values of the settings are read from. A change of one is a change of the settings.
+    pub named_files: Vec<PathBuf>,
+    /// Those of them that no server may read.
+    pub secret_files: Vec<PathBuf>,
     pub mode: Mode,
     /// What coordinators share; memory for other processes.
     pub store: Store,
@@ -166,7 +173,8 @@ fn read(
 ) -> (Config, Option<Finding>) {
     let file = settings.path.as_deref();
     let folder = file.and_then(Path::parent).unwrap_or(&sources.cwd);
-    let sources = &Sources { dot_env: DotEnv::beside(folder, notes), ..sources.clone() };
+    let (dot_env, secrets) = (DotEnv::beside(folder, notes), SecretFiles::of(folder));
+    let sources = &Sources { dot_env, secrets, ..sources.clone() };
     let tree = match settings.path {
         Some(_) => reader::document::parse(text, notes),
         None => {
@@ -181,6 +189,9 @@ fn read(
     }
     let mut config = assemble(&root, sources, folder);
     config.own_files.extend(settings.path.clone());
+    // All values have been read by now.
+    config.named_files = sources.secrets.named();
+    config.secret_files = sources.secrets.secret();
     let no_servers = emptiness::of(&config, root.object, &settings.label);
     (config, no_servers)
 }
@@ -226,6 +237,8 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         listen,
         data_dir: sections::listen::data_dir(sources),
         own_files,
+        named_files: Vec::new(),
+        secret_files: Vec::new(),
         sticky: sections::sticky::read(&sticky, folder, cluster.affinity_timeout),
         groups: sections::groups::read(root, &servers, is_coordinator),
         // Hidden tools may be written with the separator: a wrong one must not show them.

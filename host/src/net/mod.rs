@@ -46,5 +46,5 @@ pub use shortage::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 pub use socket::Socket;
 pub use target::Target;
 pub use through::{Piece, Through};
-pub use tls::client_config;
+pub use tls::{TargetTls, client_config};
 pub use unreached::{Sign, Unreached};

@@ -16,6 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::proxy::{Proxy, ProxyKind};
 use super::shortage::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 use super::target::Target;
+use super::tls::TargetTls;
 use super::unreached::Unreached;
 
 /// How long connecting may take, TLS included. Nodes are near.
@@ -229,7 +230,8 @@ impl RawStream {
         if !target.is_tls() {
             return Ok(Self::Plain(stream));
         }
-        Ok(Self::Tls(Box::new(over_tls(tls, target.host(), stream).await?)))
+        let own = own_tls(target, tls);
+        Ok(Self::Tls(Box::new(over_tls(own, target.host(), stream).await?)))
     }
 
     /// A connection to the proxy, and through it to the target unless the proxy reads each request.
@@ -251,15 +253,17 @@ impl RawStream {
                 return Ok(Self::Tls(Box::new(stream)));
             }
             proxy.tunnel(&mut stream, (target.host(), target.port())).await?;
-            return Ok(Self::TlsTwice(Box::new(over_tls(tls, target.host(), stream).await?)));
+            let own = own_tls(target, tls);
+            return Ok(Self::TlsTwice(Box::new(over_tls(own, target.host(), stream).await?)));
         }
         if !is_forwarded {
             proxy.tunnel(&mut stream, (target.host(), target.port())).await?;
         }
-        match target.is_tls() {
-            true => Ok(Self::Tls(Box::new(over_tls(tls, target.host(), stream).await?))),
-            false => Ok(Self::Plain(stream)),
+        if !target.is_tls() {
+            return Ok(Self::Plain(stream));
         }
+        let own = own_tls(target, tls);
+        Ok(Self::Tls(Box::new(over_tls(own, target.host(), stream).await?)))
     }
 }
 
@@ -285,6 +289,11 @@ async fn tcp(place: (&str, u16), patience: Duration) -> io::Result<TcpStream> {
             done => return done,
         }
     }
+}
+
+/// How TLS is spoken with the target: its own way, or the usual one.
+fn own_tls<'t>(target: &'t Target, usual: &'t TlsConnector) -> &'t TlsConnector {
+    target.tls_with().map_or(usual, TargetTls::connector)
 }
 
 /// TLS on a connection, with the certificate of this host.

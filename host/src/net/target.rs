@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderValue, Uri};
 
 use super::proxy::{Proxy, ProxyKind};
+use super::tls::TargetTls;
 
 /// Random for each process, so that targets cannot be chosen to collide.
 static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -26,6 +27,9 @@ struct Address {
     node: String,
     /// What the connection leads through. One to another proxy is another target's.
     proxy: Option<Proxy>,
+    /// How TLS is spoken with it, unless as with others. A connection that has shown another
+    /// certificate is another target's.
+    tls_with: Option<TargetTls>,
     hash: u64,
 }
 
@@ -59,22 +63,27 @@ impl Target {
     /// `None` unless the URI has an `http` or `https` scheme and a host.
     #[must_use]
     pub fn of(uri: &Uri) -> Option<Self> {
-        Self::at(uri, "", None)
+        Self::at(uri, "", None, None)
     }
 
-    /// The same target, behind a proxy.
+    /// The same target, behind a proxy, or with a TLS of its own.
     #[must_use]
-    pub fn through(uri: &Uri, proxy: Option<Proxy>) -> Option<Self> {
-        Self::at(uri, "", proxy)
+    pub fn through(uri: &Uri, proxy: Option<Proxy>, tls: Option<TargetTls>) -> Option<Self> {
+        Self::at(uri, "", proxy, tls)
     }
 
     /// The node with this base URL; `None` if that is not an `http` or `https` URL.
     #[must_use]
     pub fn of_node(base: &str) -> Option<Self> {
-        Self::at(&base.parse().ok()?, base, None)
+        Self::at(&base.parse().ok()?, base, None, None)
     }
 
-    fn at(uri: &Uri, node: &str, proxy: Option<Proxy>) -> Option<Self> {
+    fn at(
+        uri: &Uri,
+        node: &str,
+        proxy: Option<Proxy>,
+        tls_with: Option<TargetTls>,
+    ) -> Option<Self> {
         let tls = match uri.scheme_str()? {
             "http" => false,
             "https" => true,
@@ -84,9 +93,10 @@ impl Target {
         let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let host_header = HeaderValue::from_str(&authority(tls, host, port)).ok()?;
-        let hash = KEYS.hash_one((tls, host, port, node, &proxy));
+        let hash = KEYS.hash_one((tls, host, port, node, &proxy, &tls_with));
         let (host, node) = (host.to_owned(), node.to_owned());
-        Some(Self(Arc::new(Address { tls, host, port, host_header, node, proxy, hash })))
+        let address = Address { tls, host, port, host_header, node, proxy, tls_with, hash };
+        Some(Self(Arc::new(address)))
     }
 
     /// The `Host` header of requests to it.
@@ -111,6 +121,12 @@ impl Target {
     #[must_use]
     pub fn node(&self) -> &str {
         &self.0.node
+    }
+
+    /// How TLS is spoken with it, unless as with others.
+    #[must_use]
+    pub fn tls_with(&self) -> Option<&TargetTls> {
+        self.0.tls_with.as_ref()
     }
 
     /// What the connection leads through.

@@ -1,5 +1,6 @@
 //! The part of the runner that all workers of this process share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -124,6 +125,11 @@ impl SharedRunner {
     #[must_use]
     pub fn children(&self) -> &Children {
         &self.resources.children
+    }
+
+    /// Hides these files from servers that are started from now on.
+    pub fn hide_files(&self, files: &[PathBuf]) {
+        self.resources.children.hide(files);
     }
 
     /// The errors that clients got from servers, or from this runner in their place.

@@ -2,10 +2,13 @@
 
 pub mod as_a_client;
 pub mod crowded;
+pub mod fetched_tokens;
 pub mod judged;
 pub mod leaving;
 pub mod old_upstreams;
+pub mod private_tls;
 pub mod proxies;
+pub mod secret_files;
 pub mod sent_along;
 pub mod tokens;
 pub mod upstreams;

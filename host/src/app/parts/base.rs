@@ -14,7 +14,7 @@ use crate::app::descriptors::Descriptors;
 use crate::app::shared_store::Secrets;
 use crate::app::translate::{self, Replicas, strategy_options};
 use crate::app::troubles::TroubleWatch;
-use crate::app::{client_keys, identity, node_side, shared_store, telemetry};
+use crate::app::{access, identity, node_side, shared_store, telemetry};
 use crate::cluster::{Agents, Control, KnownSessions, NodeRoutes, OwnDrain, Registry, RunnerView};
 use crate::config::{Config, Mode, Secret};
 use crate::edge::{self, ColdStart, Connections, Edge, ListenerTls};
@@ -95,6 +95,7 @@ impl Base {
         let (telemetry, exporter) = telemetry::start(config, &node_id, workers)?;
         let runner = runner::SharedRunner::new(translate::runner(config), telemetry.traces.clone());
         runner.enable_eviction();
+        runner.hide_files(&config.secret_files);
         // Towards nodes; a process without any never uses it.
         let own = Party {
             id: NodeId::coordinator().to_string(),
@@ -200,7 +201,7 @@ impl Base {
         let (records, bindings) = (Arc::clone(&self.records), Arc::clone(&self.bindings));
         let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
         let edge = Edge {
-            config: translate::edge(config, client_keys::of(config, &self.folder)),
+            config: translate::edge(config, access::of(config, &self.folder, None)),
             revision: 0,
             latest: Arc::default(),
             topology: self.registry.current(),

@@ -9,6 +9,8 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         listen: now.listen.clone(),
         data_dir: now.data_dir.clone(),
         own_files: new.own_files.clone(),
+        named_files: new.named_files.clone(),
+        secret_files: new.secret_files.clone(),
         mode: mode(&now.mode, &new.mode),
         sticky: sticky(&now.sticky, &new.sticky),
         token: now.token.clone(),
@@ -150,7 +152,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{DotEnv, Sources, load};
+    use crate::config::{DotEnv, SecretFiles, Sources, load};
 
     /// The configuration of this file, with variables.
     fn config(file: &str, variables: &[(&str, &str)]) -> Config {
@@ -166,6 +168,7 @@ mod tests {
             cwd: folder.clone(),
             allow_open: false,
             dot_env: DotEnv::default(),
+            secrets: SecretFiles::default(),
         };
         let config = load(&sources).unwrap().config;
         std::fs::remove_dir_all(&folder).unwrap();

@@ -39,6 +39,7 @@ impl Reloader {
         }
         // From here on nothing fails, and nothing is waited for.
         parts.set_replicas(translate::replicas(&config));
+        runner.hide_files(&config.secret_files);
         runner.adopt(settings.servers, settings.caps, &tried, pool);
         let admission = access::of(&config, &parts.folder, Some(&parts.edge.now().config));
         parts.show_servers(&config, self.address);

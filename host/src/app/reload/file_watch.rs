@@ -17,7 +17,8 @@ const PATIENCE: u32 = 4;
 /// What a file is like: its device, number, size, and when it was written.
 type State = Option<(u64, u64, u64, i64, i64)>;
 
-/// Watches the settings file, files with secrets, `.env` and the strategy's plugin.
+/// Watches the settings file, files that it names for what is in them, `.env` and the strategy's
+/// plugin.
 pub struct FileWatch {
     files: Vec<PathBuf>,
     /// As they were at the last reload.
@@ -88,6 +89,7 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     let mut files = config.own_files.clone();
     let beside = files.last().and_then(|settings| Some(settings.parent()?.join(".env")));
     files.extend(beside);
+    files.extend(config.named_files.iter().cloned());
     files.push(PathBuf::from(&config.sticky.strategy));
     files
 }

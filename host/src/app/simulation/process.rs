@@ -18,7 +18,7 @@ use crate::app::descriptors::Descriptors;
 use crate::app::ending::{drain, shutdown};
 use crate::app::parts::{Background, Parts};
 use crate::cluster;
-use crate::config::{self, Config, DotEnv, Sources};
+use crate::config::{self, Config, DotEnv, SecretFiles, Sources};
 use crate::edge::{self, Ends};
 use crate::net::{Body, played};
 use crate::protocol::headers;
@@ -86,6 +86,7 @@ fn config(text: &str) -> Config {
         cwd: folder.path().to_owned(),
         allow_open: false,
         dot_env: DotEnv::default(),
+        secrets: SecretFiles::default(),
     };
     config::load(&sources).unwrap_or_else(|errors| panic!("{errors}")).config
 }

@@ -1,4 +1,5 @@
-//! `${VAR}`, `$VAR`, `${VAR:-default}` and `${env:VAR}` in the strings of the file.
+//! `${VAR}`, `$VAR`, `${VAR:-default}`, `${env:VAR}`, `${file:/path}` and `${credential:name}` in the
+//! strings of the file.
 //!
 //! A name starts with a letter or `_`. Any other `$` stands for itself, so that
 //! `$1`, `${#x}` and a lone `$` in a shell script stay unchanged. A variable's value
@@ -8,6 +9,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+
+use super::secret_files::SecretSource;
 
 /// Bytes of the longest result: a file could repeat a long variable without end.
 const MAX_EXPANDED: usize = 1 << 20;
@@ -22,6 +25,28 @@ const OF_OTHERS: [&str; 4] = ["user_config", "secrets", "inputs", "vars"];
 
 /// Characters that a message shows of a reference.
 const MAX_SHOWN: usize = 60;
+/// Characters that it shows of a path.
+const MAX_PATH_SHOWN: usize = 300;
+
+/// What references stand for.
+pub(in crate::config) trait Values {
+    /// The value of a variable.
+    fn variable(&self, name: &str) -> Option<String>;
+
+    /// The text of a file with a secret, or why it cannot be used.
+    fn secret(&self, source: SecretSource, name: &str) -> Result<String, String>;
+}
+
+/// Variables alone.
+impl<F: Fn(&str) -> Option<String>> Values for F {
+    fn variable(&self, name: &str) -> Option<String> {
+        self(name)
+    }
+
+    fn secret(&self, _: SecretSource, _: &str) -> Result<String, String> {
+        Err("no files are read for this".to_owned())
+    }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::config) enum Unexpanded {
@@ -37,16 +62,28 @@ pub(in crate::config) struct Missing {
     pub unset: BTreeSet<String>,
     /// References that only other programs understand, such as `${input:token}`.
     pub foreign: BTreeSet<String>,
+    /// Files that cannot be read, each with the reason.
+    pub unread: BTreeSet<String>,
 }
 
 impl Missing {
     pub fn is_empty(&self) -> bool {
-        self.unset.is_empty() && self.foreign.is_empty()
+        self.unset.is_empty() && self.foreign.is_empty() && self.unread.is_empty()
+    }
+
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match (self.unset.is_empty(), self.unread.is_empty()) {
+            (false, _) => "set it, or write ${NAME:-default}",
+            (true, false) => "check the path and its permissions",
+            (true, true) => "write the value, or ${NAME} and set that variable",
+        }
     }
 
     pub fn extend(&mut self, other: Self) {
         self.unset.extend(other.unset);
         self.foreign.extend(other.foreign);
+        self.unread.extend(other.unread);
     }
 }
 
@@ -60,12 +97,27 @@ impl fmt::Display for Missing {
             1 => write!(f, "environment variable {} is not set", list(&self.unset))?,
             _ => write!(f, "environment variables {} are not set", list(&self.unset))?,
         }
+        let mut sign = if self.unset.is_empty() { "" } else { "; " };
         if !self.foreign.is_empty() {
-            let sign = if self.unset.is_empty() { "" } else { "; " };
             let foreign = list(&self.foreign);
             write!(f, "{sign}{foreign}: only other programs fill that in")?;
+            sign = "; ";
+        }
+        for problem in &self.unread {
+            write!(f, "{sign}{problem}")?;
+            sign = "; ";
         }
         Ok(())
+    }
+}
+
+impl Unexpanded {
+    /// What to do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Missing(missing) => missing.advice(),
+            Self::TooLong => "check the variables and files it refers to",
+        }
     }
 }
 
@@ -78,10 +130,7 @@ impl fmt::Display for Unexpanded {
     }
 }
 
-pub(in crate::config) fn expand(
-    text: &str,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, Unexpanded> {
+pub(in crate::config) fn expand(text: &str, values: &dyn Values) -> Result<String, Unexpanded> {
     let mut expanded = String::with_capacity(text.len());
     let mut missing = Missing::default();
     for piece in Pieces(text) {
@@ -90,7 +139,14 @@ pub(in crate::config) fn expand(
             Piece::Foreign(text) => {
                 missing.foreign.insert(shown(text));
             }
-            Piece::Reference { name, default } => match value(name, default, env) {
+            Piece::Held { source, name } => match values.secret(source, name) {
+                Ok(secret) => expanded.push_str(&secret),
+                Err(why) => {
+                    let name: String = name.chars().take(MAX_PATH_SHOWN).collect();
+                    missing.unread.insert(format!("${{{}:{name}}}: {why}", source.word()));
+                }
+            },
+            Piece::Reference { name, default } => match value(name, default, values) {
                 Some(value) => expanded.push_str(&value),
                 None if OF_EDITORS.contains(&name) => {
                     missing.foreign.insert(format!("${{{name}}}"));
@@ -122,7 +178,7 @@ fn shown(text: &str) -> String {
 pub(in crate::config) fn names_in(text: &str) -> impl Iterator<Item = &str> {
     Pieces(text).filter_map(|piece| match piece {
         Piece::Reference { name, .. } => Some(name),
-        Piece::Text(_) | Piece::Foreign(_) => None,
+        Piece::Text(_) | Piece::Held { .. } | Piece::Foreign(_) => None,
     })
 }
 
@@ -135,12 +191,8 @@ pub(in crate::config) fn is_one_reference(text: &str) -> bool {
     is_braced && is_reference && pieces.next().is_none()
 }
 
-fn value(
-    name: &str,
-    default: Option<&str>,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Option<String> {
-    let value = env(name);
+fn value(name: &str, default: Option<&str>, values: &dyn Values) -> Option<String> {
+    let value = values.variable(name);
     match default {
         Some(default) => {
             value.filter(|value| !value.is_empty()).or_else(|| Some(default.to_owned()))
@@ -156,7 +208,12 @@ enum Piece<'t> {
         name: &'t str,
         default: Option<&'t str>,
     },
-    /// `${word:…}`, with any word but `env`, or `${user_config.…}` and its like.
+    /// `${file:/path}` and `${credential:name}`.
+    Held {
+        source: SecretSource,
+        name: &'t str,
+    },
+    /// `${word:…}`, with any other word but `env`, or `${user_config.…}` and its like.
     Foreign(&'t str),
 }
 
@@ -212,7 +269,13 @@ fn reference(text: &str) -> Option<(Piece<'_>, &str)> {
             (!name.is_empty() && name.chars().all(is_of_name)).then_some(after)?
         }
         Some(_) => return None,
-        None => tail.strip_prefix(':')?.split_once('}')?.1,
+        None => {
+            let (named, after) = tail.strip_prefix(':')?.split_once('}')?;
+            if let Some(source) = SecretSource::of(word).filter(|_| !named.is_empty()) {
+                return Some((Piece::Held { source, name: named }, after));
+            }
+            after
+        }
     };
     let (foreign, after) = text.split_at(text.len() - after.len());
     Some((Piece::Foreign(foreign), after))

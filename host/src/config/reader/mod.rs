@@ -13,6 +13,7 @@ pub mod place;
 pub mod reading;
 pub mod secret;
 pub mod secret_file;
+pub mod secret_files;
 pub mod section;
 pub mod server_words;
 pub mod shown;

@@ -28,16 +28,15 @@ pub(in crate::config) fn expand_item(
     text: &str,
     sources: &Sources<'_>,
 ) -> Option<String> {
-    match expand(text, &|name| sources.referred(name)) {
+    match expand(text, sources) {
         Ok(text) if text.contains(char::is_control) => {
-            let advice = "check the variables it refers to";
+            let advice = "check the variables and files it refers to";
             item.refuse("contains control characters once expanded", advice);
             None
         }
         Ok(text) => Some(text),
         Err(problem) => {
-            let advice = "set it, or write ${NAME:-default}";
-            item.refuse(problem.to_string(), advice);
+            item.refuse(problem.to_string(), problem.advice());
             None
         }
     }
@@ -68,14 +67,14 @@ pub(in crate::config) fn braced(
     Some(whole)
 }
 
-/// What to say of a text that lacks nothing but variables that are not set.
+/// What to say of a text that lacks nothing but variables that are not set, and files.
 pub(in crate::config) fn unset_variables(text: &str, sources: &Sources<'_>) -> Option<String> {
     let mut missing = Missing::default();
     let mut rest = text;
     while let Some(from) = rest.find("${") {
         let (_, reference) = rest.split_at(from);
         let end = reference.find('}')? + 1;
-        match expand(reference.get(..end)?, &|name| sources.referred(name)) {
+        match expand(reference.get(..end)?, sources) {
             // It names no variable.
             Ok(value) if reference.starts_with(&value) && value.len() == end => return None,
             Ok(_) => {}
@@ -84,7 +83,7 @@ pub(in crate::config) fn unset_variables(text: &str, sources: &Sources<'_>) -> O
         }
         rest = reference.get(end..)?;
     }
-    (missing.foreign.is_empty() && !missing.unset.is_empty()).then(|| missing.to_string())
+    (missing.foreign.is_empty() && !missing.is_empty()).then(|| missing.to_string())
 }
 
 /// A secret from the file. Its value is expanded only if all of it is one `${…}`.

@@ -1,12 +1,14 @@
-//! Finds the settings file and reads its text. Besides this and `secret_file`, no part of
-//! `config` opens a file, and none reads the environment directly.
+//! Finds the settings file and reads its text. Besides this, `secret_file`, `secret_files` and
+//! `dot_env`, no part of `config` opens a file, and none reads the environment directly.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::dot_env::DotEnv;
+use super::expand::Values;
 use super::finding::ConfigErrors;
+use super::secret_files::{SecretFiles, SecretSource};
 
 /// Name of the settings file in a folder.
 pub const FILE_NAME: &str = "mcp_settings.json";
@@ -14,6 +16,9 @@ pub const FILE_NAME: &str = "mcp_settings.json";
 /// Bytes of the file: far more than any settings file has, but `--config /dev/zero`
 /// must not fill the memory.
 const MAX_FILE_BYTES: u64 = 4 << 20;
+
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The sources of a configuration: command line, environment and working directory.
 #[derive(Clone)]
@@ -28,6 +33,8 @@ pub struct Sources<'a> {
     pub allow_open: bool,
     /// Filled in when the settings file is known.
     pub dot_env: DotEnv,
+    /// Likewise.
+    pub secrets: SecretFiles,
 }
 
 impl Sources<'_> {
@@ -40,6 +47,21 @@ impl Sources<'_> {
     /// the `.env` file beside the settings.
     pub(in crate::config) fn referred(&self, name: &str) -> Option<String> {
         (self.env)(name).or_else(|| self.dot_env.get(name))
+    }
+}
+
+impl Values for Sources<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.referred(name)
+    }
+
+    fn secret(&self, source: SecretSource, name: &str) -> Result<String, String> {
+        match source {
+            SecretSource::File => self.secrets.text(name),
+            SecretSource::Credential => {
+                self.secrets.credential(Sources::variable(self, CREDENTIALS), name)
+            }
+        }
     }
 }
 

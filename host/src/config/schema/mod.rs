@@ -229,6 +229,9 @@ mod tests {
             "mcpServers.*.perSessionClient",
             "mcpServers.*.startOnDemand",
             "mcpServers.*.sandbox.network",
+            // Of remote servers alone.
+            "mcpServers.*.oauth.grant",
+            "mcpServers.*.oauth.authMethod",
             "mcpServers.*.proxy.enabled",
             "mcpServers.*.proxy.port",
             "mcpServers.*.timeout",

@@ -63,7 +63,7 @@ fn inherited(system: &Section<'_>, sources: &Sources<'_>) -> Vec<(String, Option
 /// A URL that may hold credentials; its variables are replaced. An empty one is none.
 fn url(item: &Item<'_>, sources: &Sources<'_>) -> Option<Secret> {
     let written = item.text()?;
-    let text = match expand(&written, &|name| sources.referred(name)) {
+    let text = match expand(&written, sources) {
         Ok(text) => text.trim().to_owned(),
         Err(problem) => {
             item.warn(problem.to_string(), "until it is set, servers do not get this URL");

@@ -186,7 +186,7 @@ fn address_of(host: &str) -> Option<IpAddr> {
 }
 
 /// Whether the host is this machine.
-fn is_loopback(host: &str) -> bool {
+pub(in crate::config) fn is_loopback(host: &str) -> bool {
     let name = host.trim_end_matches('.').to_ascii_lowercase();
     match address_of(host) {
         Some(address) => address.is_loopback() || address.is_unspecified(),

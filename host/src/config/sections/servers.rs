@@ -3,8 +3,10 @@
 pub mod confinement;
 mod entry_env;
 mod kind;
+pub mod oauth;
 mod other_systems;
 pub mod sandbox;
+pub mod server_tls;
 pub mod shown_tools;
 pub mod timeouts;
 pub mod transport;

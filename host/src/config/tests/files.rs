@@ -38,6 +38,7 @@ impl Folder {
             cwd: self.0.clone(),
             allow_open: false,
             dot_env: DotEnv::default(),
+            secrets: SecretFiles::default(),
         })
     }
 

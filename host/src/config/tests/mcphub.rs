@@ -93,6 +93,13 @@ fn of_servers() -> Vec<(&'static str, Value, Becomes)> {
         ("mcpServers.far.keepAliveInterval", json!(60000), Warned),
         ("mcpServers.s.proxy", json!({"enabled": true, "host": "h", "port": 3128}), Honoured),
         ("mcpServers.far.oauth", json!({"clientId": "x"}), Warned),
+        ("mcpServers.far.oauth", json!({"accessToken": "t"}), Honoured),
+        (
+            "mcpServers.far.oauth",
+            json!({"clientId": "x", "clientSecret": "y", "tokenEndpoint": "https://l/t", "scopes": ["a"]}),
+            Honoured,
+        ),
+        ("mcpServers.far.oauth", json!({"refreshToken": "t"}), Warned),
         ("mcpServers.s", json!({"type": "openapi", "openapi": {"url": "http://h/spec"}}), Stopped),
         ("mcpServers.s.owner", json!("admin"), Idle),
         ("mcpServers.s.owner", json!("eve"), Refused),

@@ -13,8 +13,11 @@ mod groups;
 mod guide;
 mod lock;
 mod mcphub;
+mod oauth;
 mod page;
 mod policy;
+mod secret_files;
+mod server_tls;
 mod servers;
 mod telemetry;
 mod text;
@@ -56,6 +59,7 @@ impl Case {
             cwd: "/srv".into(),
             allow_open: self.allow_open,
             dot_env: DotEnv::default(),
+            secrets: SecretFiles::default(),
         };
         let settings = SettingsText {
             label: FILE_NAME.to_owned(),

@@ -16,8 +16,13 @@ fn stdio(config: Config) -> (String, Vec<String>, Vec<(String, String)>) {
 
 #[test]
 fn the_type_decides_and_a_bare_url_leaves_it_open() {
-    let remote =
-        || Remote { url: "https://b/mcp?k=1".parse().unwrap(), headers: vec![], proxy: None };
+    let remote = || Remote {
+        url: "https://b/mcp?k=1".parse().unwrap(),
+        headers: vec![],
+        proxy: None,
+        tls: None,
+        tokens: None,
+    };
     for (given, expected) in [
         ("", Transport::HttpOrSse(remote())),
         (r#""type": "sse","#, Transport::Sse(remote())),

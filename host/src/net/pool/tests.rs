@@ -291,7 +291,7 @@ async fn a_server_that_proves_its_name_is_reached_through_proxies() {
         let kind = if is_tls { ProxyKind::Https } else { ProxyKind::Http };
         let proxy = Proxy::new(kind, ("localhost", place), None, "HTTPS_PROXY");
         let uri = format!("https://localhost:{port}/").parse().unwrap();
-        let target = Target::through(&uri, Some(proxy)).unwrap();
+        let target = Target::through(&uri, Some(proxy), None).unwrap();
         let pool = pool_that_trusts(Some(certificate));
         for _ in 0..2 {
             assert_eq!(text(pool.send(&target, post(Bytes::from("x"))).await.unwrap()).await, "ok");

@@ -35,6 +35,9 @@ pub enum OpenError {
     /// The status, where the metadata is, and what to do.
     #[error("server {server} needs OAuth {reason}")]
     NeedsOauth { server: ServerName, reason: String },
+    /// There is no access token for it, or it does not take the one that there is.
+    #[error("server {server}: {reason}")]
+    NoToken { server: ServerName, reason: String, after: Duration },
     #[error("server {server} refused initialize: {reason}")]
     Refused { server: ServerName, reason: String },
 }
@@ -62,7 +65,7 @@ impl OpenError {
         const FULL: Duration = Duration::from_secs(5);
         match self {
             Self::Paused { pause, .. } => Some(pause.left),
-            Self::Busy { after, .. } => Some(*after),
+            Self::Busy { after, .. } | Self::NoToken { after, .. } => Some(*after),
             Self::Full { .. } | Self::Crowded { .. } => Some(FULL),
             Self::Misconfigured { .. }
             | Self::Start { .. }

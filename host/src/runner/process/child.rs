@@ -8,11 +8,13 @@
 //! "All" is the child and everything that it has started, at any depth: below `npx`, `uvx` and
 //! `sh` the server itself is a grandchild. On Linux the `supervisor` finds them all.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::model::QuotaKey;
@@ -45,6 +47,8 @@ pub struct Children {
     count: watch::Sender<usize>,
     line: SupervisorLine,
     unhidden: Arc<Seldom>,
+    /// Files with secrets of the settings in force, which no child may read.
+    secrets: Arc<ArcSwap<Vec<PathBuf>>>,
 }
 
 impl Default for Children {
@@ -53,6 +57,7 @@ impl Default for Children {
             count: watch::Sender::new(0),
             line: SupervisorLine::default(),
             unhidden: Arc::new(Seldom::every(UNHIDDEN)),
+            secrets: Arc::default(),
         }
     }
 }
@@ -85,6 +90,22 @@ impl Children {
     /// If the supervisor cannot be started.
     pub fn supervise(&self, open_files: Option<u64>, hidden: &[PathBuf]) -> io::Result<Supervised> {
         self.line.supervise(open_files, hidden)
+    }
+
+    /// Hides these files, too, from children that are started from now on.
+    pub fn hide(&self, files: &[PathBuf]) {
+        self.secrets.store(Arc::new(files.to_vec()));
+    }
+
+    /// The program, from which all is hidden that is to be.
+    fn shielded<'p>(&self, program: &'p Program) -> Cow<'p, Program> {
+        let secrets = self.secrets.load();
+        if secrets.is_empty() {
+            return Cow::Borrowed(program);
+        }
+        let mut program = program.clone();
+        program.hidden.extend(secrets.iter().cloned());
+        Cow::Owned(program)
     }
 
     fn enter(&self) -> CountedChild {
@@ -135,6 +156,8 @@ impl Child {
         program: &Program,
         children: &Children,
     ) -> Result<(Self, Pipes), StartError> {
+        let program = children.shielded(program);
+        let program = &*program;
         let place = children.enter();
         let (running, pipes) =
             RunningServer::start(program, &children.line).await.map_err(|error| StartError {

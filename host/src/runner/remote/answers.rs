@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 
 use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect};
 use crate::protocol::jsonrpc::{self, code};
@@ -134,6 +134,7 @@ async fn late_head(
     ids: &[String],
 ) -> Result<Option<Body>, Instead> {
     let (sending, message, forwarded) = *sent;
+    let (token, client) = (sending.token.clone(), &session.client);
     let server = &session.server;
     let lost = |failure: &Failure| (code::SERVER_LOST, errors::unreachable(server, failure));
     let mut response = match sending.await {
@@ -143,8 +144,18 @@ async fn late_head(
         }
         Err(Unanswered::Failed(failure)) => return Err(lost(&failure)),
     };
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(sent) = &token
+    {
+        let next = client.token_instead_of(pool, sent).await;
+        let next = next.map_err(|why| (code::UNAVAILABLE, format!("server {server}: {why}")))?;
+        if next.is_some() {
+            let again = client.post(pool, None, message.clone(), &forwarded).await;
+            response = again.map_err(|failure| lost(&failure))?.response;
+        }
+    }
     if redirects::is_redirect(response.status()) {
-        let following = session.client.follow_post(pool, response, message, &forwarded);
+        let following = client.follow_post(pool, response, (message, &forwarded), token);
         response = following.await.map_err(|failure| lost(&failure))?;
     }
     if is_stream(&response) {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Response, StatusCode};
 use tokio::runtime::Handle;
 
-use crate::net::{Pool, Unanswered};
+use crate::net::{Body, Pool, Unanswered};
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::channel::in_flight::Asker;
 use crate::runner::channel::mailbox::MailboxRefusal;
@@ -22,9 +22,11 @@ use crate::streams::response::OPEN_AFTER;
 use crate::sync::now;
 
 use super::answers::{self, AnswerSource};
+use super::oauth::tokens::{AccessToken, NoToken};
 use super::redirects;
 use super::sending::{FirstSecond, LateResponse};
 use super::session::UpstreamSession;
+use super::upstream::UpstreamClient;
 
 /// Longest time for a message whose answer has no receiver.
 const STILL_SENT: Duration = Duration::from_secs(60);
@@ -65,11 +67,19 @@ impl<'a> HttpCall<'a> {
     pub async fn send(&mut self) -> FirstSecond {
         let client = &self.session.client;
         let Posted { body, forwarded } = self.sent;
-        let mut message = client.message(None, body.clone(), forwarded);
-        let mut moved = None;
-        let mut redirects = 0;
         let awaits = !self.requests.is_empty();
         let limit = timeout::first(self.session.rules.timeouts, self.began).filter(|_| awaits);
+        let (mut token, mut is_renewed) = (None, false);
+        if client.fetches_tokens() {
+            // Boxed, since few servers need it: every call creates this future.
+            match Box::pin(first_token(client, self.pool, limit)).await {
+                Ok(first) => token = first,
+                Err(without) => return *without,
+            }
+        }
+        let mut message = client.message(None, body.clone(), forwarded, token.as_ref());
+        let mut moved = None;
+        let mut redirects = 0;
         loop {
             // Nothing has been sent yet: if the client leaves now, the call just ends.
             let connecting = self.pool.connection(&client.upstream().target);
@@ -88,7 +98,8 @@ impl<'a> HttpCall<'a> {
             };
             let head = connection.send(message);
             let session = Arc::clone(self.session);
-            let sending = self.sending.insert(LateResponse { session, head, response: None });
+            let late = LateResponse { session, head, response: None, token: token.clone() };
+            let sending = self.sending.insert(late);
             let came = if awaits {
                 let soon = self.began + OPEN_AFTER;
                 let due = limit.as_ref().map_or(soon, |(due, _)| soon.min(*due));
@@ -105,12 +116,26 @@ impl<'a> HttpCall<'a> {
             self.sending = None;
             match came {
                 Ok(response) => {
+                    if !is_renewed && let Some(sent) = &token {
+                        if response.status() == StatusCode::UNAUTHORIZED {
+                            let next = next_token(client, self.pool, limit, (sent, response));
+                            match Box::pin(next).await {
+                                Ok(next) => (token, is_renewed) = (Some(next), true),
+                                Err(without) => return *without,
+                            }
+                            let (to, token) = (moved.as_ref(), token.as_ref());
+                            message = client.message(to, body.clone(), forwarded, token);
+                            continue;
+                        }
+                        client.note_accepted();
+                    }
                     if redirects::is_redirect(response.status())
                         && redirects < redirects::MOST
                         && let Some(to) = client.redirected(moved.as_ref(), &response)
                     {
                         redirects += 1;
-                        message = client.message(Some(&to), body.clone(), forwarded);
+                        let token = token.as_ref();
+                        message = client.message(Some(&to), body.clone(), forwarded, token);
                         moved = Some(to);
                         continue;
                     }
@@ -154,6 +179,40 @@ impl<'a> HttpCall<'a> {
             self.began,
         ));
     }
+}
+
+/// The token of the first attempt, or what becomes of the call.
+async fn first_token(
+    client: &UpstreamClient,
+    pool: &Pool,
+    limit: Option<(Instant, timeout::Expired)>,
+) -> Result<Option<AccessToken>, Box<FirstSecond>> {
+    in_time(limit, client.token(pool)).await
+}
+
+/// Another token after one was refused, or what becomes of the call: there may be no other.
+async fn next_token(
+    client: &UpstreamClient,
+    pool: &Pool,
+    limit: Option<(Instant, timeout::Expired)>,
+    (sent, refusal): (&AccessToken, Response<Body>),
+) -> Result<AccessToken, Box<FirstSecond>> {
+    let next = in_time(limit, client.token_instead_of(pool, sent)).await?;
+    next.ok_or_else(|| Box::new(FirstSecond::Came(refusal)))
+}
+
+async fn in_time<T>(
+    limit: Option<(Instant, timeout::Expired)>,
+    getting: impl Future<Output = Result<T, NoToken>>,
+) -> Result<T, Box<FirstSecond>> {
+    let got = match limit {
+        None => getting.await,
+        Some((due, expired)) => match tokio::time::timeout_at(due.into(), getting).await {
+            Ok(got) => got,
+            Err(_) => return Err(Box::new(FirstSecond::Expired(expired))),
+        },
+    };
+    got.map_err(|why| Box::new(FirstSecond::NoToken(why)))
 }
 
 impl Drop for HttpCall<'_> {

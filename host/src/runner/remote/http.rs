@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -37,6 +37,7 @@ use crate::sync::{Locked, Signal};
 use super::answers::AnswerSource;
 use super::call::{HttpCall, Posted};
 use super::errors;
+use super::oauth::tokens::NoToken;
 use super::reader;
 use super::sending::FirstSecond;
 use super::session::UpstreamSession;
@@ -226,11 +227,13 @@ impl RemoteHttp {
             FirstSecond::Came(response) => response,
             FirstSecond::Failed(failure) => {
                 if matches!(failure, Failure::NotSent(_) | Failure::Short(_)) {
-                    // Nothing was sent: the client may send its answers again.
-                    let answers = messages.iter().filter(|m| m.kind() == Kind::Response);
-                    answers.for_each(|answer| session.mailbox().questions.ask(answer));
+                    self.wait_for_answers(messages);
                 }
                 return self.unreachable(about, &failure);
+            }
+            FirstSecond::NoToken(why) => {
+                self.wait_for_answers(messages);
+                return self.without_token(about, &why);
             }
             FirstSecond::Expired(expired) => return self.expired(pool, about, &expired),
             FirstSecond::Late => return Box::pin(self.late(call, about, takes_events)).await,
@@ -244,6 +247,12 @@ impl RemoteHttp {
             return responses::passed_on(response);
         }
         Box::pin(self.judged(call, response, about, &requests, takes_events)).await
+    }
+
+    /// Nothing was sent: the client may send its answers again.
+    fn wait_for_answers(&self, messages: &[&Envelope<'_>]) {
+        let answers = messages.iter().filter(|message| message.kind() == Kind::Response);
+        answers.for_each(|answer| self.session.mailbox().questions.ask(answer));
     }
 
     /// Reads the upstream's answer into a stream of the gateway, which the client can resume. Used
@@ -400,6 +409,19 @@ impl RemoteHttp {
         if refused == MailboxRefusal::Gone {
             Outcome::Sent.write(response.headers_mut());
         }
+        response
+    }
+
+    /// The answer to what could not be sent for want of a token. The session goes on: it is another
+    /// server that has failed.
+    fn without_token(&self, about: &Envelope<'_>, why: &NoToken) -> Response<Body> {
+        let text = format!("server {}: {why}; the request has not run", self.session.server);
+        self.session.errors.note_own(code::UNAVAILABLE);
+        let mut response = events::json(jsonrpc::error(about.id_text(), code::UNAVAILABLE, &text));
+        response.extensions_mut().insert(RunnerAnswer);
+        let after = headers::whole_seconds(why.after);
+        response.headers_mut().insert(header::RETRY_AFTER, after);
+        *response.status_mut() = events::status_for(about, StatusCode::BAD_GATEWAY);
         response
     }
 

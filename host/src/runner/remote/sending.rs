@@ -9,6 +9,7 @@ use http::Response;
 use crate::net::{self, Body, Failure, Unanswered, is_event_stream};
 use crate::runner::channel::timeout::Expired;
 
+use super::oauth::tokens::{AccessToken, NoToken};
 use super::session::UpstreamSession;
 
 /// Waits for a response's head and, unless it is an event stream, for the beginning of its body:
@@ -18,12 +19,16 @@ pub struct LateResponse {
     pub(super) head: net::Sending,
     /// The response whose head has arrived, while its body has not begun.
     pub(super) response: Option<Response<Body>>,
+    /// The fetched token that was sent with it.
+    pub(super) token: Option<AccessToken>,
 }
 
 /// The state of a call after its first second (`OPEN_AFTER`).
 pub enum FirstSecond {
     Came(Response<Body>),
     Failed(Failure),
+    /// Nothing was sent, or it was refused: there is no access token.
+    NoToken(NoToken),
     /// The configured time limit is over.
     Expired(Expired),
     /// The response is still awaited: see `HttpCall::go_on`.

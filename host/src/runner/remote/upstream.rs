@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 
 use crate::model::ServerName;
 use crate::net::{
-    Body, Failure, Message, Pool, Proxy, Target, Written, WrittenHead, decoded, is_event_stream,
+    Body, Failure, Message, Pool, Proxy, Target, TargetTls, Written, WrittenHead, decoded,
+    is_event_stream,
 };
 use crate::protocol::{headers, trace_context};
 use crate::sync::Locked;
 
 use super::cookies::Cookies;
+use super::oauth::tokens::{AccessToken, NoToken, Tokens};
 use super::redirects;
 
 pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
@@ -35,6 +39,8 @@ pub struct Upstream {
     pub uri: Uri,
     pub path: Uri,
     pub headers: HeaderMap,
+    /// The access tokens that are fetched for it.
+    pub tokens: Option<Arc<Tokens>>,
 }
 
 impl Upstream {
@@ -44,10 +50,17 @@ impl Upstream {
         uri: &Uri,
         pairs: &[(HeaderName, HeaderValue)],
         proxy: Option<Proxy>,
+        tls: Option<TargetTls>,
     ) -> Option<Self> {
         let headers = HeaderMap::from_iter(pairs.iter().cloned());
-        let target = Target::through(uri, proxy)?;
-        Some(Self { target, uri: uri.clone(), path: path_of(uri), headers })
+        let target = Target::through(uri, proxy, tls)?;
+        Some(Self { target, uri: uri.clone(), path: path_of(uri), headers, tokens: None })
+    }
+
+    /// The same, with access tokens that are fetched.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Option<Arc<Tokens>>) -> Self {
+        Self { tokens, ..self }
     }
 
     /// The target of a request for this path: the whole URL for a proxy that reads it.
@@ -126,23 +139,69 @@ impl UpstreamClient {
         message: Bytes,
         forwarded: &HeaderMap,
     ) -> Result<Came, Failure> {
-        let sent =
-            Resendable { method: Method::POST, body: message.clone(), forwarded, after: None };
-        self.send(pool, self.message(path, message, forwarded), path, &sent).await
+        let sent = Resendable { method: Method::POST, body: message, forwarded, after: None };
+        self.send(pool, path, &sent).await
+    }
+
+    /// Whether access tokens are fetched for it.
+    #[must_use]
+    pub fn fetches_tokens(&self) -> bool {
+        self.upstream.tokens.is_some()
+    }
+
+    /// The token of the next request, if tokens are fetched.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn token(&self, pool: &Pool) -> Result<Option<AccessToken>, NoToken> {
+        match &self.upstream.tokens {
+            Some(tokens) => tokens.ready(pool).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Another token for a request that was refused with this one. It was not executed (RFC 9110
+    /// §15.5.2), so it may be sent again. `None` if no other is to be had.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn token_instead_of(
+        &self,
+        pool: &Pool,
+        sent: &AccessToken,
+    ) -> Result<Option<AccessToken>, NoToken> {
+        match &self.upstream.tokens {
+            Some(tokens) => tokens.instead_of(sent, pool).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The server has let the token in.
+    pub fn note_accepted(&self) {
+        if let Some(tokens) = &self.upstream.tokens {
+            tokens.accepted();
+        }
     }
 
     /// Like [`Self::post`], but the caller sends the message, calls [`Self::received`], and follows
     /// redirects.
     #[must_use]
-    pub fn message(&self, path: Option<&Uri>, message: Bytes, forwarded: &HeaderMap) -> Message {
+    pub fn message(
+        &self,
+        path: Option<&Uri>,
+        message: Bytes,
+        forwarded: &HeaderMap,
+        token: Option<&AccessToken>,
+    ) -> Message {
         if path.is_none()
+            && token.is_none()
             && forwarded.is_empty()
             && self.passed.is_none()
             && self.cookies.are_none()
         {
             return Written { head: self.posting.clone(), body: message }.into();
         }
-        self.request(Method::POST, path, Body::from(message), forwarded).into()
+        self.request(Method::POST, path, Body::from(message), (forwarded, token)).into()
     }
 
     /// Keeps the cookies of a response, and decodes its body if the upstream has compressed it. A
@@ -173,14 +232,14 @@ impl UpstreamClient {
     ) -> Result<Came, Failure> {
         let after = last_event_id.and_then(|id| HeaderValue::from_str(id).ok());
         let sent = Resendable { method: Method::GET, body: Bytes::new(), forwarded, after };
-        self.send(pool, self.again(&sent, None), None, &sent).await
+        self.send(pool, None, &sent).await
     }
 
     pub async fn delete(&self, pool: &Pool) -> Result<Response<Body>, Failure> {
         let forwarded = &HeaderMap::new();
         let sent =
             Resendable { method: Method::DELETE, body: Bytes::new(), forwarded, after: None };
-        Ok(self.send(pool, self.again(&sent, None), None, &sent).await?.response)
+        Ok(self.send(pool, None, &sent).await?.response)
     }
 
     /// Tells the upstream that the session is over (2025-11-25, basic/transports, "Session
@@ -201,26 +260,45 @@ impl UpstreamClient {
         &self,
         pool: &Pool,
         response: Response<Body>,
-        message: Bytes,
-        forwarded: &HeaderMap,
+        (message, forwarded): (Bytes, &HeaderMap),
+        token: Option<AccessToken>,
     ) -> Result<Response<Body>, Failure> {
         let sent = Resendable { method: Method::POST, body: message, forwarded, after: None };
-        Ok(self.follow(pool, response, None, &sent).await?.response)
+        Ok(self.follow(pool, response, None, &sent, token).await?.response)
     }
 
     async fn send(
         &self,
         pool: &Pool,
-        message: Message,
         path: Option<&Uri>,
         sent: &Resendable<'_>,
     ) -> Result<Came, Failure> {
-        let response = pool.send(&self.upstream.target, message).await?;
-        let response = self.received(response, MAX_DECODED);
+        let none = |why: NoToken| Failure::NotSent(why.to_string());
+        let mut token = self.token(pool).await.map_err(none)?;
+        let mut response = self.once(pool, path, sent, token.as_ref()).await?;
+        if let Some(used) = &token {
+            if response.status() != StatusCode::UNAUTHORIZED {
+                self.note_accepted();
+            } else if let Some(next) = self.token_instead_of(pool, used).await.map_err(none)? {
+                token = Some(next);
+                response = self.once(pool, path, sent, token.as_ref()).await?;
+            }
+        }
         if !redirects::is_redirect(response.status()) {
             return Ok(Came { response, moved: None });
         }
-        Box::pin(self.follow(pool, response, path.cloned(), sent)).await
+        Box::pin(self.follow(pool, response, path.cloned(), sent, token)).await
+    }
+
+    async fn once(
+        &self,
+        pool: &Pool,
+        path: Option<&Uri>,
+        sent: &Resendable<'_>,
+        token: Option<&AccessToken>,
+    ) -> Result<Response<Body>, Failure> {
+        let response = pool.send(&self.upstream.target, self.again(sent, path, token)).await?;
+        Ok(self.received(response, MAX_DECODED))
     }
 
     async fn follow(
@@ -229,13 +307,12 @@ impl UpstreamClient {
         mut response: Response<Body>,
         mut path: Option<Uri>,
         sent: &Resendable<'_>,
+        token: Option<AccessToken>,
     ) -> Result<Came, Failure> {
         let mut moved = None;
         for _ in 0..redirects::MOST {
             let Some(next) = self.redirected(path.as_ref(), &response) else { break };
-            let again = self.again(sent, Some(&next));
-            let answered = pool.send(&self.upstream.target, again).await?;
-            response = self.received(answered, MAX_DECODED);
+            response = self.once(pool, Some(&next), sent, token.as_ref()).await?;
             moved = Some(next.clone());
             path = Some(next);
         }
@@ -243,9 +320,18 @@ impl UpstreamClient {
     }
 
     /// The request, to this path.
-    fn again(&self, sent: &Resendable<'_>, path: Option<&Uri>) -> Message {
-        let body = Body::from(sent.body.clone());
-        let mut request = self.request(sent.method.clone(), path, body, sent.forwarded);
+    fn again(
+        &self,
+        sent: &Resendable<'_>,
+        path: Option<&Uri>,
+        token: Option<&AccessToken>,
+    ) -> Message {
+        let Resendable { method, body, forwarded, .. } = sent;
+        if *method == Method::POST {
+            return self.message(path, body.clone(), forwarded, token);
+        }
+        let body = Body::from(body.clone());
+        let mut request = self.request(method.clone(), path, body, (forwarded, token));
         if sent.method == Method::GET {
             request.headers_mut().insert(header::ACCEPT, EVENTS);
         }
@@ -260,13 +346,16 @@ impl UpstreamClient {
         method: Method,
         path: Option<&Uri>,
         body: Body,
-        forwarded: &HeaderMap,
+        (forwarded, token): (&HeaderMap, Option<&AccessToken>),
     ) -> Request<Body> {
         let mut request = Request::new(body);
         *request.uri_mut() = self.upstream.asked(path.unwrap_or(&self.upstream.path));
         request.headers_mut().clone_from(&self.headers);
         if method == Method::POST {
             set_message_headers(request.headers_mut());
+        }
+        if let Some(token) = token {
+            request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::clone(token));
         }
         *request.method_mut() = method;
         match &self.passed {
@@ -363,10 +452,10 @@ mod tests {
             HeaderMap::from_iter(pairs)
         };
         let uri: Uri = "http://upstream/mcp".parse().unwrap();
-        let mut client = UpstreamClient::new(Upstream::new(&uri, &[], None).unwrap());
+        let mut client = UpstreamClient::new(Upstream::new(&uri, &[], None, None).unwrap());
         client.passes_headers();
         let sent = |forwarded: &HeaderMap| {
-            let request = client.request(Method::POST, None, Body::Empty, forwarded);
+            let request = client.request(Method::POST, None, Body::Empty, (forwarded, None));
             let value = |name| request.headers().get(name).map(|value| value.to_str().unwrap());
             (value("x-user").map(str::to_owned), value("traceparent").map(str::to_owned))
         };
@@ -401,7 +490,7 @@ mod tests {
                     (HeaderName::from_static(name), HeaderValue::from_static(value))
                 })
                 .collect();
-            Upstream::new(&uri, &pairs, None).unwrap()
+            Upstream::new(&uri, &pairs, None, None).unwrap()
         };
         for (upstream, host) in [
             (own(&[]), "upstream:81"),
@@ -410,9 +499,9 @@ mod tests {
             let mut client = UpstreamClient::new(upstream);
             client.set(headers::SESSION, HeaderValue::from_static("s-1"));
             let none = HeaderMap::new();
-            let written = client.message(None, Bytes::from("ping"), &none);
+            let written = client.message(None, Bytes::from("ping"), &none, None);
             assert!(matches!(written, Message::Written(_)));
-            let made = client.request(Method::POST, None, Body::Empty, &none).into();
+            let made = client.request(Method::POST, None, Body::Empty, (&none, None)).into();
             assert_eq!(lines(&written), lines(&made));
             for line in [
                 "POST /mcp?key=a HTTP/1.1",
@@ -427,13 +516,19 @@ mod tests {
             // Headers of a single request are not part of it.
             let forwarded =
                 HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=b"))]);
-            let passed = client.message(None, Bytes::new(), &forwarded);
+            let passed = client.message(None, Bytes::new(), &forwarded, None);
             assert!(lines(&passed).contains(&"cookie: a=b".to_owned()));
             let mut response = Response::new(Body::Empty);
             response.headers_mut().insert(header::SET_COOKIE, HeaderValue::from_static("c=d"));
             let _ = client.received(response, MAX_DECODED);
-            let with_cookie = client.message(None, Bytes::new(), &none);
+            let with_cookie = client.message(None, Bytes::new(), &none, None);
             assert!(lines(&with_cookie).contains(&"cookie: c=d".to_owned()));
+            // A fetched token is of the request that carries it.
+            let token = Arc::new(HeaderValue::from_static("Bearer t"));
+            let with_token = client.message(None, Bytes::new(), &none, Some(&token));
+            assert!(lines(&with_token).contains(&"authorization: Bearer t".to_owned()));
+            let without = client.message(None, Bytes::new(), &none, None);
+            assert!(!lines(&without).iter().any(|line| line.starts_with("authorization")));
         }
     }
 }

@@ -32,6 +32,8 @@ use super::resources::Resources;
 use super::revision::Asking;
 use super::served::{Recipe, Served};
 
+/// When a server that refuses a token may take another one.
+const REFUSED: Duration = Duration::from_secs(5);
 /// Longest wait until a server accepts the answer to a question of its.
 const TOLD: Duration = Duration::from_secs(30);
 
@@ -80,7 +82,7 @@ pub async fn open(
             }
             Err(error) => error,
         };
-        if matches!(error, OpenError::NeedsOauth { .. }) {
+        if matches!(error, OpenError::NeedsOauth { .. } | OpenError::NoToken { .. }) {
             let said = error.to_string().into();
             resources.wanting_tokens.lock().insert(server.clone(), said);
         }
@@ -232,11 +234,12 @@ impl ServerStart<'_> {
         upstream: &Upstream,
         message: Bytes,
     ) -> Result<(Backend, Bytes), OpenError> {
+        self.wait_for_token(upstream).await?;
         let forwarded = self.opening.forwarded.clone();
         let remote = RemoteSse::start(self.server, upstream, self.terms(), self.pool, forwarded)
             .await
             .map_err(|not_opened| match (not_opened.wanted, not_opened.retry_after) {
-                (Some((status, wanted)), _) => self.needs_oauth(status, &wanted),
+                (Some((status, wanted)), _) => self.needs_oauth(upstream, status, &wanted),
                 (None, Some(after)) => {
                     let (server, reason) = (self.server.clone(), not_opened.why);
                     OpenError::Busy { server, reason, after }
@@ -257,6 +260,7 @@ impl ServerStart<'_> {
         upstream: &Upstream,
         message: Bytes,
     ) -> Result<Result<(Backend, Bytes), NoResult>, OpenError> {
+        self.wait_for_token(upstream).await?;
         let mut client = UpstreamClient::new(upstream.clone());
         if !self.served.passthrough.is_empty() {
             client.passes_headers();
@@ -271,7 +275,7 @@ impl ServerStart<'_> {
         }
         let status = response.status();
         if let Some(wanted) = WantsToken::of(&response) {
-            return Err(self.needs_oauth(status, &wanted));
+            return Err(self.needs_oauth(upstream, status, &wanted));
         }
         let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
         let absent = match self.opening.owner {
@@ -390,7 +394,31 @@ impl ServerStart<'_> {
         OpenError::Start { server: self.server.clone(), reason }
     }
 
-    fn needs_oauth(&self, status: StatusCode, wanted: &WantsToken) -> OpenError {
+    /// Waits for an access token, if they are fetched.
+    async fn wait_for_token(&self, upstream: &Upstream) -> Result<(), OpenError> {
+        let Some(tokens) = &upstream.tokens else { return Ok(()) };
+        let ready = tokens.ready(self.pool).await;
+        ready.map(drop).map_err(|why| OpenError::NoToken {
+            server: self.server.clone(),
+            reason: why.to_string(),
+            after: why.after,
+        })
+    }
+
+    fn needs_oauth(
+        &self,
+        upstream: &Upstream,
+        status: StatusCode,
+        wanted: &WantsToken,
+    ) -> OpenError {
+        if let Some(tokens) = &upstream.tokens {
+            let reason = format!(
+                "it refuses the access token of {} ({status}); check scope, resource and audience \
+                 in its \"oauth\"",
+                tokens.issuer()
+            );
+            return OpenError::NoToken { server: self.server.clone(), reason, after: REFUSED };
+        }
         let reason = format!("({status}): {}", wanted.advice());
         OpenError::NeedsOauth { server: self.server.clone(), reason }
     }

@@ -17,6 +17,8 @@ const SPELLINGS: &[(&str, &[&str])] = &[
     ("mcpServers.*.headers", &["headers", "http_headers", "httpHeaders", "static_headers"]),
     // Of JetBrains and Warp.
     ("mcpServers.*.cwd", &["cwd", "workingDirectory", "working_directory"]),
+    // MCPHub calls it an endpoint, as RFC 8414 does.
+    ("mcpServers.*.oauth.tokenUrl", &["tokenUrl", "tokenEndpoint"]),
 ];
 
 /// Keys that dashboards also write for the kind of server that an entry is not. Blanks alone are no

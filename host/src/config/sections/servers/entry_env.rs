@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::reader::expand::{Unexpanded, expand, names_in};
+use crate::config::reader::expand::{Unexpanded, Values, expand, names_in};
+use crate::config::reader::secret_files::SecretSource;
 
 /// Rounds in which values that refer to each other are replaced; what is left then, as in a circle,
 /// sees the gateway's variables alone.
@@ -16,7 +17,7 @@ const MAX_BYTES: usize = 1 << 20;
 /// gateway's.
 pub(in crate::config) fn expanded(
     entries: &[(&str, String)],
-    outer: &dyn Fn(&str) -> Option<String>,
+    outer: &dyn Values,
 ) -> (BTreeMap<String, String>, Vec<Unexpanded>) {
     let (mut own, mut problems) = (BTreeMap::new(), Vec::new());
     let mut waiting: Vec<&(&str, String)> = entries.iter().collect();
@@ -28,11 +29,7 @@ pub(in crate::config) fn expanded(
         });
         let mut added = Vec::new();
         for (name, text) in &now {
-            let seen = |other: &str| {
-                let inner = own.get(other).filter(|_| other != *name).cloned();
-                inner.or_else(|| outer(other))
-            };
-            match expand(text, &seen) {
+            match expand(text, &Seen { own: &own, by: name, outer }) {
                 Ok(value) if bytes + value.len() <= MAX_BYTES => {
                     bytes += value.len();
                     added.push(((*name).to_owned(), value));
@@ -45,6 +42,24 @@ pub(in crate::config) fn expanded(
         waiting = later;
     }
     (own, problems)
+}
+
+/// What one variable sees.
+struct Seen<'s> {
+    own: &'s BTreeMap<String, String>,
+    by: &'s str,
+    outer: &'s dyn Values,
+}
+
+impl Values for Seen<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        let inner = self.own.get(name).filter(|_| name != self.by).cloned();
+        inner.or_else(|| self.outer.variable(name))
+    }
+
+    fn secret(&self, source: SecretSource, name: &str) -> Result<String, String> {
+        self.outer.secret(source, name)
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +95,7 @@ mod tests {
         let names: Vec<String> = (0..64).map(|n| format!("V{n}")).collect();
         let mut entries = vec![("V0", "x".repeat(1 << 16))];
         entries.extend((1..64).map(|n| (names[n].as_str(), format!("$V{0}$V{0}", n - 1))));
-        let (own, problems) = expanded(&entries, &|_| None);
+        let (own, problems) = expanded(&entries, &|_: &str| None);
         assert!(own.values().map(String::len).sum::<usize>() <= MAX_BYTES);
         assert!(!problems.is_empty());
     }

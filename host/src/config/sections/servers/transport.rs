@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri, header};
 
-use crate::config::reader::expand::{Missing, Unexpanded, expand};
+use crate::config::reader::expand::{Missing, Unexpanded, Values, expand};
 use crate::config::reader::item::Item;
 use crate::config::reader::secret::Secret;
+use crate::config::reader::secret_files::SecretSource;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 use crate::config::reader::urls::proxy_url::ProxySettings;
@@ -18,7 +19,9 @@ use crate::config::sections::state::{self, StateSettings};
 
 use super::confinement::{self, ConfinementSettings};
 use super::kind::{self, TransportKind};
+use super::oauth::{self, TokenSettings};
 use super::sandbox::{self, SandboxSettings};
+use super::server_tls::{self, ServerTls};
 use super::{entry_env, other_systems};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,10 @@ pub struct Remote {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The proxy through which it is reached, by its own `proxy` or the environment.
     pub proxy: Option<ProxySettings>,
+    /// What TLS with it takes beside the usual.
+    pub tls: Option<ServerTls>,
+    /// How access tokens for it are fetched; `None`: they are not.
+    pub tokens: Option<TokenSettings>,
 }
 
 /// The result of reading an entry.
@@ -89,6 +96,7 @@ impl EntryReader<'_, '_> {
         match kind {
             TransportKind::Stdio => {
                 self.warn_of_unused("url");
+                self.warn_of_unused("tls");
                 self.stdio(base)
             }
             TransportKind::Http => self.remote().map(Transport::Http),
@@ -194,8 +202,7 @@ impl EntryReader<'_, '_> {
                 None => is_whole = false,
             }
         }
-        let outer = |name: &str| self.sources.referred(name);
-        let (own, problems) = entry_env::expanded(&entries, &outer);
+        let (own, problems) = entry_env::expanded(&entries, self.sources);
         is_whole &= problems.is_empty();
         self.own = own;
         for problem in problems {
@@ -219,12 +226,17 @@ impl EntryReader<'_, '_> {
         let headers = self.headers();
         let token = self.access_token();
         let own = self.proxy();
+        let tls = self.tls();
+        let tokens = self.tokens(own.as_ref().unwrap_or(&OwnProxy::Usual));
         let item = self.entry.get("url")?;
         let parsed = url::parse(&url?, UrlPurpose::Endpoint);
         let url = self.fits(&item, parsed, "write it like https://example.com/mcp")?;
+        if let Some(item) = self.entry.get("tls").filter(|_| url.scheme_str() == Some("http")) {
+            item.warn("has no effect, since the url begins with http://", "write https://");
+        }
         let proxy = proxy::proxy_of(&url, &own?, self.sources);
         let headers = headers?.into_iter().chain(token?).collect();
-        Some(Remote { url, headers, proxy })
+        Some(Remote { url, headers, proxy, tls: tls?, tokens: tokens? })
     }
 
     /// The server's own `proxy`.
@@ -241,6 +253,19 @@ impl EntryReader<'_, '_> {
         }
     }
 
+    /// The server's own `tls`.
+    fn tls(&mut self) -> Option<Option<ServerTls>> {
+        let Some(item) = self.entry.get("tls") else { return Some(None) };
+        let files = self.sources.secrets.clone();
+        server_tls::read(&item, |item| self.line(item), &files).map(Some)
+    }
+
+    /// How tokens for the server are fetched.
+    fn tokens(&mut self, own_proxy: &OwnProxy) -> Option<Option<TokenSettings>> {
+        let (entry, sources) = (self.entry, self.sources);
+        oauth::read(entry, &mut |item| self.line(item), sources, own_proxy)
+    }
+
     /// The header of `oauth.accessToken`, if there is one and no other Authorization is set.
     fn access_token(&mut self) -> Option<Option<(HeaderName, HeaderValue)>> {
         // Some clients only switch it on or off.
@@ -254,7 +279,8 @@ impl EntryReader<'_, '_> {
         }
         let Some(item) = self.entry.section("oauth").get("accessToken") else { return Some(None) };
         let token = self.line(&item)?;
-        if token.is_empty() {
+        // With a grant, another one is fetched.
+        if token.is_empty() || self.entry.section("oauth").get("grant").is_some() {
             return Some(None);
         }
         let headers = self.entry.entries("headers");
@@ -277,7 +303,7 @@ impl EntryReader<'_, '_> {
         let entries = self.entry.entries("env");
         let text = |(name, item): (_, Item<'_>)| Some((name, item.word()?));
         let entries: Vec<_> = entries.into_iter().filter_map(text).collect();
-        self.own = entry_env::expanded(&entries, &|name| self.sources.referred(name)).0;
+        self.own = entry_env::expanded(&entries, self.sources).0;
     }
 
     fn headers(&mut self) -> Option<Vec<(HeaderName, HeaderValue)>> {
@@ -332,7 +358,7 @@ impl EntryReader<'_, '_> {
     }
 
     fn expand(&mut self, item: &Item<'_>, text: &str) -> Option<String> {
-        match expand(text, &|name| self.referred(name)) {
+        match expand(text, &self.values()) {
             Ok(text) => Some(text),
             Err(problem) => {
                 self.note(problem, || Some(item.clone()));
@@ -341,9 +367,8 @@ impl EntryReader<'_, '_> {
         }
     }
 
-    /// The value of a variable that the entry refers to: that in its own `env` first.
-    fn referred(&self, name: &str) -> Option<String> {
-        self.own.get(name).cloned().or_else(|| self.sources.referred(name))
+    fn values(&self) -> EntryValues<'_> {
+        EntryValues { own: &self.own, sources: self.sources }
     }
 
     fn note<'i>(&mut self, problem: Unexpanded, item: impl FnOnce() -> Option<Item<'i>>) {
@@ -351,7 +376,7 @@ impl EntryReader<'_, '_> {
             Unexpanded::Missing(missing) => self.missing.extend(missing),
             Unexpanded::TooLong => {
                 if let Some(item) = item() {
-                    item.refuse(problem.to_string(), "check the variables it refers to");
+                    item.refuse(problem.to_string(), problem.advice());
                 }
             }
         }
@@ -362,16 +387,16 @@ impl EntryReader<'_, '_> {
         if self.entry.place.is_lenient() {
             return;
         }
-        let Missing { unset, foreign } = &self.missing;
-        let tell = |missing: Missing, advice| {
+        let Missing { unset, foreign, unread } = &self.missing;
+        for missing in [
+            Missing { unset: unset.clone(), ..Missing::default() },
+            Missing { foreign: foreign.clone(), ..Missing::default() },
+            Missing { unread: unread.clone(), ..Missing::default() },
+        ] {
             if !missing.is_empty() {
-                self.entry.refuse(missing.to_string(), advice);
+                self.entry.refuse(missing.to_string(), missing.advice());
             }
-        };
-        let unset = Missing { unset: unset.clone(), ..Missing::default() };
-        tell(unset, "set it, or write ${NAME:-default}");
-        let foreign = Missing { foreign: foreign.clone(), ..Missing::default() };
-        tell(foreign, "write the value, or ${NAME} and set that variable");
+        }
     }
 
     /// The value of a check.
@@ -381,7 +406,7 @@ impl EntryReader<'_, '_> {
             Err(problem) => problem,
         };
         let written = item.word();
-        let expanded = written.as_deref().map(|text| expand(text, &|name| self.referred(name)));
+        let expanded = written.as_deref().map(|text| expand(text, &self.values()));
         if expanded.and_then(Result::ok) == written {
             item.refuse(problem, advice);
         } else if !item.place.is_lenient() {
@@ -389,5 +414,21 @@ impl EntryReader<'_, '_> {
             item.refuse(format!("{problem} once expanded"), advice);
         }
         None
+    }
+}
+
+/// What an entry refers to: variables in its own `env` first.
+struct EntryValues<'e> {
+    own: &'e BTreeMap<String, String>,
+    sources: &'e Sources<'e>,
+}
+
+impl Values for EntryValues<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.own.get(name).cloned().or_else(|| self.sources.referred(name))
+    }
+
+    fn secret(&self, source: SecretSource, name: &str) -> Result<String, String> {
+        self.sources.secret(source, name)
     }
 }

@@ -1,0 +1,311 @@
+//! One request for a token, and what the token server says to it. Its answer is hostile: bounded, read
+//! as JSON alone, and of its words only those are told that hold no secret.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use serde_json::{Map, Value};
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use crate::model::visible::visible;
+use crate::net::{Body, Pool, Proxy, collect};
+use crate::protocol::headers;
+
+use super::denied::Denied;
+use super::metadata::{self, Endpoint};
+use super::terms::{ClientAuth, Origin, TokenTerms};
+
+/// Longest time for all of it, metadata included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of an answer.
+const MAX_ANSWER: usize = 64 << 10;
+/// Bytes of a token. A header of more is refused by most servers.
+const MAX_TOKEN: usize = 16 << 10;
+/// The time that a token is taken to be good for, where its server does not say; a refused one is
+/// replaced before.
+const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
+/// Bounds of what a server may say.
+const LIFETIMES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30 * 24 * 3600)];
+/// Characters that are told of an error's code and of its description.
+const MAX_CODE: usize = 64;
+const MAX_DESCRIPTION: usize = 200;
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
+
+/// A token as it is sent, and how long it is good for.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    pub value: HeaderValue,
+    pub lifetime: Duration,
+}
+
+/// Fetches a token.
+///
+/// # Errors
+/// Why there is none.
+pub async fn fetch(terms: &TokenTerms, pool: &Pool) -> Result<Granted, Denied> {
+    let fetched = tokio::time::timeout(TIMEOUT, fetched(terms, pool)).await;
+    fetched.unwrap_or_else(|_| {
+        let place = Origin(terms.server.uri());
+        Err(format!("{place} does not answer within {} s", TIMEOUT.as_secs()).into())
+    })
+}
+
+async fn fetched(terms: &TokenTerms, pool: &Pool) -> Result<Granted, Denied> {
+    let endpoint = metadata::endpoint(terms, pool).await?;
+    let Endpoint { uri, auth } = &endpoint;
+    let place = Origin(uri);
+    let target =
+        terms.server.target(uri).ok_or_else(|| format!("{place} is no place of tokens"))?;
+    let path = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
+    let mut request = Request::new(Body::from(Bytes::from(form(terms, *auth))));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = match target.forwarder() {
+        Some(_) => uri.clone(),
+        None => path,
+    };
+    let sent = request.headers_mut();
+    sent.insert(header::CONTENT_TYPE, FORM);
+    sent.insert(header::ACCEPT, JSON);
+    if *auth == ClientAuth::Basic {
+        sent.insert(header::AUTHORIZATION, basic(terms)?);
+    }
+    if let Some(value) = target.forwarder().and_then(Proxy::authorization) {
+        sent.insert(header::PROXY_AUTHORIZATION, value);
+    }
+    let response = pool.send(&target, request).await;
+    let response = response.map_err(|failure| format!("{place} is not reached: {failure}"))?;
+    judged(terms, &place, response).await
+}
+
+/// The body of the request.
+fn form(terms: &TokenTerms, auth: ClientAuth) -> String {
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", "client_credentials");
+    let optional =
+        [("scope", &terms.scope), ("resource", &terms.resource), ("audience", &terms.audience)];
+    for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_empty()) {
+        form.append_pair(name, value);
+    }
+    if auth == ClientAuth::Post {
+        form.append_pair("client_id", &terms.client_id);
+        form.append_pair("client_secret", terms.client_secret.expose());
+    }
+    form.finish()
+}
+
+/// Both parts are encoded as in a form first (RFC 6749 §2.3.1).
+fn basic(terms: &TokenTerms) -> Result<HeaderValue, Denied> {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encoded(&terms.client_id), encoded(terms.client_secret.expose()));
+    let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)));
+    let mut value = value.map_err(|_| "its credentials cannot be sent".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+async fn judged(
+    terms: &TokenTerms,
+    place: &Origin<'_>,
+    response: Response<Body>,
+) -> Result<Granted, Denied> {
+    let (status, after) = (response.status(), headers::retry_after(response.headers()));
+    let denied = |why: String| Denied { why: format!("{place} {why}"), after };
+    if status.is_redirection() {
+        return Err(denied(format!("redirects elsewhere ({status}), which is not followed")));
+    }
+    let body = collect(response.into_body(), MAX_ANSWER).await;
+    let body = body.map_err(|error| denied(format!("answers {status}, but {error}")))?;
+    let answer: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
+    let answer = answer.unwrap_or_default();
+    if status != StatusCode::OK || !answer.contains_key("access_token") {
+        let said = said(terms, &answer);
+        return Err(denied(match (status, said.is_empty()) {
+            (StatusCode::OK, true) => "answers without an access_token".to_owned(),
+            (_, true) => format!("answers {status}"),
+            (_, false) => format!("answers {status} ({said})"),
+        }));
+    }
+    granted(&answer).map_err(|why| denied(why.to_owned()))
+}
+
+/// The token of an answer.
+fn granted(answer: &Map<String, Value>) -> Result<Granted, &'static str> {
+    if let Some(kind) = answer.get("token_type")
+        && !kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
+    {
+        return Err("gives a token that is not of the type Bearer");
+    }
+    let token = answer.get("access_token").and_then(Value::as_str).unwrap_or("");
+    // No character that could end the header, and none that a server would not expect in it.
+    if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("gives a token that cannot be sent in a header");
+    }
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| "gives a token that cannot be sent in a header")?;
+    value.set_sensitive(true);
+    Ok(Granted { value, lifetime: lifetime(answer.get("expires_in")) })
+}
+
+/// Some servers write the number as a text.
+fn lifetime(said: Option<&Value>) -> Duration {
+    let seconds = match said {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        _ => None,
+    };
+    let [least, most] = LIFETIMES;
+    match seconds.filter(|seconds: &f64| seconds.is_finite()) {
+        Some(seconds) => {
+            Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(most).clamp(least, most)
+        }
+        None => USUAL_LIFETIME,
+    }
+}
+
+/// The words of an error (RFC 6749 §5.2), without any that hold what was sent.
+fn said(terms: &TokenTerms, answer: &Map<String, Value>) -> String {
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("").trim();
+    let is_of_code = |c: &char| c.is_ascii_alphanumeric() || "_-. ".contains(*c);
+    let holds_none = |text: &str| sent(terms).iter().all(|secret| !text.contains(secret));
+    let code: String = text("error").chars().filter(is_of_code).take(MAX_CODE).collect();
+    let code = Some(code).filter(|code| holds_none(code)).unwrap_or_default();
+    let description = Some(text("error_description")).filter(|text| holds_none(text));
+    let description: String =
+        description.unwrap_or_default().chars().take(MAX_DESCRIPTION).collect();
+    match (code.is_empty(), description.is_empty()) {
+        (true, true) => String::new(),
+        (false, true) => code,
+        (true, false) => visible(&description, MAX_DESCRIPTION * 4).to_string(),
+        (false, false) => format!("{code}: {}", visible(&description, MAX_DESCRIPTION * 4)),
+    }
+}
+
+/// The secret, as it was sent: itself, encoded, and with the id.
+fn sent(terms: &TokenTerms) -> [String; 3] {
+    let secret = terms.client_secret.expose();
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encoded(&terms.client_id), encoded(secret));
+    [secret.to_owned(), encoded(secret), STANDARD.encode(pair)]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::terms::{TokenPlace, TokenServer};
+    use super::*;
+    use crate::config::Secret;
+
+    fn terms() -> TokenTerms {
+        TokenTerms {
+            server: TokenServer {
+                place: TokenPlace::Endpoint(Uri::from_static("https://login.example/token?k=v")),
+                proxy: None,
+                tls: None,
+            },
+            client_id: "id:1".to_owned(),
+            client_secret: Secret::new("s3cr&t +/"),
+            auth: None,
+            scope: "read write".to_owned(),
+            resource: String::new(),
+            audience: "https://api.example/".to_owned(),
+        }
+    }
+
+    async fn judged_as(status: u16, body: &str) -> Result<Granted, Denied> {
+        let response = Response::builder().status(status).header("retry-after", "7");
+        let response = response.body(Body::from(Bytes::from(body.to_owned()))).unwrap();
+        let terms = terms();
+        judged(&terms, &Origin(terms.server.uri()), response).await
+    }
+
+    #[test]
+    fn the_request_is_a_form_with_the_secret_where_it_is_to_be() {
+        let common =
+            "grant_type=client_credentials&scope=read+write&audience=https%3A%2F%2Fapi.example%2F";
+        assert_eq!(form(&terms(), ClientAuth::Basic), common);
+        let with = format!("{common}&client_id=id%3A1&client_secret=s3cr%26t+%2B%2F");
+        assert_eq!(form(&terms(), ClientAuth::Post), with);
+        let header = basic(&terms()).unwrap();
+        assert!(header.is_sensitive());
+        let text = header.to_str().unwrap().strip_prefix("Basic ").unwrap().to_owned();
+        assert_eq!(STANDARD.decode(text).unwrap(), b"id%3A1:s3cr%26t+%2B%2F");
+    }
+
+    #[tokio::test]
+    async fn a_token_is_taken_only_if_it_can_be_sent() {
+        let good = json!({"access_token": "a.b-c_~+/==", "token_type": "bearer", "expires_in": 60});
+        let granted = judged_as(200, &good.to_string()).await.unwrap();
+        assert_eq!(granted.value, "Bearer a.b-c_~+/==");
+        assert!(granted.value.is_sensitive());
+        assert_eq!(granted.lifetime, Duration::from_secs(60));
+        for (body, why) in [
+            (json!({"access_token": "a\r\nX-Evil: 1"}), "cannot be sent in a header"),
+            (json!({"access_token": "a b"}), "cannot be sent in a header"),
+            (json!({"access_token": "ä"}), "cannot be sent in a header"),
+            (json!({"access_token": ""}), "cannot be sent in a header"),
+            (json!({"access_token": 5}), "cannot be sent in a header"),
+            (json!({"access_token": "x".repeat(MAX_TOKEN + 1)}), "cannot be sent in a header"),
+            (json!({"access_token": "a", "token_type": "DPoP"}), "not of the type Bearer"),
+            (json!({"token_type": "bearer"}), "answers without an access_token"),
+            (json!(["access_token"]), "answers without an access_token"),
+            (json!({"access_token": "x".repeat(MAX_ANSWER)}), "larger than"),
+        ] {
+            let denied = judged_as(200, &body.to_string()).await.unwrap_err();
+            assert!(denied.why.starts_with("https://login.example "), "{denied:?}");
+            assert!(denied.why.contains(why), "{denied:?}");
+        }
+        assert!(judged_as(200, "not json").await.unwrap_err().why.contains("without an"));
+        assert!(judged_as(302, "").await.unwrap_err().why.contains("not followed"));
+    }
+
+    #[test]
+    fn lifetimes_are_read_in_all_spellings_and_bounded() {
+        let second = Duration::from_secs(1);
+        for (said, expect) in [
+            (json!(60), 60 * second),
+            (json!("60"), 60 * second),
+            (json!(59.5), Duration::from_millis(59_500)),
+            (json!(0), second),
+            (json!(-5), second),
+            (json!(1e300), LIFETIMES[1]),
+            (json!(u64::MAX), LIFETIMES[1]),
+            (json!(null), USUAL_LIFETIME),
+            (json!("soon"), USUAL_LIFETIME),
+            (json!("NaN"), USUAL_LIFETIME),
+        ] {
+            assert_eq!(lifetime(Some(&said)), expect, "{said}");
+        }
+        assert_eq!(lifetime(None), USUAL_LIFETIME);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_without_what_was_sent() {
+        let denied = |status: u16, body: Value| async move {
+            judged_as(status, &body.to_string()).await.unwrap_err()
+        };
+        let plain = json!({"error": "invalid_client", "error_description": "no such\r\nclient"});
+        let told = denied(401, plain).await;
+        assert!(told.why.starts_with(
+            "https://login.example answers 401 Unauthorized (invalid_client: no such"
+        ));
+        assert!(!told.why.contains('\n'), "{told:?}");
+        assert_eq!(told.after, Some(Duration::from_secs(7)));
+        for echo in ["s3cr&t +/", "got s3cr%26t+%2B%2F", "Basic aWQlM0ExOnMzY3IlMjZ0KyUyQiUyRg=="] {
+            let told = denied(400, json!({"error": "e", "error_description": echo})).await;
+            assert_eq!(told.why, "https://login.example answers 400 Bad Request (e)");
+        }
+        assert_eq!(
+            denied(503, json!({})).await.why,
+            "https://login.example answers 503 Service Unavailable"
+        );
+        let long =
+            denied(400, json!({"error": "x".repeat(9999), "error_description": "y".repeat(9999)}));
+        assert!(long.await.why.len() < 400);
+    }
+}

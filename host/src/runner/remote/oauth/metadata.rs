@@ -1,0 +1,210 @@
+//! Where an issuer has its tokens, and how clients show their secrets there: its metadata (RFC 8414,
+//! and that of OpenID Connect, which many have alone).
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use serde_json::{Map, Value};
+
+use crate::net::{Body, Pool, Proxy, collect};
+use crate::protocol::headers;
+
+use super::denied::Denied;
+use super::terms::{ClientAuth, Origin, TokenPlace, TokenTerms};
+
+const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
+/// Bytes of an issuer's metadata.
+const MAX_METADATA: usize = 256 << 10;
+
+/// Where tokens are asked for, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub uri: Uri,
+    pub auth: ClientAuth,
+}
+
+/// The endpoint of these terms. An issuer is asked each time: that is seldom, and it may move.
+///
+/// # Errors
+/// Why it is not known.
+pub async fn endpoint(terms: &TokenTerms, pool: &Pool) -> Result<Endpoint, Denied> {
+    let issuer = match &terms.server.place {
+        TokenPlace::Endpoint(uri) => {
+            let auth = terms.auth.unwrap_or(ClientAuth::Basic);
+            return Ok(Endpoint { uri: uri.clone(), auth });
+        }
+        TokenPlace::Issuer(issuer) => issuer,
+    };
+    let mut last = StatusCode::NOT_FOUND;
+    for uri in places(issuer) {
+        match document(terms, pool, &uri).await? {
+            Ok(found) => return endpoint_in(terms, issuer, &found).map_err(Into::into),
+            Err(status) => last = status,
+        }
+    }
+    Err(format!("{} has no metadata of an issuer: it answers {last}", Origin(issuer)).into())
+}
+
+/// Where an issuer's metadata may be.
+fn places(issuer: &Uri) -> Vec<Uri> {
+    let path = issuer.path().trim_end_matches('/');
+    let paths = [
+        format!("/.well-known/oauth-authorization-server{path}"),
+        format!("{path}/.well-known/openid-configuration"),
+    ];
+    let place = |path: String| {
+        let builder = Uri::builder().scheme(issuer.scheme()?.clone());
+        builder.authority(issuer.authority()?.clone()).path_and_query(path).build().ok()
+    };
+    paths.into_iter().filter_map(place).collect()
+}
+
+/// A document of metadata, or the status that came in its place.
+async fn document(
+    terms: &TokenTerms,
+    pool: &Pool,
+    uri: &Uri,
+) -> Result<Result<Map<String, Value>, StatusCode>, Denied> {
+    let place = Origin(uri);
+    let target = terms.server.target(uri).ok_or_else(|| format!("{place} is no issuer"))?;
+    let mut request = Request::new(Body::Empty);
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = match target.forwarder() {
+        Some(_) => uri.clone(),
+        None => uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from),
+    };
+    request.headers_mut().insert(header::ACCEPT, JSON);
+    if let Some(value) = target.forwarder().and_then(Proxy::authorization) {
+        request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
+    }
+    let response = pool.send(&target, request).await;
+    let response = response.map_err(|failure| format!("{place} is not reached: {failure}"))?;
+    let status = response.status();
+    if status != StatusCode::OK {
+        return Ok(Err(status));
+    }
+    let body = collect(response.into_body(), MAX_METADATA).await;
+    let body = body.map_err(|error| format!("{place} has metadata that is not read: {error}"))?;
+    let found = serde_json::from_slice(&body);
+    found.map(Ok).map_err(|_| format!("{place} has metadata that is not a JSON object").into())
+}
+
+/// The endpoint that a document names. One of another issuer would send the client's secret to where
+/// the operator has not said (RFC 8414 §3.3).
+fn endpoint_in(
+    terms: &TokenTerms,
+    issuer: &Uri,
+    found: &Map<String, Value>,
+) -> Result<Endpoint, String> {
+    let place = Origin(issuer);
+    let text = |name: &str| found.get(name).and_then(Value::as_str);
+    let same = |one: &str| one.trim_end_matches('/') == issuer.to_string().trim_end_matches('/');
+    if !text("issuer").is_some_and(same) {
+        return Err(format!("{place} has metadata of another issuer"));
+    }
+    let uri: Option<Uri> = text("token_endpoint").and_then(|uri| uri.parse().ok());
+    let usable = |uri: &Uri| {
+        let is_safe = match issuer.scheme_str() {
+            Some("https") => uri.scheme_str() == Some("https"),
+            _ => matches!(uri.scheme_str(), Some("http" | "https")),
+        };
+        is_safe && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+    };
+    let uri = uri.filter(usable);
+    let uri = uri.ok_or_else(|| format!("{place} has metadata without a usable token_endpoint"))?;
+    let auth = terms.auth.unwrap_or_else(|| offered(found));
+    Ok(Endpoint { uri, auth })
+}
+
+/// How the issuer lets clients show their secrets; without a word, by a header.
+fn offered(found: &Map<String, Value>) -> ClientAuth {
+    let methods = found.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
+    let has = |name: &str| methods.is_some_and(|all| all.iter().any(|method| method == name));
+    match has("client_secret_post") && !has("client_secret_basic") {
+        true => ClientAuth::Post,
+        false => ClientAuth::Basic,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::terms::TokenServer;
+    use super::*;
+    use crate::config::Secret;
+
+    fn terms(issuer: &'static str) -> TokenTerms {
+        TokenTerms {
+            server: TokenServer {
+                place: TokenPlace::Issuer(Uri::from_static(issuer)),
+                proxy: None,
+                tls: None,
+            },
+            client_id: "id".to_owned(),
+            client_secret: Secret::new("secret"),
+            auth: None,
+            scope: String::new(),
+            resource: String::new(),
+            audience: String::new(),
+        }
+    }
+
+    #[test]
+    fn metadata_is_looked_for_as_both_standards_say() {
+        let places = |issuer| -> Vec<String> {
+            places(&Uri::from_static(issuer)).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            places("https://login.example"),
+            [
+                "https://login.example/.well-known/oauth-authorization-server",
+                "https://login.example/.well-known/openid-configuration",
+            ]
+        );
+        assert_eq!(
+            places("https://login.example:8443/realms/a/"),
+            [
+                "https://login.example:8443/.well-known/oauth-authorization-server/realms/a",
+                "https://login.example:8443/realms/a/.well-known/openid-configuration",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_issuers_own_metadata_counts() {
+        let of = |found: Value| {
+            let issuer = "https://login.example/a";
+            let found = found.as_object().unwrap().clone();
+            endpoint_in(&terms(issuer), &Uri::from_static(issuer), &found)
+        };
+        let good = of(json!({"issuer": "https://login.example/a/",
+            "token_endpoint": "https://tokens.example/t"}));
+        let expect = Uri::from_static("https://tokens.example/t");
+        assert_eq!(good, Ok(Endpoint { uri: expect, auth: ClientAuth::Basic }));
+        let post = of(json!({"issuer": "https://login.example/a",
+            "token_endpoint": "https://tokens.example/t",
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "none"]}));
+        assert_eq!(post.unwrap().auth, ClientAuth::Post);
+        for (found, why) in [
+            (json!({"token_endpoint": "https://tokens.example/t"}), "another issuer"),
+            (
+                json!({"issuer": "https://evil.example", "token_endpoint": "https://tokens.example/t"}),
+                "another issuer",
+            ),
+            (json!({"issuer": "https://login.example/a"}), "usable token_endpoint"),
+            (
+                json!({"issuer": "https://login.example/a", "token_endpoint": "http://tokens.example/t"}),
+                "usable token_endpoint",
+            ),
+            (
+                json!({"issuer": "https://login.example/a", "token_endpoint": "https://a@tokens.example/t"}),
+                "usable token_endpoint",
+            ),
+            (
+                json!({"issuer": "https://login.example/a", "token_endpoint": "/relative"}),
+                "usable token_endpoint",
+            ),
+        ] {
+            assert!(of(found).unwrap_err().contains(why), "{why}");
+        }
+    }
+}
