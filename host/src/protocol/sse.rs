@@ -57,11 +57,18 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether it carries a message: events of other names are not MCP's, and those without
-    /// data only prime a stream (2025-11-25, basic/transports, "Resumability and Redelivery").
+    /// Whether it carries a message: events of other names are not MCP's, unless some server has
+    /// named those of its messages so, and those without data only prime a stream (2025-11-25,
+    /// basic/transports, "Resumability and Redelivery").
     #[must_use]
     pub fn has_message(&self) -> bool {
-        matches!(self.name.as_str(), "" | "message") && !self.data.is_empty()
+        match self.name.as_str() {
+            "" | "message" => !self.data.is_empty(),
+            _ => {
+                let begins = self.data.trim_ascii_start().starts_with(b"{");
+                begins && memchr::memmem::find(&self.data, b"\"jsonrpc\"").is_some()
+            }
+        }
     }
 }
 
@@ -223,6 +230,22 @@ mod tests {
         assert_eq!(retry("retry: +5"), None);
         assert_eq!(retry("retry:"), None);
         assert_eq!(retry("retry: 5\nretry: soon"), Some(5));
+    }
+
+    #[test]
+    fn a_message_is_one_under_any_name() {
+        for (name, data, has) in [
+            ("", "{}", true),
+            ("message", "x", true),
+            ("message", "", false),
+            ("response", r#" {"jsonrpc":"2.0","id":1,"result":{}}"#, true),
+            ("ping", "2024-01-01", false),
+            ("ping", "{}", false),
+            ("endpoint", "/messages?jsonrpc", false),
+        ] {
+            let event = Event { name: name.into(), ..self::data(data) };
+            assert_eq!(event.has_message(), has, "{name} {data}");
+        }
     }
 
     #[test]

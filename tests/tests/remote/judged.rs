@@ -52,7 +52,12 @@ fn each_way(ways: &[(&str, Reply)], check: impl Fn(&str, &Value, &str)) {
 
 #[test]
 fn an_answer_goes_out_as_json_whatever_it_was_called() {
-    let ways: [(&str, Reply); 15] = [
+    let ways: [(&str, Reply); 16] = [
+        ("an event of another name", |asked, out| {
+            let ping = "event: ping\ndata: {}\n\n";
+            let events = format!("{ping}event: response\ndata: {}\n\n", usual(asked));
+            reply(out, "200 OK", Some("text/event-stream"), &events);
+        }),
         ("no type", |asked, out| reply(out, "200 OK", None, &usual(asked))),
         ("text", |asked, out| reply(out, "200 OK", Some("text/plain"), &usual(asked))),
         ("html", |asked, out| reply(out, "200 OK", Some("text/html; charset=x"), &usual(asked))),

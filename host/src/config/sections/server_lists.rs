@@ -1,5 +1,6 @@
-//! Which servers run at all, by lists of other clients' files: `mcp.allowed` and `mcp.excluded` of
-//! Gemini CLI, with their older names, and what Claude Code's settings disable.
+//! Which servers run at all, and which of their tools are denied, by lists of other clients' files:
+//! `mcp.allowed`, `mcp.excluded` and `tools.exclude` of Gemini CLI, with their older names, what
+//! Claude Code's settings disable, and its `permissions.deny`.
 
 use jsonc_parser::ast::Value;
 use jsonc_parser::common::Ranged;
@@ -8,18 +9,50 @@ use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 use crate::config::reader::server_words::{self, ServerList};
 
+use super::shown_tools::{EntrySettings, Selections};
+
 /// The names in these lists.
 #[derive(Debug, Default)]
 pub(in crate::config) struct ServerLists {
     allowed: Option<Vec<String>>,
     excluded: Vec<String>,
+    /// Rules: `mcp__server`, `mcp__server__tool`, `server__tool`, perhaps with arguments behind them.
+    denied: Vec<String>,
 }
 
 impl ServerLists {
-    /// Whether a server may run: it is not excluded, and allowed where any is named so.
+    /// Whether a server may run: it is not excluded or denied as a whole, and allowed where any is
+    /// named so.
     pub(in crate::config) fn allow(&self, name: &str) -> bool {
         let has = |names: &[String]| names.iter().any(|listed| listed == name);
-        !has(&self.excluded) && self.allowed.as_deref().is_none_or(has)
+        !has(&self.excluded)
+            && self.allowed.as_deref().is_none_or(has)
+            && !self.denied.iter().any(|rule| matches!(of_server(rule, name), Some("" | "*")))
+    }
+
+    /// Hides what is denied of a server's tools.
+    pub(in crate::config) fn hide(&self, name: &str, tools: &mut Selections) {
+        let denied = self.denied.iter().filter_map(|rule| of_server(rule, name));
+        for tool in denied.filter(|tool| !matches!(*tool, "" | "*")) {
+            let shown = EntrySettings { enabled: true, description: None };
+            tools.entry(tool.to_owned()).or_insert(shown).enabled = false;
+        }
+    }
+}
+
+/// The tool that a rule names of this server; empty for the server itself.
+fn of_server<'r>(rule: &'r str, name: &str) -> Option<&'r str> {
+    // In rules of Claude Code names have no other characters.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let rule = rule.split('(').next().unwrap_or_default().trim();
+    let (named, is_claude) = match rule.strip_prefix("mcp__") {
+        Some(named) => (named, true),
+        None => (rule, false),
+    };
+    match named.strip_prefix(&*plain)?.strip_prefix("__") {
+        Some(tool) => Some(tool),
+        None => (is_claude && named.len() == plain.len()).then_some(""),
     }
 }
 
@@ -31,12 +64,13 @@ pub(in crate::config) fn read(root: &Section<'_>) -> ServerLists {
         let place = root.place.key(name, at);
         if let Some(list) = server_words::of("", name) {
             lists.take(list, &Item { notes: root.notes, place, value: &property.value });
-        } else if server_words::is_gemini(name, &property.value)
+        } else if server_words::is_section(name, &property.value)
             && let Value::Object(inner) = &property.value
         {
+            let section = name;
             for property in &inner.properties {
                 let (name, at) = (property.name.as_str(), property.value.start());
-                if let Some(list) = server_words::of("mcp", name) {
+                if let Some(list) = server_words::of(section, name) {
                     let place = place.key(name, at);
                     lists.take(list, &Item { notes: root.notes, place, value: &property.value });
                 }
@@ -61,10 +95,34 @@ impl ServerLists {
         }
         match list {
             ServerList::Excluded => self.excluded.extend(names),
+            ServerList::Denied => self.denied.extend(names),
             ServerList::Allowed => match &mut self.allowed {
                 Some(before) => before.retain(|name| names.contains(name)),
                 None => self.allowed = Some(names),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_names_a_server_and_perhaps_a_tool() {
+        for (rule, name, tool) in [
+            ("mcp__git", "git", Some("")),
+            ("mcp__git__*", "git", Some("*")),
+            ("mcp__git__push", "git", Some("push")),
+            ("mcp__git__push(x)", "git", Some("push")),
+            ("mcp__a_b__c__d", "a.b", Some("c__d")),
+            ("git__push", "git", Some("push")),
+            ("git", "git", None),
+            ("mcp__github", "git", None),
+            ("Bash(git:*)", "git", None),
+            ("mcp__other__push", "git", None),
+        ] {
+            assert_eq!(of_server(rule, name), tool, "{rule}");
         }
     }
 }

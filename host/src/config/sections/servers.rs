@@ -137,7 +137,7 @@ pub(in crate::config) fn read(
         }
         let problems = EntryProblems::new(&item.place, UNTIL);
         let item = Item { place: item.place.of_entry(&problems), ..item };
-        let is_allowed = lists.allow(name);
+        let (is_allowed, written) = (lists.allow(name), name);
         let name = match ServerName::parse(name) {
             Ok(name) => name,
             Err(error) => {
@@ -153,7 +153,9 @@ pub(in crate::config) fn read(
             first.transport = None;
             continue;
         }
-        servers.push(server((name, is_allowed), &item, &problems, sources, base));
+        let mut server = server((name, is_allowed), &item, &problems, sources, base);
+        lists.hide(written, &mut server.tools);
+        servers.push(server);
     }
     servers
 }

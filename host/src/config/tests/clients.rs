@@ -431,8 +431,24 @@ fn a_file_says_which_of_its_servers_run() {
         (r#""allowMCPServers": ["b", "c"], "mcp": {"allowed": ["a", "b"]}"#, "b"),
         (r#""disabledMcpServers": ["a"], "disabledMcpjsonServers": ["c"]"#, "b"),
         (r#""mcp": {"excluded": "c"}"#, "ab"),
+        (r#""permissions": {"deny": ["mcp__a", "mcp__b__*", "mcp__c__x", "Bash(rm:*)"]}"#, "c"),
+        (r#""tools": {"exclude": ["a", "b__x"]}"#, "abc"),
     ] {
         assert_eq!(runs(rest), expect, "{rest}");
+    }
+}
+
+#[test]
+fn tools_that_a_file_denies_beside_its_servers_are_hidden() {
+    for rest in [
+        r#""permissions": {"allow": ["mcp__a__y"], "deny": ["mcp__a__x(1)", "mcp__b__y"]}"#,
+        r#""tools": {"exclude": ["a__x", "run_shell_command"]}"#,
+        r#""excludeTools": ["a__x"]"#,
+    ] {
+        let servers = r#""a": {"command": "x", "tools": {"z": {"enabled": true}}}"#;
+        let made = only(file(&format!(r#"{{"mcpServers": {{{servers}}}, {rest}}}"#)).warns(&[]));
+        let tools = made.tools.iter().map(|(name, choice)| (name.as_str(), choice.enabled));
+        assert_eq!(tools.collect::<Vec<_>>(), [("x", false), ("z", true)], "{rest}");
     }
 }
 
