@@ -129,7 +129,10 @@ impl Cluster {
         let (port, began) = (self.port(), Instant::now());
         let registered = stream::iter(self.nodes.iter().cloned())
             .map(|node| async move {
-                node.try_to_register(port).await?;
+                // All nodes share this thread: one whose report comes too late tries again, as a node
+                // does.
+                let registering = tokio::time::timeout(PATIENCE, node.register(port));
+                registering.await.context("a node is not registered")?;
                 tokio::spawn(node.beat(port));
                 anyhow::Ok(())
             })

@@ -32,6 +32,7 @@ pub mod played;
 pub mod port;
 pub mod process;
 pub mod proofs;
+pub mod protobuf;
 pub mod redis_server;
 pub mod relay;
 pub mod running;

@@ -55,6 +55,13 @@ impl OverSse {
         self.come_back_with(&[("Last-Event-ID", &last)]);
     }
 
+    /// The same at another gateway, to which a balancer leads the client now.
+    #[track_caller]
+    pub fn come_back_at(&mut self, address: SocketAddr) {
+        self.address = address;
+        self.come_back();
+    }
+
     /// The same, with these headers on the GET.
     #[track_caller]
     pub fn come_back_with(&mut self, headers: &[(&str, &str)]) {

@@ -1,8 +1,8 @@
-//! Spans as a collector gets them over OTLP: protobuf, read as far as tests look at it
-//! (opentelemetry-proto, `trace/v1/trace.proto`).
+//! Spans, metrics and log records as a collector gets them over OTLP (opentelemetry-proto 1.x).
 
 use std::collections::BTreeMap;
 
+use crate::protobuf::Fields;
 use crate::scripted::{Asked, Scripted};
 
 /// A collector that takes everything.
@@ -37,108 +37,154 @@ pub struct Span {
 #[must_use]
 #[track_caller]
 pub fn received(collector: &Scripted) -> Vec<Span> {
-    collector.all().iter().flat_map(spans).collect()
+    of_signal(collector, "/v1/traces").iter().flat_map(|body| spans(body)).collect()
+}
+
+/// The bodies of the requests to one path.
+#[must_use]
+#[track_caller]
+pub fn of_signal(collector: &Scripted, path: &str) -> Vec<Vec<u8>> {
+    let body = |asked: Asked| {
+        assert_eq!(asked.method, "POST");
+        assert_eq!(asked.header("content-type"), Some("application/x-protobuf"));
+        (asked.path == path).then_some(asked.body)
+    };
+    collector.all().into_iter().filter_map(body).collect()
 }
 
 /// The spans of one request.
 #[must_use]
 #[track_caller]
-pub fn spans(asked: &Asked) -> Vec<Span> {
-    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/v1/traces"));
-    assert_eq!(asked.header("content-type"), Some("application/x-protobuf"));
-    let mut spans = Vec::new();
-    for of_resource in Fields::of(&asked.body).all(1) {
+pub fn spans(request: &[u8]) -> Vec<Span> {
+    let items = items(request).into_iter();
+    items.map(|(resource, bytes)| Span { resource, ..span(&bytes) }).collect()
+}
+
+/// What a request tells, with the resource that it is of.
+fn items(request: &[u8]) -> Vec<(BTreeMap<String, String>, Vec<u8>)> {
+    let mut items = Vec::new();
+    for of_resource in Fields::of(request).all(1) {
         let of_resource = Fields::of(&of_resource);
-        let resource = of_resource.all(1).first().map(|bytes| attributes(bytes, 1));
+        let resource = Fields::of(&of_resource.bytes(1)).attributes(1);
         for of_scope in of_resource.all(2) {
-            for bytes in Fields::of(&of_scope).all(2) {
-                spans.push(Span { resource: resource.clone().unwrap_or_default(), ..span(&bytes) });
-            }
+            let of_scope = Fields::of(&of_scope);
+            assert_eq!(Fields::of(&of_scope.bytes(1)).text(1), "mooring");
+            items.extend(of_scope.all(2).into_iter().map(|item| (resource.clone(), item)));
         }
     }
-    spans
+    items
 }
 
 fn span(bytes: &[u8]) -> Span {
     let fields = Fields::of(bytes);
     let hex = |field| fields.bytes(field).iter().map(|byte| format!("{byte:02x}")).collect();
-    let text = |field| String::from_utf8(fields.bytes(field)).expect("text");
     let status = Fields::of(&fields.bytes(15)).number(3);
     Span {
         trace: hex(1),
         id: hex(2),
         parent: hex(4),
-        name: text(5),
-        state: text(3),
+        name: fields.text(5),
+        state: fields.text(3),
         kind: fields.number(6),
         began: fields.number(7),
         ended: fields.number(8),
         is_error: status == 2,
-        attributes: attributes(bytes, 9),
+        attributes: fields.attributes(9),
         resource: BTreeMap::new(),
     }
 }
 
-fn attributes(bytes: &[u8], field: u64) -> BTreeMap<String, String> {
-    let all = Fields::of(bytes).all(field);
-    let read = all.iter().map(|attribute| {
-        let attribute = Fields::of(attribute);
-        let value = Fields::of(&attribute.bytes(2));
-        let text = String::from_utf8(value.bytes(1)).expect("text");
-        let shown = if text.is_empty() { value.number(3).to_string() } else { text };
-        (String::from_utf8(attribute.bytes(1)).expect("a name"), shown)
-    });
-    read.collect()
+/// One point of a metric.
+#[derive(Debug, Clone)]
+pub struct Point {
+    pub name: String,
+    /// `gauge`, `counter` or `histogram`.
+    pub kind: &'static str,
+    pub unit: String,
+    pub labels: BTreeMap<String, String>,
+    /// Of a histogram how many it has counted.
+    pub value: f64,
+    /// Nanoseconds since 1970.
+    pub began: u64,
+    pub at: u64,
+    pub resource: BTreeMap<String, String>,
 }
 
-/// The fields of a message: their numbers and values, those of numbers with the lowest byte first.
-struct Fields(Vec<(u64, Vec<u8>)>);
-
-impl Fields {
-    fn of(mut bytes: &[u8]) -> Self {
-        let mut fields = Vec::new();
-        while !bytes.is_empty() {
-            let key = varint(&mut bytes);
-            let length = match key & 7 {
-                0 => {
-                    fields.push((key >> 3, varint(&mut bytes).to_le_bytes().to_vec()));
-                    continue;
-                }
-                1 => 8,
-                2 => usize::try_from(varint(&mut bytes)).expect("a length"),
-                5 => 4,
-                other => panic!("wire type {other}"),
-            };
-            let (value, rest) = bytes.split_at(length);
-            fields.push((key >> 3, value.to_vec()));
-            bytes = rest;
+/// The points of one request with metrics.
+#[must_use]
+#[track_caller]
+pub fn points(request: &[u8]) -> Vec<Point> {
+    let mut points = Vec::new();
+    for (resource, bytes) in items(request) {
+        let metric = Fields::of(&bytes);
+        let (field, kind) = [(5, "gauge"), (7, "counter"), (9, "histogram")]
+            .into_iter()
+            .find(|(field, _)| metric.has(*field))
+            .expect("data");
+        let data = Fields::of(&metric.bytes(field));
+        if kind != "gauge" {
+            assert_eq!(data.number(2), 2, "sums since the beginning");
         }
-        Self(fields)
+        assert_eq!(data.number(3), u64::from(kind == "counter"), "only counters grow");
+        for bytes in data.all(1) {
+            let point = Fields::of(&bytes);
+            points.push(Point {
+                name: metric.text(1),
+                kind,
+                unit: metric.text(3),
+                labels: point.attributes(if kind == "histogram" { 9 } else { 7 }),
+                value: match kind {
+                    "histogram" => counted(&point),
+                    _ if point.has(6) => point.number(6) as f64,
+                    _ => point.real(4),
+                },
+                began: point.number(2),
+                at: point.number(3),
+                resource: resource.clone(),
+            });
+        }
     }
-
-    fn all(&self, field: u64) -> Vec<Vec<u8>> {
-        self.0.iter().filter(|(number, _)| *number == field).map(|(_, v)| v.clone()).collect()
-    }
-
-    fn bytes(&self, field: u64) -> Vec<u8> {
-        self.all(field).pop().unwrap_or_default()
-    }
-
-    fn number(&self, field: u64) -> u64 {
-        let bytes = self.bytes(field);
-        bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    }
+    points
 }
 
-fn varint(bytes: &mut &[u8]) -> u64 {
-    let (mut value, mut shift) = (0, 0);
-    loop {
-        let (first, rest) = bytes.split_first().expect("a whole number");
-        *bytes = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        shift += 7;
-        if first & 0x80 == 0 {
-            return value;
+/// How many a histogram has counted: the sum of its buckets, of which there is one more than bounds.
+#[track_caller]
+fn counted(point: &Fields) -> f64 {
+    let (buckets, bounds) = (point.bytes(6), point.bytes(7));
+    assert_eq!(buckets.len(), bounds.len() + 8);
+    let eight = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    let sum: u64 = buckets.chunks(8).map(eight).sum();
+    assert_eq!(sum, point.number(4));
+    assert!(bounds.chunks(8).map(|bytes| f64::from_bits(eight(bytes))).is_sorted());
+    assert_eq!(point.real(5) > 0.0, sum > 0);
+    sum as f64
+}
+
+/// One entry of a log.
+#[derive(Debug, Clone)]
+pub struct LogRecord {
+    pub body: String,
+    pub severity: String,
+    pub at: u64,
+    pub event: String,
+    pub attributes: BTreeMap<String, String>,
+    pub resource: BTreeMap<String, String>,
+}
+
+/// The entries of one request with log records.
+#[must_use]
+#[track_caller]
+pub fn log_records(request: &[u8]) -> Vec<LogRecord> {
+    let read = |(resource, bytes): (_, Vec<u8>)| {
+        let record = Fields::of(&bytes);
+        LogRecord {
+            body: Fields::of(&record.bytes(5)).text(1),
+            severity: record.text(3),
+            at: record.number(1),
+            event: record.text(12),
+            attributes: record.attributes(6),
+            resource,
         }
-    }
+    };
+    items(request).into_iter().map(read).collect()
 }

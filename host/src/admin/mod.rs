@@ -51,6 +51,7 @@ use self::still_admitted::StillAdmitted;
 pub use live::{LOG, Live, LogLines, watch_for_readers};
 
 pub use local::Local;
+pub use metrics::tell_metrics;
 pub use reload::{Asked, ReloadOutcome, ReloadReport, Reloads, SettingsFacts};
 pub use routes::ROUTES;
 

@@ -55,8 +55,11 @@ impl Background {
         runner.discovery.start(pool);
         tokio::spawn(publish_topology(Arc::clone(parts)));
         tokio::spawn(publish_catalogs(Arc::clone(parts)));
-        if let Some(exporter) = self.exporter {
-            tokio::spawn(exporter.run(pool.clone()));
+        for exporter in self.exports.tasks {
+            exporter.start(pool.clone());
+        }
+        if let Some(exporter) = self.exports.metrics {
+            tokio::spawn(admin::tell_metrics(Arc::clone(&self.admin), exporter, pool.clone()));
         }
         let names = WrittenNames::of(config);
         tokio::spawn(warn_of_unmatched(names, Arc::clone(runner), Arc::clone(&parts.edge)));
@@ -78,12 +81,25 @@ impl Background {
         tokio::spawn(admin::watch_for_readers(self.admin, parts.control_link.clone()));
         let (edge, folder) = (Arc::clone(&parts.edge), parts.folder.clone());
         tokio::spawn(edge::keep_keys(edge, pool.clone(), folder));
+        if matches!(config.mode, Mode::Node(_)) {
+            tokio::spawn(Arc::clone(runner).watch_streams(pool.clone()));
+        }
         runner.keep_spares();
         tokio::spawn(Arc::clone(runner).retire_outdated(config.drain_deadline, pool.clone()));
         tokio::spawn(Arc::clone(runner).sweep(between_sweeps, pool.clone()));
         if let Mode::Coordinator(coordinator) = &config.mode {
             tokio::spawn(keep_catalogs(Arc::clone(parts)));
             let (control, link) = (Arc::clone(&parts.control), parts.control_link.clone());
+            let streams = cluster::OwnStreams {
+                start: parts.edge.start,
+                returned: {
+                    let sessions = Arc::clone(&parts.edge.sse_sessions);
+                    Box::new(move || sessions.returned())
+                },
+                changes: parts.edge.sse_sessions.changes(),
+            };
+            let (registry, timeout) = (Arc::clone(&parts.registry), coordinator.node_timeout);
+            tokio::spawn(cluster::tell_streams(registry, streams, link.clone(), timeout));
             let watch = cluster::watch_leases(Arc::clone(&control), link.clone(), self.doubted);
             let mut retired = parts.retired.watch();
             tokio::spawn(async move {

@@ -208,9 +208,7 @@ async fn control(
         shutdown::end_servers(&parts).await;
         supervised.end().await;
         let telemetry = Arc::clone(&parts.edge.telemetry);
-        if let Some(traces) = &telemetry.traces {
-            traces.flush().await;
-        }
+        telemetry.flush().await;
         let _ = tokio::task::spawn_blocking(move || telemetry.end()).await;
     };
     tokio::select! {

@@ -70,6 +70,10 @@ pub fn of(
         held: Arc::new(move |after, limit| {
             holder.held(after, limit).into_iter().map(held_session).collect()
         }),
+        streams: {
+            let holder = Arc::clone(host);
+            Arc::new(move |start, lease, sessions| holder.note_streams(start, lease, &sessions))
+        },
         view: Arc::clone(view),
         drain: Arc::clone(drain),
         heard: Arc::clone(&heard),

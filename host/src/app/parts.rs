@@ -23,7 +23,7 @@ use crate::seam::Link;
 use crate::store::sharing::Told;
 use crate::store::{DataFolder, Forgotten};
 use crate::sync::Signal;
-use crate::telemetry::{LogFilter, SpanExporter};
+use crate::telemetry::LogFilter;
 
 use self::base::Base;
 use self::doubts::Doubted;
@@ -31,6 +31,7 @@ use self::links::Links;
 use super::capacity::CapacityGauge;
 use super::descriptors::Descriptors;
 use super::routes::Routes;
+use super::telemetry::Exports;
 use super::translate::{Replicas, local_servers};
 use super::troubles::TroubleWatch;
 use super::{identity, shared_store, tls};
@@ -42,8 +43,8 @@ pub struct Background {
     pub doubted: Doubted,
     /// Sessions that were forgotten while their servers held something for them.
     pub forgotten: mpsc::Receiver<Forgotten>,
-    /// Sends spans, if there are any.
-    pub exporter: Option<SpanExporter>,
+    /// What is told to collectors.
+    pub exports: Exports,
     /// A node's agents, and whether they register at startup.
     pub agents: Option<(Agents, bool)>,
     /// What other coordinators tell, if there may be any.
@@ -144,8 +145,8 @@ impl Parts {
             retired: Signal::default(),
             links,
         };
-        let (exporter, reloads) = (base.exporter, Some(asked));
-        let background = Background { admin, doubted, forgotten, exporter, agents, told, reloads };
+        let (exports, reloads) = (base.exports, Some(asked));
+        let background = Background { admin, doubted, forgotten, exports, agents, told, reloads };
         Ok((Arc::new(parts), background))
     }
 

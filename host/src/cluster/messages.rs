@@ -323,6 +323,21 @@ pub struct BindingsPage {
 }
 object_only!(both BindingsPage);
 
+/// `POST /cluster/streams`: a coordinator says that it is there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+#[serde(rename_all = "camelCase")]
+pub struct StreamsMessage {
+    /// Its start.
+    pub start: u64,
+    /// How long that counts.
+    pub lease_ms: u64,
+    /// Sessions of HTTP+SSE whose clients have come back to it from another one.
+    #[serde(default)]
+    pub sessions: Vec<String>,
+}
+object_only!(both StreamsMessage);
+
 /// A session that has a server open on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(remote = "Self")]

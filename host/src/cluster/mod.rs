@@ -43,6 +43,7 @@ pub use coordinator::proofs::{NodeMessage, NodeRequest, ProvedMessage};
 pub use coordinator::recall::recall;
 pub use coordinator::registry::{LeaseChange, Registry};
 pub use coordinator::rejected::Rejected;
+pub use coordinator::streams::{OwnStreams, tell_streams};
 pub use dial::{Dialer, Peer};
 pub use gate::{Denied, Gate};
 pub use messages::{

@@ -48,6 +48,7 @@ pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
+pub use sections::collectors::OtlpCollector;
 pub use sections::eras::{ConversationBy, Eras};
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
@@ -71,7 +72,7 @@ pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::store::Store;
 pub use sections::telemetry::{
-    AuditOutput, LogDestination, LogFormat, LogOutput, TelemetrySettings, TraceOutput,
+    AuditOutput, LogDestination, LogFormat, LogOutput, MetricOutput, TelemetrySettings, TraceOutput,
 };
 pub use sections::token_issuers::TokenIssuer;
 

@@ -20,9 +20,11 @@ use super::channel::terms::SessionLimits;
 use super::process::child::Children;
 use super::remote::left_calls::LeftCalls;
 use super::session::complaints::Complaints;
+use super::session::instance::Instance;
 use super::session::resources::{Resources, ServerErrors};
 use super::session::served::{CurrentServers, Servers};
 use super::session::slow_starts::SlowStarts;
+use super::session::stream_leases::StreamLeases;
 use super::session::table::looking::Held;
 use super::session::table::{InstanceKey, Table};
 use super::shared_process::process::SharedProcesses;
@@ -68,6 +70,8 @@ pub struct SharedRunner {
     pub(super) table: Table,
     pub discovery: Arc<Discovery>,
     pub(super) complaints: Complaints,
+    /// The gateways that have streams of sessions of HTTP+SSE.
+    pub(super) stream_leases: StreamLeases,
 }
 
 impl SharedRunner {
@@ -106,6 +110,7 @@ impl SharedRunner {
             table,
             discovery,
             complaints,
+            stream_leases: StreamLeases::default(),
         })
     }
 
@@ -183,13 +188,18 @@ impl SharedRunner {
     pub fn close_of_streams(&self, pool: &Pool) -> usize {
         let left = self.table.take_of_streams();
         let count = left.len();
+        self.close_left(left, pool);
+        count
+    }
+
+    /// Closes instances that were taken out of the table, in the background.
+    pub(super) fn close_left(&self, left: Vec<Arc<Instance>>, pool: &Pool) {
         let pool = pool.clone();
         tokio::spawn(async move {
             for instance in left {
                 instance.close(&pool).await;
             }
         });
-        count
     }
 
     /// Closes all instances and ends discovery. Children have their usual time to end.

@@ -286,6 +286,15 @@ impl Bindings {
         self.changed(session);
     }
 
+    /// The same for a loss that another coordinator has noted, which also writes it down.
+    pub fn learn_loss(&self, session: SessionId, server: &ServerName) {
+        self.with(session, |records| {
+            if let Some(record) = records.get_mut(&session) {
+                note(&mut record.unreported_losses, server);
+            }
+        });
+    }
+
     /// The servers whose loss the client has yet to be notified of: by the caller, now.
     #[must_use]
     pub fn take_unreported_losses(&self, session: SessionId) -> Vec<ServerName> {

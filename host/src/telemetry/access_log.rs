@@ -1,13 +1,10 @@
 //! The access log: one line for each call.
 
-use std::io;
-use std::time::Duration;
-
 use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
 use crate::protocol::glance::MethodLabel;
 
-use super::line_writer::{Fields, Line, LineForm, LineWriter, LogCounts, LogSettings};
-use super::outcome::{CallEnd, CallSize};
+use super::fields::{Fields, Line};
+use super::outcome::{CallEnd, CallOutcome, CallSize};
 
 /// One call that has ended.
 #[derive(Debug, Clone)]
@@ -28,37 +25,13 @@ pub struct AccessEntry {
     pub size: CallSize,
 }
 
-/// The access log.
-#[derive(Debug)]
-pub struct AccessLog(LineWriter<AccessEntry>);
-
-impl AccessLog {
-    /// # Errors
-    /// If its file cannot be opened.
-    pub fn start(settings: LogSettings) -> io::Result<Self> {
-        LineWriter::start("access", settings).map(Self)
-    }
-
-    pub fn add(&self, entry: AccessEntry) {
-        self.0.add(entry);
-    }
-
-    #[must_use]
-    pub fn counts(&self) -> LogCounts {
-        self.0.counts()
-    }
-
-    pub fn end(&self) {
-        self.0.end();
-    }
-}
-
 impl Line for AccessEntry {
-    fn write(&self, form: LineForm, line: &mut Vec<u8>) {
-        let mut fields = Fields::begin(form, line);
-        fields.word("time", &self.at.iso8601());
+    const LOG: &'static str = "access";
+
+    fn tell(&self, fields: &mut Fields<'_>) {
+        fields.time(self.at);
         fields.text("principal", self.principal.as_str());
-        scope(&mut fields, &self.scope);
+        scope(fields, &self.scope);
         if let Some(server) = &self.server {
             fields.text("server", server.as_str());
         }
@@ -70,11 +43,14 @@ impl Line for AccessEntry {
         if let Some(node) = &self.node {
             fields.word("node", node.as_str());
         }
-        end(&mut fields, self.end);
+        end(fields, self.end);
         fields.number("received", self.size.received);
         fields.number("sent", self.size.sent);
-        fields.number("seconds", Seconds(self.size.duration));
-        fields.end();
+        fields.duration("seconds", self.size.duration);
+    }
+
+    fn is_trouble(&self) -> bool {
+        !matches!(self.end.outcome, CallOutcome::Ok | CallOutcome::Left)
     }
 }
 
@@ -99,18 +75,12 @@ pub fn end(fields: &mut Fields<'_>, end: CallEnd) {
     }
 }
 
-/// With six decimal places.
-struct Seconds(Duration);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::telemetry::fields::LineForm;
 
     #[test]
     fn a_line_says_who_has_called_what_and_how_it_ended() {
@@ -127,14 +97,14 @@ mod tests {
             size: CallSize { duration: Duration::from_micros(1_000_250), received: 10, sent: 20 },
         };
         let mut line = Vec::new();
-        entry.write(LineForm::Text, &mut line);
+        Fields::write(LineForm::Text, &entry, &mut line);
         let expect = "time=2024-01-01T10:00:00.000Z principal=\"key a\" scope=/mcp server=s \
             method=tools/call tool=s-echo session=abababab node=n1 outcome=error emitter=server \
             error=invalid-params received=10 sent=20 seconds=1.000250\n";
         assert_eq!(String::from_utf8(line).unwrap(), expect);
         let mut line = Vec::new();
         let entry = AccessEntry { scope: Scope::Key(Principal::named("k")), ..entry };
-        entry.write(LineForm::Json, &mut line);
+        Fields::write(LineForm::Json, &entry, &mut line);
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["tool"], "s-echo");
         assert_eq!(line["scope"], "/mcp (key)");

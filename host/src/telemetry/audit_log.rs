@@ -8,14 +8,17 @@ use serde_json::Value;
 use crate::model::{NodeId, PolicyRuling, Principal, Scope, ServerName, SessionId, UnixMillis};
 
 use super::access_log::scope;
-use super::line_writer::{Fields, Line, LineForm, LineWriter, LogCounts, LogSettings};
+use super::fields::{Fields, Line};
+use super::line_writer::LogCounts;
+use super::log::{Log, LogSettings};
+use super::otlp::StartExport;
 use super::redaction::Pointer;
 
 /// Bytes of a call's arguments that are written; longer ones are left out.
 const MAX_ARGUMENTS: usize = 8 * 1024;
 
 /// The settings of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct AuditSettings {
     pub log: LogSettings,
     /// Whether the arguments of calls are written, and what of them is left out.
@@ -101,29 +104,35 @@ impl AuditEntry {
 /// The audit log.
 #[derive(Debug)]
 pub struct AuditLog {
-    lines: LineWriter<AuditEntry>,
+    log: Log<AuditEntry>,
     arguments: Option<Vec<Pointer>>,
 }
 
 impl AuditLog {
     /// # Errors
     /// If its file cannot be opened.
-    pub fn start(settings: AuditSettings) -> io::Result<Self> {
-        let AuditSettings { log, arguments } = settings;
-        Ok(Self { lines: LineWriter::start("audit", log)?, arguments })
+    pub fn start(settings: AuditSettings) -> io::Result<(Self, Option<Box<dyn StartExport>>)> {
+        let (log, exporter) = Log::start(settings.log)?;
+        Ok((Self { log, arguments: settings.arguments }, exporter))
     }
 
     pub fn add(&self, entry: AuditEntry) {
-        self.lines.add(entry);
+        self.log.add(entry);
     }
 
     #[must_use]
     pub fn counts(&self) -> LogCounts {
-        self.lines.counts()
+        self.log.counts()
     }
 
+    /// Tells a collector what is waiting, for a bounded time.
+    pub async fn flush(&self) {
+        self.log.flush().await;
+    }
+
+    /// Writes what is waiting, for a bounded time. Blocks.
     pub fn end(&self) {
-        self.lines.end();
+        self.log.end();
     }
 
     /// Whether arguments of calls are written.
@@ -156,9 +165,10 @@ fn shown(message: &[u8], redacted: &[Pointer]) -> Option<String> {
 }
 
 impl Line for AuditEntry {
-    fn write(&self, form: LineForm, line: &mut Vec<u8>) {
-        let mut fields = Fields::begin(form, line);
-        fields.word("time", &self.at.iso8601());
+    const LOG: &'static str = "audit";
+
+    fn tell(&self, fields: &mut Fields<'_>) {
+        fields.time(self.at);
         fields.word("action", self.action.as_str());
         if let Some(principal) = &self.principal {
             fields.text("principal", principal.as_str());
@@ -167,7 +177,7 @@ impl Line for AuditEntry {
             fields.word("address", &address.to_string());
         }
         if let Some(of) = &self.scope {
-            scope(&mut fields, of);
+            scope(fields, of);
         }
         for (name, value) in [
             ("server", self.server.as_ref().map(ServerName::as_str)),
@@ -203,13 +213,17 @@ impl Line for AuditEntry {
             let arguments = crate::model::visible::json(arguments);
             fields.json("arguments", &arguments);
         }
-        fields.end();
+    }
+
+    fn is_trouble(&self) -> bool {
+        !self.allowed
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::fields::LineForm;
 
     #[test]
     fn arguments_are_written_without_what_is_redacted() {
@@ -232,7 +246,7 @@ mod tests {
             ..AuditEntry::of(AuditAction::Request, false, "Unauthorized: a key".to_owned())
         };
         let mut line = Vec::new();
-        entry.write(LineForm::Json, &mut line);
+        Fields::write(LineForm::Json, &entry, &mut line);
         let line: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["action"], "request");
         assert_eq!(line["decision"], "refused");
@@ -243,7 +257,7 @@ mod tests {
             ..AuditEntry::of(AuditAction::Manage("drain"), true, "ok".to_owned())
         };
         let mut line = Vec::new();
-        entry.write(LineForm::Text, &mut line);
+        Fields::write(LineForm::Text, &entry, &mut line);
         let text = String::from_utf8(line).unwrap();
         assert!(text.contains(" action=drain decision=allowed why=ok arguments={\"a\":"), "{text}");
     }

@@ -3,8 +3,8 @@
 use crate::model::ServerName;
 use crate::protocol::glance::MethodLabel;
 
+use super::otlp::Attributes;
 use super::outcome::{CallEnd, CallOutcome};
-use super::traces::Attributes;
 
 /// `tools/call echo`: few names, since tools are few.
 #[must_use]

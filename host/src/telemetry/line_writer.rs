@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::sync::Seldom;
 
+use super::fields::{Fields, Line, LineForm};
 use super::log_file::LogFile;
 use super::target::LogTarget;
 
@@ -22,26 +23,11 @@ const AT_ONCE: usize = 64 * 1024;
 /// Longest time for the last lines, at the end of the process.
 const LAST: Duration = Duration::from_secs(2);
 
-/// How lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LineForm {
-    /// An object of JSON.
-    Json,
-    /// `name=value`, with quotes around values that need them.
-    Text,
-}
-
-/// The settings of a log.
+/// Where the lines of a log go, and how they look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSettings {
+pub struct LineSettings {
     pub target: LogTarget,
     pub form: LineForm,
-}
-
-/// What can be written as a line.
-pub trait Line: Send + 'static {
-    /// Adds the line with its line feed.
-    fn write(&self, form: LineForm, line: &mut Vec<u8>);
 }
 
 /// What became of the lines of a log.
@@ -72,11 +58,11 @@ pub struct LineWriter<T> {
 }
 
 impl<T: Line> LineWriter<T> {
-    /// Starts the thread of a log with this name.
+    /// Starts the thread of a log.
     ///
     /// # Errors
     /// If the file cannot be opened, or there can be no thread.
-    pub fn start(name: &'static str, settings: LogSettings) -> io::Result<Self> {
+    pub fn start(settings: LineSettings) -> io::Result<Self> {
         let sink = match &settings.target {
             LogTarget::Stdout => Sink::Stdout,
             LogTarget::File { path, most, keep } => {
@@ -88,8 +74,8 @@ impl<T: Line> LineWriter<T> {
         let (lines, waiting) = sync_channel(WAITING);
         let shared = Arc::<Shared>::default();
         let mut writing =
-            Writing { name, waiting, sink, form: settings.form, shared: Arc::clone(&shared) };
-        let thread = std::thread::Builder::new().name(format!("mooring-{name}"));
+            Writing { waiting, sink, form: settings.form, shared: Arc::clone(&shared) };
+        let thread = std::thread::Builder::new().name(format!("mooring-{}", T::LOG));
         thread.spawn(move || writing.run())?;
         Ok(Self { lines, shared })
     }
@@ -127,7 +113,6 @@ enum Sink {
 
 /// The thread's part.
 struct Writing<T> {
-    name: &'static str,
     waiting: Receiver<T>,
     sink: Sink,
     form: LineForm,
@@ -142,7 +127,7 @@ impl<T: Line> Writing<T> {
             let is_last = self.shared.is_ending.load(Ordering::Acquire);
             let mut count = 0;
             while let Ok(line) = self.waiting.try_recv() {
-                line.write(self.form, &mut bytes);
+                Fields::write(self.form, &line, &mut bytes);
                 count += 1;
                 if bytes.len() >= AT_ONCE {
                     self.write(&mut bytes, &mut count);
@@ -171,102 +156,14 @@ impl<T: Line> Writing<T> {
         let counter = match written {
             Ok(()) => &self.shared.written,
             Err(error) => {
-                let name = self.name;
-                self.shared.complaints.warn(|| format!("the {name} log loses lines: {error}"));
+                let complaint = || format!("the {} log loses lines: {error}", T::LOG);
+                self.shared.complaints.warn(complaint);
                 &self.shared.failed
             }
         };
         counter.fetch_add(std::mem::take(count), Ordering::Relaxed);
         bytes.clear();
     }
-}
-
-/// Writes the fields of a line, in one of the two forms.
-pub struct Fields<'a> {
-    form: LineForm,
-    line: &'a mut Vec<u8>,
-    is_first: bool,
-}
-
-impl<'a> Fields<'a> {
-    pub fn begin(form: LineForm, line: &'a mut Vec<u8>) -> Self {
-        if form == LineForm::Json {
-            line.push(b'{');
-        }
-        Self { form, line, is_first: true }
-    }
-
-    /// A text of others, whose every character is made visible.
-    pub fn text(&mut self, name: &str, value: &str) {
-        const MOST: usize = 2048;
-        let shown = crate::model::visible::visible(value, MOST);
-        self.name(name);
-        match self.form {
-            LineForm::Json => {
-                let _ = serde_json::to_writer(&mut *self.line, &shown.to_string());
-            }
-            LineForm::Text if is_plain(value) => self.line.extend_from_slice(value.as_bytes()),
-            LineForm::Text => {
-                let _ = serde_json::to_writer(&mut *self.line, &shown.to_string());
-            }
-        }
-    }
-
-    /// A word of the gateway's own.
-    pub fn word(&mut self, name: &str, value: &str) {
-        self.name(name);
-        let is_json = self.form == LineForm::Json;
-        if is_json {
-            self.line.push(b'"');
-        }
-        self.line.extend_from_slice(value.as_bytes());
-        if is_json {
-            self.line.push(b'"');
-        }
-    }
-
-    pub fn number(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.name(name);
-        let _ = write!(self.line, "{value}");
-    }
-
-    /// A value that is JSON already, on one line.
-    pub fn json(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.line.extend_from_slice(value.as_bytes());
-    }
-
-    pub fn end(self) {
-        let end: &[u8] = if self.form == LineForm::Json { b"}\n" } else { b"\n" };
-        self.line.extend_from_slice(end);
-    }
-
-    fn name(&mut self, name: &str) {
-        let is_first = std::mem::take(&mut self.is_first);
-        match self.form {
-            LineForm::Json => {
-                if !is_first {
-                    self.line.push(b',');
-                }
-                self.line.push(b'"');
-                self.line.extend_from_slice(name.as_bytes());
-                self.line.extend_from_slice(b"\":");
-            }
-            LineForm::Text => {
-                if !is_first {
-                    self.line.push(b' ');
-                }
-                self.line.extend_from_slice(name.as_bytes());
-                self.line.push(b'=');
-            }
-        }
-    }
-}
-
-/// Whether a value of the text form needs no quotes.
-fn is_plain(value: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
-    !value.is_empty() && value.len() <= 256 && value.bytes().all(plain)
 }
 
 #[cfg(test)]
@@ -276,12 +173,16 @@ mod tests {
     struct Numbered(u32);
 
     impl Line for Numbered {
-        fn write(&self, form: LineForm, line: &mut Vec<u8>) {
-            let mut fields = Fields::begin(form, line);
-            fields.number("n", self.0);
+        const LOG: &'static str = "test";
+
+        fn is_trouble(&self) -> bool {
+            false
+        }
+
+        fn tell(&self, fields: &mut Fields<'_>) {
+            fields.number("n", u64::from(self.0));
             fields.text("odd", "a \"b\"\u{1b}[0m");
             fields.word("word", "w");
-            fields.end();
         }
     }
 
@@ -290,7 +191,7 @@ mod tests {
         let path =
             std::env::temp_dir().join(format!("mooring-lines-{}", crate::model::SessionId::mint()));
         let target = LogTarget::File { path: path.clone(), most: 1 << 30, keep: 1 };
-        let log = LineWriter::start("test", LogSettings { target, form: LineForm::Json }).unwrap();
+        let log = LineWriter::start(LineSettings { target, form: LineForm::Json }).unwrap();
         for number in 0..5000 {
             log.add(Numbered(number));
         }
@@ -314,7 +215,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("log");
         let target = LogTarget::File { path: path.clone(), most: 1 << 30, keep: 1 };
-        let log = LineWriter::start("test", LogSettings { target, form: LineForm::Text }).unwrap();
+        let log = LineWriter::start(LineSettings { target, form: LineForm::Text }).unwrap();
         // Nothing can be written where a folder is.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
@@ -333,7 +234,7 @@ mod tests {
     #[test]
     fn the_text_form_has_quotes_where_they_are_needed() {
         let mut line = Vec::new();
-        Numbered(1).write(LineForm::Text, &mut line);
+        Fields::write(LineForm::Text, &Numbered(1), &mut line);
         let text = String::from_utf8(line).unwrap();
         assert!(text.starts_with("n=1 odd=\"a \\\"b\\\""), "{text}");
         assert!(text.ends_with(" word=w\n"), "{text}");

@@ -8,9 +8,13 @@ mod answer_watch;
 mod audit_log;
 mod call_span;
 mod calls;
+mod fields;
 mod line_writer;
+mod log;
 mod log_file;
 mod log_filter;
+mod metrics_exporter;
+mod otlp;
 mod outcome;
 mod redaction;
 mod target;
@@ -21,43 +25,69 @@ pub use access_log::AccessEntry;
 pub use audit_log::{AuditAction, AuditEntry, AuditLog, AuditSettings};
 pub use call_span::{call_attributes, span_name};
 pub use calls::{CallMetrics, CallTotals, MethodTotals};
-pub use line_writer::{LineForm, LineWriter, LogCounts, LogSettings};
+pub use fields::LineForm;
+pub use line_writer::{LineSettings, LogCounts};
+pub use log::{Log, LogSettings};
 pub use log_filter::{LogFilter, NoLog};
+pub use metrics_exporter::{MetricsExport, MetricsExporter};
+pub use otlp::protobuf::Message;
+pub use otlp::{
+    Attribute, Attributes, Collector, ExportCounts, MetricKind, MetricTimes, StartExport,
+    histogram_point, metric, number_point,
+};
 pub use outcome::{CallEnd, CallOutcome, CallSize};
 pub use redaction::Pointer;
 pub use target::LogTarget;
-pub use traces::{Attributes, BegunSpan, Collector, SpanExporter, SpanKind, TraceCounts, Traces};
+pub use traces::{BegunSpan, SpanKind, Traces};
 pub use watched_answer::watched;
 
+use std::io;
 use std::sync::Arc;
-
-use access_log::AccessLog;
 
 /// What this process notes of calls. Edge, runner and management share it.
 #[derive(Debug)]
 pub struct Telemetry {
     pub calls: CallMetrics,
-    pub access: Option<AccessLog>,
+    pub access: Option<Log<AccessEntry>>,
     pub audit: Option<AuditLog>,
     /// Set if spans are told to a collector.
     pub traces: Option<Arc<Traces>>,
+    /// Set if metrics are.
+    pub metrics: Option<MetricsExport>,
 }
 
 impl Telemetry {
+    /// Counts calls, and nothing else.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let calls = CallMetrics::new(workers);
+        Self { calls, access: None, audit: None, traces: None, metrics: None }
+    }
+
+    /// Begins the access log. If it goes to a collector, a task is to be started for that.
+    ///
     /// # Errors
-    /// If the file of a log cannot be opened.
-    pub fn start(
-        workers: usize,
-        access: Option<LogSettings>,
-        audit: Option<AuditSettings>,
-        traces: Option<Traces>,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
-            calls: CallMetrics::new(workers),
-            access: access.map(AccessLog::start).transpose()?,
-            audit: audit.map(AuditLog::start).transpose()?,
-            traces: traces.map(Arc::new),
-        })
+    /// If its file cannot be opened.
+    pub fn begin_access_log(
+        &mut self,
+        settings: LogSettings,
+    ) -> io::Result<Option<Box<dyn StartExport>>> {
+        let (log, exporter) = Log::start(settings)?;
+        self.access = Some(log);
+        Ok(exporter)
+    }
+
+    /// The same for the audit log.
+    ///
+    /// # Errors
+    /// If its file cannot be opened.
+    pub fn begin_audit_log(
+        &mut self,
+        settings: AuditSettings,
+    ) -> io::Result<Option<Box<dyn StartExport>>> {
+        let (log, exporter) = AuditLog::start(settings)?;
+        self.audit = Some(log);
+        Ok(exporter)
     }
 
     /// Whether calls are noted one by one.
@@ -66,11 +96,36 @@ impl Telemetry {
         self.access.is_some() || self.audit.is_some()
     }
 
-    /// What became of the lines of each log, by its name.
+    /// What became of the entries of each log, by its name.
     pub fn logs(&self) -> impl Iterator<Item = (&'static str, LogCounts)> {
         let access = self.access.as_ref().map(|log| ("access", log.counts()));
         let audit = self.audit.as_ref().map(|log| ("audit", log.counts()));
         access.into_iter().chain(audit)
+    }
+
+    /// Tells collectors what is waiting, for at most two seconds each.
+    pub async fn flush(&self) {
+        let traces = async {
+            if let Some(traces) = &self.traces {
+                traces.flush().await;
+            }
+        };
+        let access = async {
+            if let Some(access) = &self.access {
+                access.flush().await;
+            }
+        };
+        let audit = async {
+            if let Some(audit) = &self.audit {
+                audit.flush().await;
+            }
+        };
+        let metrics = async {
+            if let Some(metrics) = &self.metrics {
+                metrics.flush().await;
+            }
+        };
+        tokio::join!(traces, access, audit, metrics);
     }
 
     /// Writes what is waiting, for at most two seconds. Blocks.

@@ -23,5 +23,6 @@ pub mod spread;
 pub mod store_away;
 pub mod store_doors;
 pub mod strategies;
+pub mod streams_of_the_dead;
 pub mod take_over;
 pub mod trust;

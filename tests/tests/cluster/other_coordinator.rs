@@ -224,6 +224,57 @@ fn what_a_client_has_set_holds_wherever_its_server_is_begun_again() {
     }
 }
 
+/// How many notices come until the stream ends.
+fn notices_left(mut stream: Incoming) -> usize {
+    let events = std::iter::from_fn(move || stream.next_event());
+    let messages = events.filter(|event| !event.data.trim().is_empty());
+    messages.filter(|event| event.json()["params"]["logger"] == "mooring").count()
+}
+
+#[test]
+fn a_loss_is_told_once_wherever_it_is_found_and_wherever_the_client_listens() {
+    let Some(pair) = pair("one notice", &json!({"counter": servers::counter()})) else { return };
+    for (path, prefix) in [("/mcp/counter", ""), ("/mcp", "counter-")] {
+        let (count, whoami) = (format!("{prefix}count"), format!("{prefix}whoami"));
+        for (finds, listens) in [(0, 0), (0, 1), (1, 0)] {
+            let session = pair.client(0, path).initialize();
+            session.count(&count);
+            let finder = pair.elsewhere(finds, path, &session);
+            let lose = |stream: &mut Incoming| {
+                let pid = finder.whoami(&whoami).pid;
+                process::signal(pid, Signal::KILL);
+                eventually("the server is gone", || (!process::runs(pid)).then_some(()));
+                assert_eq!(finder.count(&count), 1, "{path} {finds} {listens}");
+                let (_, text) = notice(stream);
+                assert!(text.contains("was started again"), "{text}");
+            };
+            let mut stream = pair.elsewhere(listens, path, &session).listen();
+            (0..3).for_each(|_| lose(&mut stream));
+            // At the other one nothing of it is told again.
+            drop(stream);
+            let other = pair.elsewhere(1 - listens, path, &session);
+            let mut stream = other.listen();
+            lose(&mut stream);
+            other.delete().expect(200);
+            assert_eq!(notices_left(stream), 0, "{path} {finds} {listens}");
+            // Nor on a stream that stays.
+            let session = pair.client(listens, path).initialize();
+            session.count(&count);
+            let finder = pair.elsewhere(finds, path, &session);
+            let mut stream = session.listen();
+            for _ in 0..3 {
+                let pid = finder.whoami(&whoami).pid;
+                process::signal(pid, Signal::KILL);
+                eventually("the server is gone", || (!process::runs(pid)).then_some(()));
+                assert_eq!(finder.count(&count), 1);
+                notice(&mut stream);
+            }
+            session.delete().expect(200);
+            assert_eq!(notices_left(stream), 0, "{path} {finds} {listens}");
+        }
+    }
+}
+
 #[test]
 fn state_that_two_coordinators_have_passed_on_is_not_said_to_be_back() {
     let mut counter = servers::counter();
@@ -247,11 +298,7 @@ fn state_that_two_coordinators_have_passed_on_is_not_said_to_be_back() {
         kill();
         // Of the four calls this coordinator has passed on three.
         assert_eq!(session.count(&count), 4);
-        // The stream has moved to the new process, and may repeat what was said before.
-        let (_, text) = std::iter::repeat_with(|| notice(&mut stream))
-            .take(3)
-            .find(|(level, _)| level == "warning")
-            .expect("a warning");
-        assert!(text.contains("another coordinator"), "{text}");
+        let (level, text) = notice(&mut stream);
+        assert!(level == "warning" && text.contains("another coordinator"), "{level} {text}");
     }
 }

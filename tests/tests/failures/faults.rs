@@ -25,10 +25,13 @@ pub enum Fault {
     RestartNode,
     Partition,
     AcceptAndClose,
+    KillRedis,
+    StopRedis,
+    EmptyRedis,
 }
 
 impl Fault {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::KillServer,
         Self::KillNode,
         Self::KillCoordinator,
@@ -40,6 +43,9 @@ impl Fault {
         Self::RestartNode,
         Self::Partition,
         Self::AcceptAndClose,
+        Self::KillRedis,
+        Self::StopRedis,
+        Self::EmptyRedis,
     ];
 
     pub fn name(self) -> &'static str {
@@ -55,12 +61,22 @@ impl Fault {
             Self::RestartNode => "kill -9 of a node, and its start",
             Self::Partition => "a cable is cut",
             Self::AcceptAndClose => "a proxy accepts and closes",
+            Self::KillRedis => "kill -9 of Redis, later an empty one",
+            Self::StopRedis => "SIGSTOP of Redis",
+            Self::EmptyRedis => "Redis is emptied",
         }
+    }
+
+    /// Whether it happens to the store that coordinators share.
+    pub fn is_of_the_store(self) -> bool {
+        matches!(self, Self::KillRedis | Self::StopRedis | Self::EmptyRedis)
     }
 
     /// Whether a call that is under way dies with what dies.
     pub fn breaks_calls(self) -> bool {
-        !matches!(self, Self::TermNode | Self::StopCoordinator | Self::TermCoordinator)
+        let is_harmless =
+            matches!(self, Self::TermNode | Self::StopCoordinator | Self::TermCoordinator);
+        !is_harmless && !self.is_of_the_store()
     }
 
     /// Whether clients cannot connect for a while.
@@ -143,6 +159,19 @@ impl Fault {
                 ground.close_proxy(true);
                 Mend::OpenProxy
             }
+            Self::KillRedis => {
+                ground.redis().kill9();
+                Mend::StartRedis
+            }
+            Self::StopRedis => {
+                ground.redis().signal(Signal::STOP);
+                Mend::ContinueRedis
+            }
+            Self::EmptyRedis => {
+                let said = ground.redis().say("FLUSHALL");
+                assert!(said.starts_with("+OK"), "{said}");
+                Mend::Nothing
+            }
         }
     }
 }
@@ -155,6 +184,8 @@ pub enum Mend {
     ContinueCoordinator,
     Join,
     OpenProxy,
+    StartRedis,
+    ContinueRedis,
 }
 
 impl Mend {
@@ -174,6 +205,8 @@ impl Mend {
             Self::ContinueCoordinator => ground.coordinator.signal(Signal::CONT),
             Self::Join => ground.join(),
             Self::OpenProxy => ground.close_proxy(false),
+            Self::StartRedis => ground.redis().start_again(),
+            Self::ContinueRedis => ground.redis().signal(Signal::CONT),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The cluster in which something goes wrong: a coordinator and two nodes, `n1` and `n2`. It goes
-//! wrong at `n1`, or at the coordinator.
+//! wrong at `n1`, at the coordinator, or at the store that this one shares with another.
 
 use std::path::PathBuf;
 
-use mooring_tests::{Gateway, Port, Setup, eventually, settings};
+use mooring_tests::{Gateway, Port, RedisServer, Setup, eventually, settings, wait_until_store};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,6 +23,9 @@ pub struct Ground {
     folder: TempDir,
     proxy: Option<Proxy>,
     cable: Option<Cable>,
+    redis: Option<RedisServer>,
+    /// The coordinator that shares the store. Nodes register with the first.
+    _other: Option<Gateway>,
 }
 
 /// The servers of a node: `tally` has a tool for each kind of call, `ticker` sends events as well,
@@ -53,9 +56,22 @@ impl Ground {
             Fault::Partition => Some(Cable::lay(fault.name())?),
             _ => None,
         };
-        let sticky = json!({"stickySession": {"enabled": true, "strategy": "header"}});
+        let redis = match fault.is_of_the_store() {
+            true => Some(RedisServer::start(fault.name())?),
+            false => None,
+        };
+        let mut sticky = json!({"stickySession": {"enabled": true, "strategy": "header"}});
+        if let Some(redis) = &redis {
+            sticky["store"] = json!({"type": "redis", "url": redis.url()});
+        }
         let with =
             |setup: Setup| setup.env("MOORING_SECRET", SECRET).env("MOORING_CLUSTER_TOKEN", TOKEN);
+        let other = redis.is_some().then(|| {
+            let setup = with(Setup::new(&settings::coordinator(sticky.clone())));
+            let other = setup.start();
+            wait_until_store(&other, "fresh");
+            other
+        });
         let mut coordinator = with(Setup::new(&settings::coordinator(sticky)));
         if cable.is_some() {
             coordinator = coordinator.env("MOORING_HOST", "0.0.0.0");
@@ -82,13 +98,17 @@ impl Ground {
         let n2 = settings::node(coordinator.port(), n2, servers("n2", &file));
         let n2 = with(Setup::new(&settings::roomy(default_deadline(n2))).port(two));
         let nodes = vec![n1.start(), n2.start()];
-        let ground = Self { coordinator, nodes, folder, proxy, cable };
+        let ground = Self { coordinator, nodes, folder, proxy, cable, redis, _other: other };
         ground.wait_until_whole();
         Some(ground)
     }
 
     pub fn n1(&mut self) -> &mut Gateway {
         &mut self.nodes[0]
+    }
+
+    pub fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().expect("a Redis")
     }
 
     /// Waits until both nodes are there, with all of their tools.

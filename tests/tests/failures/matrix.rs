@@ -75,6 +75,21 @@ fn a_proxy_that_accepts_and_closes_costs_no_session() {
 }
 
 #[test]
+fn a_store_that_is_lost_and_comes_back_empty_costs_nothing() {
+    holds(Fault::KillRedis, &[State::Idle, State::Unsafe, State::Stream, State::Aggregate]);
+}
+
+#[test]
+fn a_store_that_stands_still_costs_nothing() {
+    holds(Fault::StopRedis, &[State::Idle, State::Safe, State::SseCall]);
+}
+
+#[test]
+fn a_store_that_is_emptied_costs_nothing() {
+    holds(Fault::EmptyRedis, &[State::Idle, State::List, State::Sse, State::Question]);
+}
+
+#[test]
 #[ignore = "long: every fault with every state; one cell of each kind runs each time"]
 fn no_fault_costs_a_session_in_any_state() {
     let picked = std::env::var("MOORING_FAILURES").unwrap_or_default();

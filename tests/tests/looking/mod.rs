@@ -1,6 +1,7 @@
 //! The operators' views: instances and logs.
 
 pub mod call_logs;
+pub mod collectors;
 pub mod commands;
 pub mod errors;
 pub mod explain;

@@ -2,6 +2,7 @@
 //! servers, nodes and everything are killed and come back. At each step, what an operator and probes
 //! see within two seconds.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -147,9 +148,82 @@ impl Seen {
         })
     }
 
+    /// Whether these alerts begin to wait for their time, and no others of their kinds.
+    fn alerts_are(&self, expected: &[&str]) -> bool {
+        alerts(&self.metrics) == expected.iter().map(|one| (*one).to_owned()).collect()
+    }
+
     /// The sum of the errors with all these labels.
     fn errors(&self, labels: &[&str]) -> u64 {
         errors(&self.metrics, labels)
+    }
+}
+
+/// The rules of `alerts.yml` that look at what is, not at what grows: name, expression, and what a
+/// sample's line has to begin with to be one that it finds; then the value, and the label that says
+/// whom it is about.
+const ALERTS: [(&str, &str, &str, fn(&str) -> bool, &str); 4] = [
+    (
+        "MooringServerDown",
+        "max by (server) (mooring_server_up) == 0",
+        "mooring_server_up{",
+        |line| line.ends_with(" 0"),
+        "server",
+    ),
+    (
+        "MooringReplicaNotUsable",
+        "max by (server, state) (mooring_server_replicas{state=~\"failing|away\"}) > 0",
+        "mooring_server_replicas{",
+        |line| {
+            ["failing", "away"].iter().any(|state| line.contains(&format!("state=\"{state}\"")))
+                && !line.ends_with(" 0")
+        },
+        "server",
+    ),
+    (
+        "MooringNodeNotActive",
+        "max by (node, status) (mooring_node_up{status!~\"active|draining\"}) == 1",
+        "mooring_node_up{",
+        |line| {
+            !["active", "draining"].iter().any(|it| line.contains(&format!("status=\"{it}\"")))
+                && line.ends_with(" 1")
+        },
+        "node",
+    ),
+    (
+        "MooringNodeSilent",
+        "max by (node) (mooring_node_silent) == 1",
+        "mooring_node_silent{",
+        |line| line.ends_with(" 1"),
+        "node",
+    ),
+];
+
+/// The alerts that begin to wait for their time with these metrics, as `Name subject`.
+fn alerts(metrics: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (name, _, begin, is_found, label) in ALERTS {
+        for line in metrics.lines().filter(|line| line.starts_with(begin) && is_found(line)) {
+            let (_, rest) = line.split_once(&format!("{label}=\"")).expect(line);
+            let subject = rest.split('"').next().unwrap_or_default();
+            found.insert(format!("{name} {subject}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_drill_knows_the_alert_rules_as_they_are() {
+    let path = settings::repository().join("packaging/helm/mooring/files/alerts.yml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let file = yaml_rust2::YamlLoader::load_from_str(&text).unwrap();
+    let rules = file[0]["groups"][0]["rules"].as_vec().unwrap();
+    let expression = |name: &str| {
+        let rule = rules.iter().find(|rule| rule["alert"].as_str() == Some(name));
+        rule.and_then(|rule| rule["expr"].as_str()).map(str::to_owned)
+    };
+    for (name, known, ..) in ALERTS {
+        assert_eq!(expression(name).as_deref(), Some(known), "{name}");
     }
 }
 
@@ -216,7 +290,7 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
 
     // 1. All is well; servers without a session are listed, too.
     let seen = drill.sees("all is well", WELL, |seen| {
-        seen.node_is("a", &["active"]) && seen.node_is("b", &["active"])
+        seen.node_is("a", &["active"]) && seen.node_is("b", &["active"]) && seen.alerts_are(&[])
     });
     for (server, node) in [("counter", "a"), ("counter", "b"), ("notes", "a"), ("flaky", "b")] {
         assert!(seen.has_row(server, node, &["ready", "idle"]), "{server} on {node}: {}", seen.ps);
@@ -239,7 +313,7 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
         let is_mine = row["sessions"] == json!([short]);
         assert_eq!(row["restarts"], u64::from(is_mine), "{rows}");
     }
-    drill.sees("a killed server is no outage", WELL, |_| true);
+    drill.sees("a killed server is no outage", WELL, |seen| seen.alerts_are(&[]));
 
     // 3. A server does not start any more.
     std::fs::write(&drill.broken, "").unwrap();
@@ -252,6 +326,7 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
     let seen = drill.sees("flaky does not start", states, |seen| {
         seen.has_row("flaky", "b", &["backoff", "crash-loop", "starting"])
             && seen.errors(&["server=\"flaky\"", "kind=\"unavailable\""]) > 0
+            && seen.alerts_are(&["MooringReplicaNotUsable flaky", "MooringServerDown flaky"])
     });
     let why = seen.server("flaky")["why"].as_str().unwrap();
     assert!(
@@ -269,7 +344,7 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
         let seen = drill.look();
         (seen.server("flaky")["state"] == "ok").then_some(())
     });
-    drill.sees("all is well again", WELL, |_| true);
+    drill.sees("all is well again", WELL, |seen| seen.alerts_are(&[]));
 
     // 5. A node dies.
     drill.cluster.nodes[1].kill9();
@@ -278,6 +353,12 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
         seen.node_is("b", &["silent", "unhealthy"])
             && seen.has_row("flaky", "b", &["unreachable"])
             && seen.metrics.contains("mooring_node_silent{node=\"b\"} 1\n")
+            && seen.alerts_are(&[
+                "MooringNodeSilent b",
+                "MooringReplicaNotUsable counter",
+                "MooringReplicaNotUsable flaky",
+                "MooringServerDown flaky",
+            ])
     });
     let replicas = &seen.server("counter")["replicas"];
     assert_eq!((&replicas["known"], &replicas["available"]), (&json!(2), &json!(1)));
@@ -296,6 +377,13 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
     let seen = drill.sees("every node is dead", states, |seen| {
         seen.errors(&["emitter=\"gateway\"", "kind=\"unavailable\""]) > before
             && ["a", "b"].iter().all(|node| seen.node_is(node, &["silent", "unhealthy"]))
+            && ["counter", "flaky", "notes"].iter().all(|server| {
+                let pending = alerts(&seen.metrics);
+                ["MooringServerDown", "MooringReplicaNotUsable"]
+                    .iter()
+                    .all(|name| pending.contains(&format!("{name} {server}")))
+            })
+            && alerts(&seen.metrics).contains("MooringNodeSilent a")
     });
     for (server, node) in [("counter", "a"), ("counter", "b"), ("notes", "a"), ("flaky", "b")] {
         assert!(seen.has_row(server, node, &["unreachable"]), "{server} on {node}: {}", seen.ps);
@@ -307,10 +395,16 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
     drill.cluster.nodes[0].start();
     let states = [("counter", "degraded"), ("notes", "ok"), ("flaky", "down")];
     drill.cluster.wait_for_active(1);
-    drill.sees("a is back", states, |seen| seen.node_is("a", &["active"]));
+    drill.sees("a is back", states, |seen| {
+        let pending = alerts(&seen.metrics);
+        let down = pending.iter().filter(|alert| alert.starts_with("MooringServerDown"));
+        seen.node_is("a", &["active"])
+            && down.eq(["MooringServerDown flaky"])
+            && !pending.contains("MooringNodeSilent a")
+    });
     drill.cluster.nodes[1].start();
     drill.cluster.wait_for_active(2);
-    drill.sees("b is back", WELL, |seen| seen.node_is("b", &["active"]));
+    drill.sees("b is back", WELL, |seen| seen.node_is("b", &["active"]) && seen.alerts_are(&[]));
 
     // 8. The coordinator dies and comes back. Its nodes say so.
     drill.cluster.coordinator.kill9();
@@ -319,7 +413,9 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
     }
     drill.cluster.coordinator.start();
     drill.cluster.wait_for_active(2);
-    drill.sees("the coordinator is back", WELL, |seen| seen.node_is("a", &["active"]));
+    drill.sees("the coordinator is back", WELL, |seen| {
+        seen.node_is("a", &["active"]) && seen.alerts_are(&[])
+    });
     for node in &drill.cluster.nodes {
         node.wait_for_log("the coordinator is back");
     }
@@ -327,7 +423,12 @@ fn everything_that_fails_is_seen_within_two_seconds_and_so_is_its_return() {
     // 9. A node leaves as planned: only what has no other node is missing.
     drill.cluster.nodes[0].terminate();
     let states = [("counter", "ok"), ("notes", "down"), ("flaky", "ok")];
-    let seen = drill.sees("a has signed off", states, |seen| seen.node_is("a", &["inactive"]));
+    let seen = drill.sees("a has signed off", states, |seen| {
+        let pending = alerts(&seen.metrics);
+        seen.node_is("a", &["inactive"])
+            && pending.contains("MooringServerDown notes")
+            && pending.contains("MooringNodeNotActive a")
+    });
     let why = seen.server("notes")["why"].as_str().unwrap();
     assert!(why.contains("node a has signed off at "), "{why}");
     drop(load);

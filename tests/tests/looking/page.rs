@@ -247,6 +247,51 @@ fn a_server_in_a_crash_loop_is_told() {
 }
 
 #[test]
+fn errors_limits_and_rates_are_told() {
+    let limits = json!({"systemConfig": {"limits": {"sessionsPerPrincipal": 2}}});
+    let servers = settings::standalone(json!({"counter": servers::counter()}));
+    let gateway = Gateway::start_with(&settings::merged(servers, limits));
+    gateway.wait_until_discovered(&["counter"]);
+    let mut reader = Reader::open(&gateway);
+    reader.until("the limits are there", |seen| {
+        seen.entry("limits", "sessionsPerPrincipal")["refused"] == 0
+    });
+    let sessions = reader.entry("limits", "sessions").clone();
+    assert_eq!((&sessions["used"], &sessions["isBytes"]), (&json!(0), &json!(false)));
+    assert!(sessions["most"].as_u64().unwrap() > 1, "{sessions}");
+    let folder = reader.entry("limits", "dataFolder");
+    assert_eq!((&folder["isBytes"], &folder["most"]), (&json!(true), &json!(1 << 30)), "{folder}");
+    assert!(!reader.any("errors", |_| true));
+    let session = gateway.client("/mcp/counter").initialize();
+    for _ in 0..3 {
+        let _ = session.answer("tools/call", json!({"name": "no-such", "arguments": {}}));
+    }
+    gateway
+        .client("/mcp/no-such-server")
+        .post()
+        .json(&json!({}))
+        .send(gateway.address())
+        .expect(404);
+    let other = gateway.client("/mcp/counter").initialize();
+    gateway.client("/mcp/counter").try_initialize().expect(429);
+    reader.until("the server's errors", |seen| {
+        seen.any("errors", |one| {
+            one["server"] == "counter" && one["emitter"] == "server" && one["count"] == 3
+        })
+    });
+    reader.until("the gateway's own", |seen| {
+        seen.any("errors", |one| one["emitter"] == "gateway" && one["server"] == "")
+    });
+    reader.until("the limit", |seen| {
+        let limit = seen.entry("limits", "sessionsPerPrincipal");
+        limit["refused"] == 1
+    });
+    reader
+        .until("calls of each second", |seen| seen.head["callsPerSecond"].as_f64().unwrap() > 0.0);
+    drop((session, other));
+}
+
+#[test]
 fn readers_are_bounded_and_make_room_when_they_leave() {
     let gateway = Gateway::start_with(&settings::standalone(json!({})));
     let open = || Request::get(EVENTS).open(gateway.address());

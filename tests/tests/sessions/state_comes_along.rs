@@ -59,6 +59,32 @@ fn calls_that_set_state_are_repeated_once_and_in_order_and_the_client_is_told() 
 }
 
 #[test]
+fn a_call_too_large_to_be_read_is_not_said_to_be_back() {
+    let counter = with_state(servers::counter(), json!({"replay": ["count"], "maxBytes": 4096}));
+    let settings = settings::standalone(json!({"counter": counter}));
+    let limits = json!({"systemConfig": {"limits": {"keptBody": 1024}}});
+    let gateway = Gateway::start_with(&settings::merged(settings, limits));
+    let session = gateway.client("/mcp/counter").initialize();
+    let mut stream = session.listen();
+    assert_eq!(session.count("count"), 1);
+    let large = session.call("count", json!({"pad": "x".repeat(100_000)}));
+    assert_eq!(large["structuredContent"]["value"], 2);
+    kill(&session, "whoami");
+    assert_eq!(session.count("count"), 2);
+    let (level, text) = notice(&mut stream);
+    assert!(
+        level == "warning" && text.contains("1 call that set its state was repeated"),
+        "{text}"
+    );
+    assert!(text.contains("1 call not kept (beyond the limits)"), "{text}");
+    // It was told, and counts no more.
+    kill(&session, "whoami");
+    assert_eq!(session.count("count"), 3);
+    let (level, text) = notice(&mut stream);
+    assert!(level == "info" && text.contains("2 calls that set its state"), "{text}");
+}
+
+#[test]
 fn calls_that_come_at_once_wait_for_the_one_restoration() {
     let servers = json!({"counter": counter()});
     Front::each(&servers, &json!({}), |front| {

@@ -20,6 +20,8 @@ const TOKEN: &str = "rolling-token-of-sixteen-bytes-and-more";
 /// Milliseconds. Long enough that sessions leave between two calls.
 const DRAIN_DEADLINE: u64 = 4000;
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Where HAProxy says what it knows of the coordinators.
+const STATS: &str = "/of-haproxy";
 
 fn common(setup: Setup) -> Setup {
     setup.env("MOORING_SECRET", SECRET).env("MOORING_CLUSTER_TOKEN", TOKEN)
@@ -85,15 +87,18 @@ struct HaProxy {
 }
 
 impl HaProxy {
-    /// Before coordinators at these ports: the first takes everything while it is ready.
+    /// Before coordinators at these ports: the first takes everything while it is ready. Without
+    /// `timeout check` an answer to a check may take no longer than `inter`, and where many tests run
+    /// both would now and then count as gone at the same moment.
     fn before(program: &Path, ports: [u16; 2]) -> Self {
         let (folder, port) = (TempDir::new().unwrap(), Port::reserve());
         let [one, two] = ports;
         let file = folder.path().join("haproxy.cfg");
         let text = format!(
             "defaults\n mode http\n option http-server-close\n option redispatch\n retries 3\n \
-             timeout connect 1s\n timeout client 1h\n timeout server 1h\n\
-             frontend clients\n bind 127.0.0.1:{}\n default_backend coordinators\n\
+             timeout connect 1s\n timeout client 1h\n timeout server 1h\n timeout check 5s\n\
+             frontend clients\n bind 127.0.0.1:{}\n stats enable\n stats uri {STATS}\n \
+             default_backend coordinators\n\
              backend coordinators\n option httpchk GET /readyz\n \
              default-server check inter 50ms fall 1 rise 1\n \
              server c1 127.0.0.1:{one}\n server c2 127.0.0.1:{two} backup\n",
@@ -104,6 +109,21 @@ impl HaProxy {
         command.arg("-db").arg("-f").arg(&file).stdin(Stdio::null());
         let child = command.spawn().unwrap();
         Self { child, port, _folder: folder }
+    }
+
+    /// Waits until it sends requests to this coordinator if it has to. That a coordinator is ready
+    /// is not enough: HAProxy finds out with its next check.
+    #[track_caller]
+    fn wait_until_up(&self, server: &str) {
+        eventually(&format!("HAProxy has found {server}"), || {
+            let asked = Request::get(&format!("{STATS};csv"));
+            let page = asked.try_open_within(self.port.address(), PATIENCE).ok()?;
+            let page = page.try_whole().ok()?.text();
+            let mut lines = page.lines().map(|line| line.split(',').collect::<Vec<&str>>());
+            let status = lines.next()?.iter().position(|name| *name == "status")?;
+            let row = lines.find(|row| row.get(1) == Some(&server))?;
+            row.get(status)?.starts_with("UP").then_some(())
+        });
     }
 
     fn wait_until_ready(&self) {
@@ -144,15 +164,17 @@ fn nodes_and_coordinators_behind_haproxy_are_restarted_and_no_client_sees_an_err
     // It knows the nodes by the folder that both have.
     second.start();
     wait_for_nodes(&second);
+    proxy.wait_until_up("c2");
     let load = load(sdks, proxy.port.number());
     for node in &mut nodes {
         node.restart_after(Signal::TERM);
         wait_for_nodes(&first);
     }
-    for coordinator in [&mut second, &mut first] {
+    for (coordinator, name) in [(&mut second, "c2"), (&mut first, "c1")] {
         coordinator.restart_after(Signal::TERM);
         wait_until_ready(coordinator);
         wait_for_nodes(coordinator);
+        proxy.wait_until_up(name);
     }
     end(load);
 }

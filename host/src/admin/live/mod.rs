@@ -4,6 +4,7 @@
 //! and then what has changed since its last event: one that reads slowly gets fewer events, not
 //! older ones.
 
+mod counters;
 mod difference;
 mod limited;
 mod log_lines;
@@ -34,6 +35,7 @@ use super::Admin;
 use super::answer::ApiAnswer;
 use super::extract::AdmittedCaller;
 
+use self::counters::Rates;
 use self::difference::{LiveState, difference};
 use self::limited::limited;
 
@@ -94,13 +96,14 @@ pub async fn watch_for_readers(admin: Arc<Admin>, link: Link) {
 async fn publish(admin: &Admin, asked: &Locked<Option<Arc<Overview>>>) {
     let mut timer = tokio::time::interval(TICK);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rates = Rates::default();
     loop {
         timer.tick().await;
         if !admin.live.is_read() {
             return;
         }
         let overview = asked.lock().clone();
-        let state = view::look(admin, overview.as_deref());
+        let state = view::look(admin, overview.as_deref(), rates.look(admin));
         admin.live.state.send_replace(Arc::new(state));
     }
 }

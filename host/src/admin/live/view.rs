@@ -11,6 +11,7 @@ use crate::cluster::{InstanceReport, Overview};
 use crate::model::{ServerName, SessionId};
 use crate::store::{FolderState, Record};
 
+use super::counters::{self, CallRates};
 use super::difference::{LiveState, Section};
 use super::log_lines::{LOG, LogLine};
 use super::{nodes, servers};
@@ -20,7 +21,7 @@ const MOST: usize = 500;
 /// The most sessions and decisions.
 const MOST_OF_PAST: usize = 100;
 
-pub fn look(admin: &Admin, overview: Option<&Overview>) -> LiveState {
+pub fn look(admin: &Admin, overview: Option<&Overview>, rates: CallRates) -> LiveState {
     let entries = admin.registry.entries();
     let topology = Arc::clone(&admin.registry.topology().borrow());
     let nodes = entries.iter().take(MOST).map(|entry| {
@@ -33,7 +34,7 @@ pub fn look(admin: &Admin, overview: Option<&Overview>) -> LiveState {
     let instances = overview.map(|overview| overview.instances.as_slice()).unwrap_or_default();
     let sessions = admin.bindings.latest(MOST_OF_PAST);
     let decisions = admin.decisions.last(MOST_OF_PAST, |_| true);
-    let head = head(admin, overview, (entries.len(), names.len()));
+    let head = head(admin, overview, (entries.len(), names.len()), rates);
     let sections = [
         ("nodes", section(nodes)),
         ("servers", section(servers.into_iter())),
@@ -43,6 +44,8 @@ pub fn look(admin: &Admin, overview: Option<&Overview>) -> LiveState {
             "decisions",
             section(decisions.iter().map(|made| (made.number.to_string(), explain::shown(made)))),
         ),
+        ("errors", section(counters::errors(admin, MOST_OF_PAST).into_iter())),
+        ("limits", section(counters::limits(admin).into_iter())),
         ("log", section(LOG.last().iter().map(line))),
     ];
     LiveState { head: head.to_string().into(), sections: BTreeMap::from(sections) }
@@ -52,7 +55,12 @@ fn section(entries: impl Iterator<Item = (String, Value)>) -> Section {
     entries.map(|(key, entry)| (key, entry.to_string().into())).collect()
 }
 
-fn head(admin: &Admin, overview: Option<&Overview>, (nodes, servers): (usize, usize)) -> Value {
+fn head(
+    admin: &Admin,
+    overview: Option<&Overview>,
+    (nodes, servers): (usize, usize),
+    rates: CallRates,
+) -> Value {
     let mode = match &admin.role {
         ProcessRole::Standalone => "standalone",
         ProcessRole::Coordinator { .. } => "coordinator",
@@ -78,6 +86,8 @@ fn head(admin: &Admin, overview: Option<&Overview>, (nodes, servers): (usize, us
         "sessions": admin.bindings.sessions(),
         "nodes": nodes,
         "servers": servers,
+        "callsPerSecond": rates.calls,
+        "errorsPerSecond": rates.errors,
         "problems": problems,
         "unreachable": unreachable,
         "isAsked": overview.is_some(),

@@ -17,18 +17,18 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     page.counter("requests_refused_total", "MCP requests answered with a status of 400 or more")
         .is(counts.refused);
     page.gauge("requests_in_flight", "MCP requests and streams in progress").is(counts.in_flight);
-    let mut streams = page.gauge("streams", "Event streams open to clients");
+    let streams = page.gauge("streams", "Event streams open to clients");
     for (transport, count) in metrics.streams() {
         streams.add(&[("transport", transport.as_str())], count);
     }
-    let mut refusals =
+    let refusals =
         page.counter("refusals_total", "Messages and requests that the gateway refused, by reason");
     for (reason, count) in metrics.refusals.numbers() {
         refusals.add(&[("reason", reason)], count);
     }
     by_server(admin, page);
     errors(admin, page);
-    let mut recoveries =
+    let recoveries =
         page.counter("recoveries_total", "Calls kept going after a loss, by what was done");
     for (how, count) in metrics.recoveries() {
         recoveries.add(&[("cause", how.as_str())], count);
@@ -40,18 +40,18 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
 
 fn by_server(admin: &Admin, page: &mut Exposition) {
     let totals = admin.telemetry.calls.totals();
-    let mut calls = page.counter("calls_total", "Messages of clients, by how they ended");
+    let calls = page.counter("calls_total", "Messages of clients, by how they ended");
     for of in &totals {
         for method in &of.methods {
             let name = method.method.as_str();
             for (outcome, count) in method.outcomes.iter().filter(|(_, count)| *count > 0) {
                 let labels =
                     [("server", &*of.server), ("method", name), ("outcome", outcome.as_str())];
-                calls.add(&labels, count);
+                calls.add(&labels, *count);
             }
         }
     }
-    let mut durations = page.histogram(
+    let durations = page.histogram(
         "call_duration_seconds",
         "Time from a client's message to the end of its answer",
     );
@@ -61,18 +61,18 @@ fn by_server(admin: &Admin, page: &mut Exposition) {
             durations.add_histogram(&labels, &method.durations);
         }
     }
-    let mut received = page.counter("call_received_bytes_total", "Bytes of clients' messages");
+    let received = page.counter("call_received_bytes_total", "Bytes of clients' messages");
     for of in &totals {
         received.add(&[("server", &of.server)], of.received);
     }
-    let mut sent = page.counter("call_sent_bytes_total", "Bytes of answers to clients");
+    let sent = page.counter("call_sent_bytes_total", "Bytes of answers to clients");
     for of in &totals {
         sent.add(&[("server", &of.server)], of.sent);
     }
 }
 
 /// The errors that clients got: also those that are an answer with status 200.
-fn errors(admin: &Admin, page: &mut Exposition) {
+pub fn counted_errors(admin: &Admin) -> BTreeMap<CountedError, u64> {
     // The edge and the runner of one process may both have counted one in a node's name.
     let mut counts: BTreeMap<CountedError, u64> = admin.edge_metrics.errors();
     for (server, of_server) in &*admin.runner.errors() {
@@ -80,11 +80,15 @@ fn errors(admin: &Admin, page: &mut Exposition) {
             *counts.entry((Some(server.clone()), emitter, kind)).or_default() += number;
         }
     }
-    let mut errors = page.counter("errors_total", "Errors that clients got, by who has made them");
-    for ((server, emitter, kind), number) in &counts {
+    counts
+}
+
+fn errors(admin: &Admin, page: &mut Exposition) {
+    let errors = page.counter("errors_total", "Errors that clients got, by who has made them");
+    for ((server, emitter, kind), number) in &counted_errors(admin) {
         let server = server.as_ref().map_or("", |server| server.as_str());
         let labels = [("kind", kind.as_str()), ("server", server), ("emitter", emitter.as_str())];
-        errors.add(&labels, number);
+        errors.add(&labels, *number);
     }
 }
 
@@ -92,8 +96,7 @@ fn strategy(admin: &Admin, page: &mut Exposition) {
     let (stats, name) = (admin.strategy.stats(), admin.strategy.name());
     let name = &*name;
     let fallbacks = stats.all_fallbacks();
-    let mut decisions =
-        page.counter("strategy_decisions_total", "Routing decisions, by who decided");
+    let decisions = page.counter("strategy_decisions_total", "Routing decisions, by who decided");
     for (outcome, count) in [
         ("strategy", stats.decisions.saturating_sub(fallbacks)),
         ("fallback", fallbacks),
@@ -101,7 +104,7 @@ fn strategy(admin: &Admin, page: &mut Exposition) {
     ] {
         decisions.add(&[("strategy", name), ("outcome", outcome)], count);
     }
-    let mut by_reason =
+    let by_reason =
         page.counter("strategy_fallbacks_total", "Decisions made by the native fallback");
     for reason in wasm::Reason::ALL {
         let labels = [("strategy", name), ("reason", reason.label())];
@@ -109,7 +112,7 @@ fn strategy(admin: &Admin, page: &mut Exposition) {
     }
     page.histogram("strategy_decision_duration_seconds", "Time that routing decisions took")
         .add_histogram(&[("strategy", name)], &stats.durations);
-    let mut faults = page.counter("strategy_faults_total", "Faults of the strategy's component");
+    let faults = page.counter("strategy_faults_total", "Faults of the strategy's component");
     for (kind, count) in [("trap", stats.traps), ("deadline", stats.interrupts)] {
         faults.add(&[("strategy", name), ("kind", kind)], count);
     }
@@ -119,12 +122,11 @@ fn strategy(admin: &Admin, page: &mut Exposition) {
 
 fn logs(admin: &Admin, page: &mut Exposition) {
     let logs: Vec<_> = admin.telemetry.logs().collect();
-    let mut written =
-        page.counter("log_lines_total", "Lines written into the access and audit logs");
+    let written = page.counter("log_lines_total", "Lines written into the access and audit logs");
     for (log, counts) in &logs {
         written.add(&[("log", log)], counts.written);
     }
-    let mut lost = page.counter("log_lines_lost_total", "Lines of these logs that were lost");
+    let lost = page.counter("log_lines_lost_total", "Lines of these logs that were lost");
     for (log, counts) in &logs {
         for (reason, count) in [("full", counts.overflowed), ("failed", counts.failed)] {
             lost.add(&[("log", log), ("reason", reason)], count);
@@ -135,14 +137,24 @@ fn logs(admin: &Admin, page: &mut Exposition) {
 fn spans(admin: &Admin, page: &mut Exposition) {
     let counts = admin.telemetry.traces.as_ref().map(|traces| traces.counts());
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let mut sent = page.counter("spans_total", "Spans that the collector has taken");
+    let sent = page.counter("spans_total", "Spans that the collector has taken");
     if let Some(counts) = counts {
         sent.add(&[], read(&counts.sent));
     }
-    let mut lost = page.counter("spans_lost_total", "Spans that were lost");
+    let lost = page.counter("spans_lost_total", "Spans that were lost");
     if let Some(counts) = counts {
         for (reason, count) in [("full", &counts.overflowed), ("failed", &counts.failed)] {
             lost.add(&[("reason", reason)], read(count));
+        }
+    }
+    let counts = admin.telemetry.metrics.as_ref().map(|metrics| metrics.counts());
+    let told = page.counter(
+        "metric_exports_total",
+        "Requests with metrics to the collector, by what became of them",
+    );
+    if let Some(counts) = counts {
+        for (outcome, count) in [("sent", &counts.sent), ("failed", &counts.failed)] {
+            told.add(&[("outcome", outcome)], read(count));
         }
     }
 }

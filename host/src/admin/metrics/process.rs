@@ -2,6 +2,7 @@
 
 use crate::admin::Admin;
 use crate::store::FolderState;
+use crate::telemetry::MetricKind;
 
 use super::exposition::Exposition;
 
@@ -10,15 +11,17 @@ const TICKS: f64 = 100.0;
 
 pub fn add(admin: &Admin, page: &mut Exposition) {
     let version = env!("CARGO_PKG_VERSION");
-    page.gauge("build_info", "1, with the version of the gateway").add(&[("version", version)], 1);
+    page.gauge("build_info", "1, with the version of the gateway")
+        .add(&[("version", version)], 1_u8);
     let started = admin.started_at.0 as f64 / 1000.0;
     let name = "process_start_time_seconds";
-    page.family(name, "When the process began, in seconds since 1970", "gauge").is(started);
+    page.family(name, "When the process began, in seconds since 1970", MetricKind::Gauge)
+        .is(started);
     if let Some(own) = own_usage() {
         let help = "CPU time of the process, without its servers";
-        page.family("process_cpu_seconds_total", help, "counter").is(own.cpu_seconds);
+        page.family("process_cpu_seconds_total", help, MetricKind::Counter).is(own.cpu_seconds);
         let help = "Memory of the process, without its servers";
-        page.family("process_resident_memory_bytes", help, "gauge").is(own.memory);
+        page.family("process_resident_memory_bytes", help, MetricKind::Gauge).is(own.memory);
     }
     let reading = admin.pressure.reading();
     page.gauge("open_files", "Open descriptors of this process")
@@ -29,7 +32,7 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
         page.gauge("memory_total_bytes", "Memory of the machine or container").is(memory.total);
     }
     let short_of: Vec<_> = admin.pressure.shortages().into_iter().map(|(what, _)| what).collect();
-    let mut short = page.gauge("short_of", "1 for what this process or its machine is short of");
+    let short = page.gauge("short_of", "1 for what this process or its machine is short of");
     for what in ["open-files", "memory", "data-folder"] {
         let is_folder = what == "data-folder" && admin.records.folder().0 != FolderState::Fine;
         let is_short = is_folder || short_of.contains(&what);

@@ -1,6 +1,7 @@
 //! Metrics of sessions, of the limits, and of what is kept of sessions.
 
 use crate::admin::{Admin, ProcessRole};
+use crate::sync::LimitCounts;
 
 use super::exposition::Exposition;
 
@@ -37,16 +38,20 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     states(admin, page);
 }
 
-/// What has happened at each limit.
-fn limits(admin: &Admin, page: &mut Exposition) {
+/// The limits, with what has happened at each.
+pub fn limits_met(admin: &Admin) -> impl Iterator<Item = &LimitCounts> {
     let met = &admin.bindings.met;
     let of_sessions = [&met.per_key, &met.in_all, &met.subscriptions];
-    let limits: Vec<_> = of_sessions.into_iter().chain(admin.runner.limits_met()).collect();
-    let mut refused = page.counter("limit_refusals_total", "Refusals because a limit was reached");
+    of_sessions.into_iter().chain(admin.runner.limits_met())
+}
+
+fn limits(admin: &Admin, page: &mut Exposition) {
+    let limits: Vec<_> = limits_met(admin).collect();
+    let refused = page.counter("limit_refusals_total", "Refusals because a limit was reached");
     for limit in &limits {
         refused.add(&[("limit", limit.name())], limit.refused());
     }
-    let mut gave_way = page.counter(
+    let gave_way = page.counter(
         "limit_evictions_total",
         "What made room because a limit was reached: sessions, processes, answers, calls",
     );

@@ -5,12 +5,11 @@ use crate::admin::{Admin, ReloadOutcome};
 use super::exposition::Exposition;
 
 pub fn add(admin: &Admin, page: &mut Exposition) {
-    let mut open = page.gauge("open_door", "1 for what neither key nor token closes");
+    let open = page.gauge("open_door", "1 for what neither key nor token closes");
     for door in &admin.reloads.facts.load().open_doors {
-        open.add(&[("door", door.as_str())], 1);
+        open.add(&[("door", door.as_str())], 1_u8);
     }
-    let mut reloads =
-        page.counter("reloads_total", "Reloads of the settings, by what became of them");
+    let reloads = page.counter("reloads_total", "Reloads of the settings, by what became of them");
     for outcome in ReloadOutcome::ALL {
         reloads.add(&[("outcome", outcome.as_str())], admin.reloads.counted(outcome));
     }

@@ -128,3 +128,43 @@ export const decisions = {
     { label: "Why", kind: "wide", of: (one) => one.number, show: (_, one) => details(one) },
   ],
 };
+
+const EMITTERS = { gateway: "this gateway", node: "the node, in the server's place", server: "the server" };
+
+export const errors = {
+  empty: "No client has got an error from this process since it began.",
+  order: (a, b) => b.count - a.count || byName(a.server, b.server),
+  describe: (entries) => {
+    const sum = [...entries.values()].reduce((all, one) => all + one.count, 0);
+    return sum === 0 ? "" : `${sum} since this process began`;
+  },
+  columns: [
+    { label: "Server", of: (one) => one.server === "" ? "none" : one.server },
+    { label: "Kind", kind: "name", of: (one) => one.kind },
+    { label: "Made by", of: (one) => EMITTERS[one.emitter] ?? one.emitter },
+    { label: "Count", kind: "number", of: (one) => one.count },
+  ],
+};
+
+function amount(number, isBytes) {
+  return isBytes ? `${Math.ceil(number / 2 ** 20)} MiB` : String(number);
+}
+
+/** The limits that were met come first, then those that are nearest. */
+const share = (one) => one.used === null || one.most === 0 ? 0 : one.used / one.most;
+
+export const limits = {
+  empty: "No limit is known.",
+  order: (a, b) => b.refused + b.gaveWay - a.refused - a.gaveWay || share(b) - share(a) || byName(a.name, b.name),
+  describe: (entries) => {
+    const met = [...entries.values()].filter((one) => one.refused + one.gaveWay > 0).length;
+    return met === 0 ? "none was met" : `${met} met since this process began`;
+  },
+  columns: [
+    { label: "Limit", of: (one) => one.name },
+    { label: "In use", kind: "number", of: (one) => one.used === null ? "" :
+      `${amount(one.used, one.isBytes)} / ${amount(one.most, one.isBytes)}` },
+    { label: "Refused", kind: "number", of: (one) => one.refused },
+    { label: "Made room", kind: "number", of: (one) => one.gaveWay },
+  ],
+};

@@ -7,7 +7,7 @@ import * as log from "./log.js";
 import * as stream from "./stream.js";
 
 const byId = (id) => document.getElementById(id);
-const NAMES = ["nodes", "servers", "instances", "sessions", "decisions", "log"];
+const NAMES = ["nodes", "servers", "instances", "sessions", "decisions", "errors", "limits", "log"];
 
 let head = null;
 let known = new Map(NAMES.map((name) => [name, new Map()]));
@@ -24,6 +24,8 @@ const tables = {
   instances: new Table("instances", columns.instances),
   sessions: new Table("sessions", columns.sessions),
   decisions: new Table("decisions", columns.decisions),
+  errors: new Table("errors", columns.errors),
+  limits: new Table("limits", columns.limits),
 };
 
 // Connection
@@ -100,6 +102,8 @@ function draw() {
   tables.instances.update(known.get("instances"));
   tables.sessions.update(known.get("sessions"), head.sessions);
   tables.decisions.update(known.get("decisions"));
+  tables.errors.update(known.get("errors"));
+  tables.limits.update(known.get("limits"));
   log.offer([...known.get("servers").values()].map((server) => server.name));
   log.show(known.get("log"));
   overview();
@@ -165,6 +169,8 @@ function overview() {
   count("Nodes ok", ok("nodes"), head.nodes);
   count("Servers ok", ok("servers"), head.servers);
   count("Sessions", head.sessions);
+  count("Calls a second", head.callsPerSecond);
+  count("Errors a second", head.errorsPerSecond);
   count("Instances", head.isAsked ? known.get("instances").size + (head.hasMoreInstances ? "+" : "") : "…");
 }
 

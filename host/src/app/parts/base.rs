@@ -12,6 +12,7 @@ use crate::admin::{Admin, Live, ProcessRole, Reloads};
 use crate::app::capacity::CapacityGauge;
 use crate::app::descriptors::Descriptors;
 use crate::app::shared_store::Secrets;
+use crate::app::telemetry::Exports;
 use crate::app::translate::{self, Replicas, strategy_options};
 use crate::app::troubles::TroubleWatch;
 use crate::app::{access, identity, node_side, shared_store, telemetry};
@@ -28,7 +29,7 @@ use crate::seam::Link;
 use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
-use crate::telemetry::{LogFilter, SpanExporter, Telemetry};
+use crate::telemetry::{LogFilter, Telemetry};
 use crate::wasm::{self, Strategy};
 
 use super::doubts::{Doubted, doubts};
@@ -58,7 +59,7 @@ pub(super) struct Base {
     pub drain: Arc<OwnDrain>,
     pub edge_metrics: Arc<edge::Metrics>,
     pub telemetry: Arc<Telemetry>,
-    pub exporter: Option<SpanExporter>,
+    pub exports: Exports,
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub pressure: Arc<runner::Pressure>,
@@ -92,7 +93,7 @@ impl Base {
         );
         let bindings = Arc::new(bindings);
         let node_id = identity::node_id(&config.mode, &folder, address.port());
-        let (telemetry, exporter) = telemetry::start(config, &node_id, workers)?;
+        let (telemetry, exports) = telemetry::start(config, &node_id, workers)?;
         let runner = runner::SharedRunner::new(translate::runner(config), telemetry.traces.clone());
         runner.enable_eviction();
         runner.hide_files(&config.secret_files);
@@ -154,7 +155,7 @@ impl Base {
             drain,
             edge_metrics: Arc::default(),
             telemetry: Arc::new(telemetry),
-            exporter,
+            exports,
             folder,
             registry,
             bindings,

@@ -53,7 +53,7 @@ const LEARNED_AT_ONCE: usize = 256;
 const MOST_CLOSED: usize = 10_000;
 /// How long a client of HTTP+SSE has for coming back to this process. It waits as long where its
 /// stream alone has broken off, and some clients take a moment more to find the gateway again.
-const STREAM_GRACE: Duration = Duration::from_secs(8);
+pub const STREAM_GRACE: Duration = Duration::from_secs(8);
 
 /// Takes in what one node claims.
 pub struct Claims<'a> {
@@ -257,8 +257,7 @@ impl<'a> Claims<'a> {
         };
         match self.known.find(session, held.stream.and_then(GatewayStart::new)) {
             Found::Alive => {}
-            // It may be open at another coordinator. Where it is not, the session ends when it is
-            // idle.
+            // It may be open at another coordinator. The node knows when that one is gone.
             Found::Awaited if self.sharing.is_some() || self.node.has_several => {}
             Found::Awaited => self.awaited.push(closing(&self.node.reach, None)),
             Found::Ended => {

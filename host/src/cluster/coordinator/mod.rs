@@ -21,4 +21,5 @@ mod registration;
 pub mod registry;
 pub mod rejected;
 pub mod replays;
+pub mod streams;
 mod take_over;

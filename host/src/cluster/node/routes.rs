@@ -1,5 +1,6 @@
 //! What a node serves its coordinator below `/cluster/`: the remote side of the seam.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +8,14 @@ use std::time::Duration;
 use http::{Method, Request, Response, StatusCode, header};
 
 use crate::cluster::gate::Denied;
-use crate::cluster::messages::{BindingsPage, HeldSession};
+use crate::cluster::messages::{BindingsPage, HeldSession, StreamsMessage};
 use crate::cluster::observe::instances::{
     InstanceCursor, InstanceQuery, MOST_INSTANCES, MOST_LINES, RunnerView, Since,
 };
 use crate::cluster::observe::logs::{MOST_LOG_LINES, lines_of};
 use crate::cluster::own_drain::OwnDrain;
-use crate::model::{ServerName, SessionId};
-use crate::net::{Body, percent_decoded};
+use crate::model::{GatewayStart, ServerName, SessionId};
+use crate::net::{Body, collect, percent_decoded};
 use crate::protocol::headers::{self, seam};
 use crate::protocol::jsonrpc::{self, code};
 use crate::seam::{CatalogQuery, Endpoint, Facts, Outcome};
@@ -27,10 +28,16 @@ use super::heard::Heard;
 const PAGE: usize = 1000;
 /// Bytes of JSON on one page, about, which a coordinator takes well.
 const PAGE_BYTES: usize = 1 << 20;
+/// Bytes of a coordinator's list of streams.
+const MAX_STREAMS: usize = 1 << 20;
 
 /// Returns held sessions after the given one, in order, and at most the given number.
 pub type HeldPage =
     dyn Fn(Option<&(SessionId, ServerName)>, usize) -> Vec<HeldSession> + Send + Sync;
+
+/// Notes that a gateway's start is there, for how long that counts, and which sessions of HTTP+SSE
+/// have come back to it.
+pub type NoteStreams = dyn Fn(GatewayStart, Duration, HashSet<SessionId>) + Send + Sync;
 
 /// The handlers and what they answer from. Clones are cheap.
 #[derive(Clone)]
@@ -40,6 +47,8 @@ pub struct NodeRoutes {
     pub unproved: Arc<Seldom>,
     /// For the coordinator that asks which sessions this node holds.
     pub held: Arc<HeldPage>,
+    /// For coordinators that have streams of HTTP+SSE.
+    pub streams: Arc<NoteStreams>,
     pub view: Arc<dyn RunnerView>,
     pub drain: Arc<OwnDrain>,
     pub heard: Arc<Heard>,
@@ -76,6 +85,9 @@ impl NodeRoutes {
         }
         if path == "logs" {
             return self.logs(request.uri().query().unwrap_or(""));
+        }
+        if let ("streams", &Method::POST) = (path, request.method()) {
+            return self.note_streams(request.into_body()).await;
         }
         if let ("drain" | "undrain", &Method::POST) = (path, request.method()) {
             return self.order(path, request.uri().query().unwrap_or(""));
@@ -134,6 +146,23 @@ impl NodeRoutes {
         let since = after.map_or(Since::Last(lines), Since::After);
         let follow = parameter(query, "follow").is_some_and(|follow| follow == "true");
         Response::new(lines_of(self.view.log(server, since, follow)))
+    }
+
+    async fn note_streams(&self, body: Body) -> Response<Body> {
+        let Ok(text) = collect(body, MAX_STREAMS).await else {
+            return refuse(StatusCode::BAD_REQUEST, "the list of streams is too long or broke off");
+        };
+        let message = serde_json::from_slice(&text).ok();
+        let read = message.and_then(|StreamsMessage { start, lease_ms, sessions }| {
+            let start = GatewayStart::new(start)?;
+            let sessions = sessions.iter().filter_map(|id| SessionId::parse(id)).collect();
+            Some((start, Duration::from_millis(lease_ms), sessions))
+        });
+        let Some((start, lease, sessions)) = read else {
+            return refuse(StatusCode::BAD_REQUEST, "the list of streams is not understood");
+        };
+        (self.streams)(start, lease, sessions);
+        json(&())
     }
 
     /// Drains, or takes sessions again.

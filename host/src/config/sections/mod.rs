@@ -4,6 +4,7 @@ pub mod access;
 pub mod bearer_keys;
 pub mod children;
 pub mod cluster;
+pub mod collectors;
 pub mod eras;
 mod foreign_locks;
 pub mod groups;

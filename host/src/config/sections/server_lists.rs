@@ -9,7 +9,7 @@ use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
 use crate::config::reader::server_words::{self, ServerList};
 
-use super::shown_tools::{EntrySettings, Selections};
+use super::servers::shown_tools::{EntrySettings, Selections};
 
 /// The names in these lists.
 #[derive(Debug, Default)]

@@ -1,15 +1,13 @@
 //! What is told of calls: `systemConfig.telemetry`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Uri};
-
-use crate::config::reader::headers;
 use crate::config::reader::place::quote;
-use crate::config::reader::reading::{expand_item, expanded};
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::urls::url::{self, UrlPurpose};
+
+use super::collectors::{CommonCollector, OtlpCollector, OtlpSignal};
 
 const MIB: u64 = 1 << 20;
 /// Default of `maxBytes`.
@@ -18,10 +16,10 @@ const MAX_BYTES: u64 = 100 * MIB;
 const KEEP: u64 = 5;
 /// Most pointers of `redact`.
 const MAX_POINTERS: usize = 100;
-/// Where a collector takes traces, below its base URL.
-const TRACES_PATH: &str = "/v1/traces";
+/// Default of `metrics.interval`, OpenTelemetry's own.
+const INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is told of calls. Without settings: metrics alone.
+/// What is told of calls. Without settings: metrics alone, to whoever asks for them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TelemetrySettings {
     /// A line for each call.
@@ -30,6 +28,8 @@ pub struct TelemetrySettings {
     pub audit_log: Option<AuditOutput>,
     /// Spans of calls.
     pub traces: Option<TraceOutput>,
+    /// Metrics, for a collector.
+    pub metrics: Option<MetricOutput>,
 }
 
 /// Where the lines of a log go, and how they look.
@@ -49,6 +49,7 @@ pub enum LogDestination {
         /// Full files that are kept.
         keep: u32,
     },
+    Collector(OtlpCollector),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,11 +69,17 @@ pub struct AuditOutput {
 /// Where spans go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TraceOutput {
-    /// The collector's URL for traces.
-    pub endpoint: Uri,
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub collector: OtlpCollector,
     /// The share of the traces that begin here, from 0 to 1.
     pub ratio: f64,
+}
+
+/// Where metrics go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MetricOutput {
+    pub collector: OtlpCollector,
+    /// Time between two requests.
+    pub interval: Duration,
 }
 
 pub(in crate::config) fn read(
@@ -84,15 +91,18 @@ pub(in crate::config) fn read(
     let access = section.section("accessLog");
     let audit = section.section("auditLog");
     let arguments = audit.flag("arguments", false).then(|| pointers(&audit));
+    let common = CommonCollector::read(&section.section("otlp"), sources);
+    let audit_log = output(&audit, folder, &common);
     TelemetrySettings {
-        access_log: output(&access, folder),
-        audit_log: output(&audit, folder).map(|output| AuditOutput { output, arguments }),
-        traces: traces(&section.section("traces"), sources),
+        access_log: output(&access, folder, &common),
+        audit_log: audit_log.map(|output| AuditOutput { output, arguments }),
+        traces: traces(&section.section("traces"), &common, sources),
+        metrics: metrics(&section.section("metrics"), &common, sources),
     }
 }
 
 /// `None` if the section is not there, or off.
-fn output(section: &Section<'_>, folder: &Path) -> Option<LogOutput> {
+fn output(section: &Section<'_>, folder: &Path, common: &CommonCollector) -> Option<LogOutput> {
     section.object?;
     let is_on = section.flag("enabled", true);
     let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
@@ -101,8 +111,9 @@ fn output(section: &Section<'_>, folder: &Path) -> Option<LogOutput> {
     let keep = u32::try_from(section.whole("keep", KEEP, 0..=1000)).unwrap_or(u32::MAX);
     let to = match section.text("to").as_deref() {
         None | Some("stdout") => LogDestination::Stdout,
+        Some("otlp") => LogDestination::Collector(common.for_log(section)?),
         Some("") => {
-            section.refuse_key("to", "is empty", "use stdout, or the path of a file");
+            section.refuse_key("to", "is empty", "use stdout, otlp, or the path of a file");
             return None;
         }
         Some(path) => LogDestination::File { path: folder.join(path), max_bytes, keep },
@@ -111,56 +122,29 @@ fn output(section: &Section<'_>, folder: &Path) -> Option<LogOutput> {
 }
 
 /// `None` if the section is not there, off, or wrong.
-fn traces(section: &Section<'_>, sources: &Sources<'_>) -> Option<TraceOutput> {
+fn traces(
+    section: &Section<'_>,
+    common: &CommonCollector,
+    sources: &Sources<'_>,
+) -> Option<TraceOutput> {
     section.object?;
     let is_on = section.flag("enabled", true);
     let ratio = section.get("ratio").map_or(Some(1.0), |item| item.fraction());
-    let headers = trace_headers(section, sources);
-    let Some(item) = section.get("endpoint") else {
-        let advice = "add the collector's URL, such as \"http://127.0.0.1:4318\"";
-        section.refuse_key("endpoint", "is required", advice);
-        return None;
-    };
-    let text = expanded(section, "endpoint", sources)?;
-    let endpoint = url::parse(&text, UrlPurpose::Base).map(of_traces);
-    let endpoint = endpoint
-        .map_err(|problem| item.refuse(problem, "write it like http://127.0.0.1:4318"))
-        .ok()?;
-    is_on.then_some(TraceOutput { endpoint, headers, ratio: ratio? })
+    let collector = common.for_signal(section, OtlpSignal::Traces, sources)?;
+    is_on.then_some(TraceOutput { collector, ratio: ratio? })
 }
 
-/// The collector's URL for traces: as it is, or below its base URL.
-fn of_traces(url: Uri) -> Uri {
-    let path = url.path().trim_end_matches('/');
-    if path.ends_with(TRACES_PATH) {
-        return url;
-    }
-    let mut parts = url.clone().into_parts();
-    parts.path_and_query = format!("{path}{TRACES_PATH}").parse().ok();
-    Uri::from_parts(parts).unwrap_or(url)
-}
-
-fn trace_headers(section: &Section<'_>, sources: &Sources<'_>) -> Vec<(HeaderName, HeaderValue)> {
-    let mut read = Vec::new();
-    for (name, item) in section.entries("headers") {
-        let name = match headers::parse(name) {
-            Ok(name) => name,
-            Err(problem) => {
-                item.refuse(problem, "remove it");
-                continue;
-            }
-        };
-        let text = item.text().and_then(|text| expand_item(&item, &text, sources));
-        let Some(text) = text else { continue };
-        match HeaderValue::from_str(&text) {
-            Ok(mut value) => {
-                value.set_sensitive(true);
-                read.push((name, value));
-            }
-            Err(_) => item.refuse("cannot be sent in a header", "use visible ASCII characters"),
-        }
-    }
-    read
+/// `None` if the section is not there, off, or wrong.
+fn metrics(
+    section: &Section<'_>,
+    common: &CommonCollector,
+    sources: &Sources<'_>,
+) -> Option<MetricOutput> {
+    section.object?;
+    let is_on = section.flag("enabled", true);
+    let interval = section.millis("interval", 1000..=3_600_000).unwrap_or(INTERVAL);
+    let collector = common.for_signal(section, OtlpSignal::Metrics, sources)?;
+    is_on.then_some(MetricOutput { collector, interval })
 }
 
 fn pointers(audit: &Section<'_>) -> Vec<String> {

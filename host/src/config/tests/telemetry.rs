@@ -50,9 +50,9 @@ fn traces_go_to_the_collectors_path() {
             r#"{{"traces": {{"endpoint": "{endpoint}", "ratio": 0.25, "headers": {{"X-Key": "k"}}}}}}"#
         );
         let traces = telemetry(&text).config().telemetry.traces.unwrap();
-        assert_eq!(traces.endpoint.to_string(), expect);
+        assert_eq!(traces.collector.endpoint.to_string(), expect);
         assert!((traces.ratio - 0.25).abs() < f64::EPSILON);
-        assert_eq!(traces.headers[0].0, "x-key");
+        assert_eq!(traces.collector.headers[0].0, "x-key");
     }
     let off = r#"{"traces": {"endpoint": "http://c:4318", "enabled": false}}"#;
     assert_eq!(telemetry(off).config().telemetry.traces, None);
@@ -69,6 +69,50 @@ fn what_names_no_collector_is_refused_with_its_place() {
     ] {
         let report = telemetry(text).load().expect_err(text);
         assert_eq!(report.errors.len(), 1, "{text}");
+        assert!(report.errors[0].to_string().contains(part), "{text}: {}", report.errors[0]);
+    }
+}
+
+#[test]
+fn one_collector_serves_all_that_names_none_of_its_own() {
+    let config = telemetry(
+        r#"{"otlp": {"endpoint": "http://c:4318/x", "headers": {"X-Key": "k"}}, "accessLog": {"to": "otlp"},
+            "auditLog": {"to": "otlp"}, "metrics": {"interval": 5000},
+            "traces": {"endpoint": "http://other:4318"}}"#,
+    )
+    .config();
+    let TelemetrySettings { access_log, audit_log, traces, metrics } = config.telemetry;
+    let metrics = metrics.unwrap();
+    assert_eq!(metrics.interval, std::time::Duration::from_secs(5));
+    assert_eq!(metrics.collector.endpoint.to_string(), "http://c:4318/x/v1/metrics");
+    assert_eq!(metrics.collector.headers[0].0, "x-key");
+    for output in [access_log.unwrap(), audit_log.unwrap().output] {
+        let LogDestination::Collector(collector) = output.to else { panic!("{output:?}") };
+        assert_eq!(collector.endpoint.to_string(), "http://c:4318/x/v1/logs");
+        assert_eq!(collector.headers.len(), 1);
+    }
+    // Whoever has an own endpoint shares nothing: the key is the other collector's.
+    let traces = traces.unwrap().collector;
+    assert_eq!(traces.endpoint.to_string(), "http://other:4318/v1/traces");
+    assert!(traces.headers.is_empty());
+}
+
+#[test]
+fn a_collector_that_cannot_be_is_refused_once() {
+    for (text, part) in [
+        (r#"{"otlp": {}}"#, "telemetry.otlp.endpoint"),
+        (r#"{"otlp": {"endpoint": "c"}, "metrics": {}, "traces": {}}"#, "telemetry.otlp.endpoint"),
+        (r#"{"otlp": {"endpoint": "http://c/v1/traces"}, "traces": {}}"#, "otlp.endpoint"),
+        (r#"{"accessLog": {"to": "otlp"}}"#, "telemetry.accessLog.to"),
+        (r#"{"metrics": {}}"#, "telemetry.metrics.endpoint"),
+        (r#"{"metrics": {"endpoint": "http://c", "interval": 10}}"#, "telemetry.metrics.interval"),
+        (
+            r#"{"otlp": {"endpoint": "http://c"}, "metrics": {"headers": {"x": "y"}}}"#,
+            "telemetry.metrics.headers",
+        ),
+    ] {
+        let report = telemetry(text).load().expect_err(text);
+        assert_eq!(report.errors.len(), 1, "{text}: {:?}", report.errors);
         assert!(report.errors[0].to_string().contains(part), "{text}: {}", report.errors[0]);
     }
 }

@@ -108,7 +108,7 @@ impl Worker {
         if session.origin != Origin::Client {
             return;
         }
-        let losses = self.edge.bindings.take_unreported_losses(session.id);
+        let losses = self.edge.take_losses(session.id);
         for server in &losses {
             stream.put(self.edge.loss_notice(session.id, server), Part::Notice);
         }

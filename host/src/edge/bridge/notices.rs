@@ -13,7 +13,7 @@ impl Edge {
     /// The losses of the session that its client was not told of. They count as told.
     #[must_use]
     pub fn untold_losses(&self, session: &Session) -> Vec<String> {
-        let lost = self.bindings.take_unreported_losses(session.id);
+        let lost = self.take_losses(session.id);
         let text = |server| {
             let notice = self.loss_notice(session.id, server);
             let params = Envelope::parse(&notice).ok()?.params?;

@@ -104,6 +104,12 @@ enum Full {
 }
 
 impl Connections {
+    /// Most connections that there may be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.bounds.all
+    }
+
     #[must_use]
     pub fn new(bounds: ConnectionBounds, is_proxy: IsProxy, bodies: Arc<BodyBudget>) -> Arc<Self> {
         let rate = bounds.body_rate * LOOK.as_secs();

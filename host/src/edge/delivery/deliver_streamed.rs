@@ -39,6 +39,7 @@ impl Call<'_> {
                 return Err(refusal);
             }
         };
+        Box::pin(self.note_unread()).await;
         let mut request = self.request(&node, outgoing);
         *request.body_mut() = body;
         let sent = self.exchange(&node, self.session.facts(), request).await;

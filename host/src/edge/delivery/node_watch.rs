@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use crate::edge::worker::{Edge, Worker};
-use crate::model::{Health, NodeId};
+use crate::model::{Health, NodeId, Reach};
 
 /// Wait for a connection, or for the head of an open's response, after which a node is asked:
 /// both come at once, or do no harm if the question was for nothing.
@@ -37,6 +37,8 @@ pub struct NodeWatch {
     next: Option<Pin<Box<Sleep>>>,
     /// Looks that are still close.
     close: u32,
+    /// How the node was reached when this was first looked at.
+    reach: Option<Reach>,
     /// Whether the response's head has come.
     is_begun: bool,
 }
@@ -46,7 +48,7 @@ impl NodeWatch {
     #[must_use]
     pub fn over(worker: &Worker, node: &NodeId, patience: Duration) -> Self {
         let (edge, node) = (Arc::clone(&worker.edge), node.clone());
-        Self { edge, node, patience, next: None, close: CLOSE_LOOKS, is_begun: false }
+        Self { edge, node, patience, next: None, close: CLOSE_LOOKS, reach: None, is_begun: false }
     }
 
     /// Begins anew, with another patience.
@@ -65,13 +67,19 @@ impl NodeWatch {
         self
     }
 
-    fn is_given_up(&self) -> bool {
+    fn is_given_up(&mut self) -> bool {
         let topology = self.edge.topology.load();
-        topology.node(&self.node).is_some_and(|node| match node.health {
+        // One that has signed off may still work on what it has.
+        let Some(node) = topology.node(&self.node) else { return false };
+        // Another start of it, elsewhere, says nothing of the one that was asked.
+        if *self.reach.get_or_insert_with(|| node.reach.clone()) != node.reach {
+            return true;
+        }
+        match node.health {
             Health::Unhealthy => true,
             Health::Silent => !self.is_begun,
             Health::Healthy | Health::Suspect | Health::Draining | Health::Inactive => false,
-        })
+        }
     }
 }
 

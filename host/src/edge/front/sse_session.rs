@@ -60,7 +60,7 @@ pub struct SessionBounds {
 #[derive(Default)]
 pub struct SseSessions {
     open: Locked<HashMap<SessionId, Arc<SseSession>>>,
-    /// Counts the sessions that came.
+    /// Counts the sessions that came back, and those that were the only one.
     came: watch::Sender<u64>,
 }
 
@@ -74,7 +74,13 @@ impl SseSessions {
     ) -> Arc<SseSession> {
         let (id, minted_at) = (SessionId::mint(), UnixMillis::now());
         let live = SseSession::new((id, minted_at), scope, principal, bounds);
-        self.locked(|open| open.insert(id, Arc::clone(&live)));
+        let is_first = self.locked(|open| {
+            open.insert(id, Arc::clone(&live));
+            open.len() == 1
+        });
+        if is_first {
+            self.note_change();
+        }
         live
     }
 
@@ -92,13 +98,35 @@ impl SseSessions {
                 let ids = (session.id, session.minted_at);
                 let live = SseSession::new(ids, scope, session.principal.clone(), bounds);
                 *live.stage.lock() = SessionStage::Open(Arc::new(session));
+                live.is_returned.store(true, Ordering::Relaxed);
                 (Arc::clone(place.insert(live)), true)
             }
         });
         if is_new {
-            self.came.send_modify(|count| *count += 1);
+            self.note_change();
         }
         (live, is_new)
+    }
+
+    fn note_change(&self) {
+        self.came.send_modify(|count| *count += 1);
+    }
+
+    /// The sessions that have come back to this process from another one, or from its start before.
+    /// `None` if it has no session at all.
+    #[must_use]
+    pub fn returned(&self) -> Option<Vec<SessionId>> {
+        self.locked(|open| {
+            let is_returned = |live: &&Arc<SseSession>| live.is_returned.load(Ordering::Relaxed);
+            let returned = || open.values().filter(is_returned).map(|live| live.id).collect();
+            (!open.is_empty()).then(returned)
+        })
+    }
+
+    /// Changes when a session has come back, and when there is one after there was none.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.came.subscribe()
     }
 
     /// The session that an id in a URL names. `None` for every reason alike, so that a client that
@@ -172,6 +200,8 @@ pub struct SseSession {
     /// What stands in front of the path that the client posts to.
     base_path: String,
     stage: Locked<SessionStage>,
+    /// Whether it began at another process.
+    is_returned: AtomicBool,
     /// Whether a task listens to its servers.
     is_fed: AtomicBool,
     /// Whether a message came after `initialize`.
@@ -209,6 +239,7 @@ impl SseSession {
             principal,
             base_path: bounds.base_path,
             stage: Locked::new(SessionStage::Waiting),
+            is_returned: AtomicBool::new(false),
             is_fed: AtomicBool::new(false),
             is_used: AtomicBool::new(false),
             outbox: Outbox::new(bounds.bytes, bounds.unread, bounds.keep_alive),

@@ -52,6 +52,24 @@ pub struct LastingStream {
     ends: EventEnds,
     /// Whether the client was told of the loss when the stream before had ended.
     is_told: bool,
+    /// What it knows of how the instance came to be whose stream is relayed.
+    known: Known,
+    /// Resolves with the next opening of one of the session's servers: a loss may be noted a moment
+    /// after the new instance's stream has begun.
+    opening: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    /// Whether losses are to be looked at, once the stream is between two events.
+    looks: bool,
+}
+
+/// What a client knows of the instance whose stream it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Nothing was said: it is the first one, as far as was known.
+    Nothing,
+    /// It was told of a loss that nobody had noted, since the stream came from another instance.
+    Guessed,
+    /// It was told of the loss.
+    Told,
 }
 
 enum RelayState {
@@ -93,6 +111,10 @@ impl EventEnds {
         self.breaks = Some((before + at_end).min(2));
     }
 
+    fn is_whole(&self) -> bool {
+        self.breaks.is_none_or(|breaks| breaks >= 2)
+    }
+
     /// What makes it whole, if it is not.
     fn cut(&mut self) -> Option<&'static [u8]> {
         self.breaks.replace(2).is_some_and(|breaks| breaks < 2).then_some(CUT)
@@ -131,7 +153,9 @@ impl LastingStream {
             return response;
         }
         // The session has one server, so that every unreported loss is this server's.
-        let is_lost = !worker.edge.bindings.take_unreported_losses(session.id).is_empty();
+        let opened_servers = worker.edge.opened_servers.watch(session.id);
+        let opening = next_opening(&opened_servers);
+        let is_lost = !worker.edge.take_losses(session.id).is_empty();
         let notice = is_lost.then(|| lost_before(&worker.edge.loss_notice(session.id, server)));
         let again = Again {
             worker: worker.clone(),
@@ -139,7 +163,7 @@ impl LastingStream {
             session: session.clone(),
             server: server.clone(),
             watch: watch.clone(),
-            opened_servers: worker.edge.opened_servers.watch(session.id),
+            opened_servers,
         };
         let keep_alive = worker.edge.config.keep_alive;
         response.map(|body| {
@@ -150,6 +174,9 @@ impl LastingStream {
                 notice,
                 ends: EventEnds::default(),
                 is_told: false,
+                known: if is_lost { Known::Told } else { Known::Nothing },
+                opening,
+                looks: true,
             }))
         })
     }
@@ -166,7 +193,13 @@ impl Stream for LastingStream {
         loop {
             match &mut this.state {
                 RelayState::Relaying(body) => match Pin::new(body).poll_frame(cx) {
-                    Poll::Pending => return Poll::Pending,
+                    // First the body: what it has to say is older, and its end too.
+                    Poll::Pending => {
+                        return match this.late_loss(cx) {
+                            Some(notice) => Poll::Ready(Some(notice)),
+                            None => Poll::Pending,
+                        };
+                    }
                     Poll::Ready(Some(Ok(frame))) => {
                         if let Ok(data) = frame.into_data() {
                             this.ends.note(&data);
@@ -192,7 +225,10 @@ impl Stream for LastingStream {
                         this.state = RelayState::Relaying(body);
                         let is_known = std::mem::take(&mut this.is_told) || is_renewal;
                         // The next event reports the loss, so that it must not be reported again.
-                        if this.again.take_loss() || !is_known {
+                        let is_noted = this.again.take_loss();
+                        this.known =
+                            if is_noted || is_known { Known::Told } else { Known::Guessed };
+                        if is_noted || !is_known {
                             return Poll::Ready(Some(this.again.notice()));
                         }
                         continue;
@@ -211,11 +247,35 @@ impl Stream for LastingStream {
 }
 
 impl LastingStream {
+    /// The notice of a loss that was noted after this stream had begun.
+    fn late_loss(&mut self, cx: &mut Context<'_>) -> Option<Bytes> {
+        while self.opening.as_mut().poll(cx).is_ready() {
+            // Watched again before the look: a loss meanwhile causes another one.
+            self.opening = next_opening(&self.again.opened_servers);
+            self.looks = true;
+        }
+        // What is noted once the client knows of this instance is about the next one.
+        if !self.looks || self.known == Known::Told || !self.ends.is_whole() {
+            return None;
+        }
+        self.looks = false;
+        let was_guessed = self.known == Known::Guessed;
+        if !self.again.take_loss() {
+            return None;
+        }
+        self.known = Known::Told;
+        let notice =
+            || self.again.worker.edge.loss_notice(self.again.session.id, &self.again.server);
+        (!was_guessed).then(|| lost_before(&notice()))
+    }
+
     /// What the client gets when a stream has ended: the end of an event that is not whole, and the
     /// notice of a loss that is known already. The next stream may come late.
     fn between(&mut self) -> Option<Bytes> {
         let cut = self.ends.cut();
-        self.is_told = self.again.take_loss();
+        // If there is another loss already, the next stream comes from another instance, and tells it.
+        let is_guessed = self.known == Known::Guessed;
+        self.is_told = self.again.take_loss() && !is_guessed;
         let notice = self.is_told.then(|| self.again.notice());
         match (cut, notice) {
             (Some(cut), Some(notice)) => Some([cut, &notice].concat().into()),
@@ -223,6 +283,19 @@ impl LastingStream {
             (None, notice) => notice,
         }
     }
+}
+
+/// Resolves with the next opening of one of the session's servers.
+fn next_opening(
+    opened_servers: &watch::Receiver<u64>,
+) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+    let mut opened_servers = opened_servers.clone();
+    opened_servers.mark_unchanged();
+    Box::pin(async move {
+        if opened_servers.changed().await.is_err() {
+            std::future::pending().await
+        }
+    })
 }
 
 impl Again {
@@ -234,7 +307,7 @@ impl Again {
     /// Whether a loss was not reported before: the caller reports it now.
     fn take_loss(&self) -> bool {
         // The session has one server, so that every unreported loss is this server's.
-        !self.worker.edge.bindings.take_unreported_losses(self.session.id).is_empty()
+        !self.worker.edge.take_losses(self.session.id).is_empty()
     }
 
     /// Waits until the server has a stream again. `None` if the session has ended, another stream of

@@ -1,27 +1,48 @@
-//! What another coordinator tells of a session whose client may listen here.
+//! What another coordinator tells of a session whose client may listen here, and what is told to it.
 
 use std::sync::Arc;
 
 use crate::edge::worker::Edge;
+use crate::model::{ServerName, SessionId};
 use crate::store::shared::SharedEvent;
 
 use super::get_streams;
 
 impl Edge {
+    /// The servers whose loss the client has yet to be told of: by the caller, now, and by no other
+    /// coordinator.
+    #[must_use]
+    pub fn take_losses(&self, session: SessionId) -> Vec<ServerName> {
+        let losses = self.bindings.take_unreported_losses(session);
+        if !losses.is_empty() {
+            self.tell_told(session);
+        }
+        losses
+    }
+
+    fn tell_told(&self, session: SessionId) {
+        if let Some(sharing) = &self.sharing {
+            sharing.tell_told(session);
+        }
+    }
+
     /// Takes note of it.
     pub fn told(self: &Arc<Self>, event: &SharedEvent) {
         match event {
             // Listeners look where the server is now.
             SharedEvent::Moved(session, ..) => self.opened_servers.opened(*session),
-            SharedEvent::Lost(session, server) => {
+            SharedEvent::Lost(session, _, server) => {
                 let notice = self.loss_notice(*session, server);
                 if get_streams::report_loss(&self.streams, *session, notice) {
-                    // The client knows it now; the others need not tell it again.
                     drop(self.bindings.take_unreported_losses(*session));
+                    self.tell_told(*session);
                 } else {
-                    self.bindings.note_unreported_loss(*session, server);
+                    self.bindings.learn_loss(*session, server);
                     self.opened_servers.opened(*session);
                 }
+            }
+            SharedEvent::Told(session, _) => {
+                drop(self.bindings.take_unreported_losses(*session));
             }
             // The newest stream counts, wherever it is.
             SharedEvent::Listens(session, listening) => self.give_way(*session, *listening),

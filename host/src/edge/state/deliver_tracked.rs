@@ -10,10 +10,23 @@ use crate::edge::delivery::outgoing::Outgoing;
 use crate::edge::refusal::Refusal;
 use crate::model::StatePlan;
 use crate::seam::StateStep;
+use crate::store::StateLog;
 
 use super::follow::follow;
 
 impl Call<'_> {
+    /// Notes a message that passes unread, before it is sent: its client is told that something may be
+    /// missing once the state is brought back.
+    pub async fn note_unread(&self) {
+        let Self { worker, session, server, .. } = *self;
+        if self.state_plan().is_none() {
+            return;
+        }
+        worker.edge.state.states.load(session.id).await;
+        self.join_keepers().await;
+        worker.edge.state.states.change(session.id, server, StateLog::note_unread);
+    }
+
     /// Delivers a message, and keeps what sets the server's state once it is answered.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod served;
 pub mod settings_note;
 pub mod slow_starts;
 pub mod state_program;
+pub mod stream_leases;
 pub mod table;
 pub mod unsaved;
 pub mod withheld;

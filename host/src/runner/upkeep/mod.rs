@@ -4,5 +4,6 @@
 pub mod drain;
 pub mod drain_policy;
 pub mod eviction;
+pub mod streams;
 pub mod sweep;
 pub mod watch;

@@ -16,7 +16,8 @@ pub fn write(event: &SharedEvent) -> String {
             format!("moved {session} {} {server}", binding_text::write(binding))
         }
         SharedEvent::Ended(session, until) => format!("ended {session} {}", until.0),
-        SharedEvent::Lost(session, server) => format!("lost {session} {server}"),
+        SharedEvent::Lost(session, teller, server) => format!("lost {session} {teller} {server}"),
+        SharedEvent::Told(session, teller) => format!("told {session} {teller}"),
         SharedEvent::Listens(session, Listening { stream, seen }) => match seen {
             None => format!("listens {session} {stream}"),
             Some((before, number)) => format!("listens {session} {stream} {before} {number}"),
@@ -51,8 +52,17 @@ pub fn read(text: &[u8]) -> Option<SharedEvent> {
             Some(SharedEvent::Ended(SessionId::parse(session)?, until))
         }
         "lost" => {
-            let (session, server) = rest.split_once(' ')?;
-            Some(SharedEvent::Lost(SessionId::parse(session)?, ServerName::parse(server).ok()?))
+            let (session, rest) = rest.split_once(' ')?;
+            let (teller, server) = rest.split_once(' ')?;
+            Some(SharedEvent::Lost(
+                SessionId::parse(session)?,
+                teller.parse().ok()?,
+                ServerName::parse(server).ok()?,
+            ))
+        }
+        "told" => {
+            let (session, teller) = rest.split_once(' ')?;
+            Some(SharedEvent::Told(SessionId::parse(session)?, teller.parse().ok()?))
         }
         "listens" => {
             let words: Vec<&str> = rest.split(' ').collect();
@@ -96,7 +106,8 @@ mod tests {
         for event in [
             SharedEvent::Moved(session, server.clone(), binding),
             SharedEvent::Ended(session, UnixMillis(7)),
-            SharedEvent::Lost(session, server),
+            SharedEvent::Lost(session, u64::MAX, server),
+            SharedEvent::Told(session, 0),
             SharedEvent::Listens(session, Listening { stream: u32::MAX, seen: None }),
             SharedEvent::Listens(session, Listening { stream: 0, seen: Some((7, u64::MAX)) }),
             SharedEvent::Rest(session, 7),
@@ -118,6 +129,9 @@ mod tests {
             "1 moved x 1 2 0 open n s",
             "1 ended x 7",
             "1 lost x",
+            "1 lost x y",
+            "1 told x",
+            "1 told x y",
             "1 listens x 1",
             "1 listens 1 1 1",
             "1 rest x 1",

@@ -104,8 +104,11 @@ pub enum SharedEvent {
     /// A session has moved to another node, or has a further server open.
     Moved(SessionId, ServerName, SharedBinding),
     Ended(SessionId, UnixMillis),
-    /// A server's state was lost, and the client, which may listen elsewhere, was not told yet.
-    Lost(SessionId, ServerName),
+    /// A server's state was lost, and the client, which may listen elsewhere, was not told yet. The
+    /// number is the teller's, who has noted it already.
+    Lost(SessionId, u64, ServerName),
+    /// The client of a session knows of what it has lost until then. The number is the teller's.
+    Told(SessionId, u64),
     /// A session's client listens to another stream of an aggregate from now on.
     Listens(SessionId, Listening),
     /// What the stream before had left for the client of this one is in the store.

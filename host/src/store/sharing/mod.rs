@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
-use crate::model::{Epoch, NodeId, ServerName, SessionId, UnixMillis};
+use crate::model::{Epoch, GatewayStart, NodeId, ServerName, SessionId, UnixMillis};
 use crate::protocol::seal::{KeyRing, MAX_AGE};
 
 use super::adopted::LeftInstance;
@@ -94,6 +94,10 @@ pub struct Sharing {
     keys: KeyRing,
     /// What this coordinator is called in the store.
     name: String,
+    /// What its own events have, which come back to it.
+    teller: u64,
+    /// Held while an event is told whose order counts.
+    telling: Mutex<()>,
     /// What all coordinators have, for a store that was emptied.
     secrets: Vec<SharedSecret>,
     changes: Arc<Changes>,
@@ -124,6 +128,8 @@ impl Sharing {
             records,
             keys,
             name,
+            teller: GatewayStart::random().get(),
+            telling: Mutex::default(),
             secrets,
             changes,
             standing,
@@ -291,9 +297,20 @@ impl Sharing {
 
     /// Tells the others of a loss that the client was not told of here: it may listen there.
     pub fn tell_loss(self: &Arc<Self>, session: SessionId, server: &ServerName) {
-        let (this, server) = (Arc::clone(self), server.clone());
+        self.tell_in_turn(SharedEvent::Lost(session, self.teller, server.clone()));
+    }
+
+    /// Tells the others that the client knows of its losses: they need not tell it again.
+    pub fn tell_told(self: &Arc<Self>, session: SessionId) {
+        self.tell_in_turn(SharedEvent::Told(session, self.teller));
+    }
+
+    /// Nobody waits for it. What is told first comes first.
+    fn tell_in_turn(self: &Arc<Self>, event: SharedEvent) {
+        let this = Arc::clone(self);
         tokio::spawn(async move {
-            this.ask(this.store.tell(&SharedEvent::Lost(session, server))).await;
+            let _turn = this.telling.lock().await;
+            this.ask(this.store.tell(&event)).await;
         });
     }
 

@@ -130,6 +130,35 @@ async fn what_a_client_has_set_goes_along() {
 }
 
 #[tokio::test]
+async fn losses_are_told_in_order_and_their_teller_hears_nothing_of_them() {
+    let store = Arc::<MemoryStore>::default();
+    let (mut one, mut other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
+    let session = SessionId::mint();
+    one.sharing.tell_loss(session, &server());
+    one.sharing.tell_told(session);
+    let of_one = one.sharing.teller;
+    let first = other.told.sessions.recv().await;
+    assert_eq!(first, Some(SharedEvent::Lost(session, of_one, server())));
+    assert_eq!(other.told.sessions.recv().await, Some(SharedEvent::Told(session, of_one)));
+    // The first that it hears is of the other.
+    other.sharing.tell_told(session);
+    let of_other = SharedEvent::Told(session, other.sharing.teller);
+    assert_eq!(one.told.sessions.recv().await, Some(of_other));
+}
+
+#[tokio::test]
+async fn a_loss_that_was_heard_of_is_written_by_its_finder_alone() {
+    let store = Arc::<MemoryStore>::default();
+    let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
+    let session = SessionId::mint();
+    one.claim(session, None, "a").await;
+    assert!(other.sharing.learn(session).await);
+    other.bindings.learn_loss(session, &server());
+    assert!(!other.sharing.changes.has(session));
+    assert_eq!(other.bindings.take_unreported_losses(session), [server()]);
+}
+
+#[tokio::test]
 async fn an_end_is_known_to_all() {
     let store = Arc::<MemoryStore>::default();
     let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);

@@ -120,7 +120,13 @@ impl Sharing {
                 self.ended_elsewhere(session, until);
                 let _ = self.of_sessions.send(event).await;
             }
-            SharedEvent::Lost(..) | SharedEvent::Listens(..) | SharedEvent::Rest(..) => {
+            // What this coordinator has told itself it knows.
+            SharedEvent::Lost(_, teller, _) | SharedEvent::Told(_, teller)
+                if teller == self.teller => {}
+            SharedEvent::Lost(..)
+            | SharedEvent::Told(..)
+            | SharedEvent::Listens(..)
+            | SharedEvent::Rest(..) => {
                 let _ = self.of_sessions.send(event).await;
             }
             SharedEvent::Node(_) | SharedEvent::Heard(_) | SharedEvent::Left(..) => {

@@ -100,6 +100,12 @@ impl StateLog {
         self.unsaved = self.unsaved.saturating_add(1);
     }
 
+    /// Notes a message that was too large to be read: it may be a call that sets state.
+    pub fn note_unread(&mut self) {
+        self.changes += 1;
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
     /// Notes a call that was answered with an error. What it has changed all the same is worth a
     /// saving, and not a word to the client.
     pub fn note_failure(&mut self) {

@@ -1,39 +1,24 @@
 //! Traces: spans of calls, told to a collector over OTLP.
 
-mod counts;
-mod exporter;
-mod protobuf;
 mod sampler;
 mod span;
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
-
-use tokio::sync::{mpsc, oneshot};
+use std::time::{Instant, SystemTime};
 
 use crate::protocol::trace_context::TraceContext;
 
-pub use exporter::{Collector, SpanExporter};
-pub use span::{Attributes, SpanKind};
+use super::otlp::{Attributes, Collector, ExportCounts, ExportQueue, StartExport};
 
-pub use counts::TraceCounts;
-use exporter::ExportOrder;
+pub use span::SpanKind;
+
 use sampler::Sampler;
 use span::Span;
-
-/// Spans that wait to be sent.
-const WAITING: usize = 8192;
-/// Longest time for the last spans, at the end of the process.
-const LAST: Duration = Duration::from_secs(2);
 
 /// What begins and takes the spans of this process.
 #[derive(Debug)]
 pub struct Traces {
     sampler: Sampler,
-    spans: mpsc::Sender<Span>,
-    orders: mpsc::Sender<ExportOrder>,
-    counts: Arc<TraceCounts>,
+    spans: ExportQueue<Span>,
 }
 
 /// A span that has begun.
@@ -48,12 +33,9 @@ pub struct BegunSpan {
 impl Traces {
     /// `ratio` is the share of traces that begin here and are recorded; `seed` is random.
     #[must_use]
-    pub fn new(ratio: f64, seed: u64, collector: Collector) -> (Self, SpanExporter) {
-        let (spans, waiting) = mpsc::channel(WAITING);
-        let (orders, ordered) = mpsc::channel(1);
-        let counts = Arc::<TraceCounts>::default();
-        let exporter = SpanExporter::new(collector, waiting, ordered, Arc::clone(&counts));
-        (Self { sampler: Sampler::new(ratio, seed), spans, orders, counts }, exporter)
+    pub fn new(ratio: f64, seed: u64, collector: Collector) -> (Self, Box<dyn StartExport>) {
+        let (spans, exporter) = ExportQueue::new(collector);
+        (Self { sampler: Sampler::new(ratio, seed), spans }, Box::new(exporter))
     }
 
     /// Begins the span of a message. `None` if nothing is recorded, and there is nothing to pass on
@@ -72,25 +54,16 @@ impl Traces {
             return;
         }
         let lasted = instant.elapsed();
-        let span = Span { context, parent, name, kind, began, lasted, attributes };
-        if self.spans.try_send(span).is_err() {
-            self.counts.overflowed.fetch_add(1, Ordering::Relaxed);
-        }
+        self.spans.add(Span { context, parent, name, kind, began, lasted, attributes });
     }
 
     #[must_use]
-    pub fn counts(&self) -> &TraceCounts {
-        &self.counts
+    pub fn counts(&self) -> &ExportCounts {
+        self.spans.counts()
     }
 
     /// Sends what is waiting, for a bounded time.
     pub async fn flush(&self) {
-        let (done, sent) = oneshot::channel();
-        let _ = tokio::time::timeout(LAST, async {
-            if self.orders.send(done).await.is_ok() {
-                let _ = sent.await;
-            }
-        })
-        .await;
+        self.spans.flush().await;
     }
 }

@@ -3,11 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::protocol::trace_context::TraceContext;
-
-use super::protobuf::Message;
-
-/// Bytes of one attribute's text.
-const MAX_TEXT: usize = 1024;
+use crate::telemetry::otlp::protobuf::Message;
+use crate::telemetry::otlp::{Attributes, Exported, attribute, cut};
 
 /// What part of a call a span is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,31 +13,6 @@ pub enum SpanKind {
     Server,
     /// A message to an MCP server, at the runner.
     Client,
-}
-
-/// An attribute's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Attribute {
-    Text(String),
-    Number(i64),
-}
-
-/// What is known of a span, or of all spans of a process.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Attributes {
-    pub values: Vec<(&'static str, Attribute)>,
-    /// What went wrong, if something did.
-    pub error: Option<String>,
-}
-
-impl Attributes {
-    pub fn text(&mut self, name: &'static str, value: impl Into<String>) {
-        self.values.push((name, Attribute::Text(value.into())));
-    }
-
-    pub fn number(&mut self, name: &'static str, value: u64) {
-        self.values.push((name, Attribute::Number(i64::try_from(value).unwrap_or(i64::MAX))));
-    }
 }
 
 /// A span that has ended.
@@ -56,7 +28,9 @@ pub struct Span {
     pub attributes: Attributes,
 }
 
-impl Span {
+impl Exported for Span {
+    const WHAT: &'static str = "spans";
+
     fn message(&self) -> Message {
         let mut span = Message::default();
         span.bytes(1, &self.context.trace.to_be_bytes());
@@ -90,56 +64,14 @@ impl Span {
     }
 }
 
-/// An `ExportTraceServiceRequest` with these spans of one process.
-#[must_use]
-pub fn request(resource: &Attributes, spans: &[Span]) -> Vec<u8> {
-    let mut scope = Message::default();
-    scope.bytes(1, b"mooring");
-    scope.bytes(2, env!("CARGO_PKG_VERSION").as_bytes());
-    let mut of_scope = Message::default();
-    of_scope.message(1, &scope);
-    for span in spans {
-        of_scope.message(2, &span.message());
-    }
-    let mut described = Message::default();
-    for (name, value) in &resource.values {
-        described.message(1, &attribute(name, value));
-    }
-    let mut of_resource = Message::default();
-    of_resource.message(1, &described);
-    of_resource.message(2, &of_scope);
-    let mut request = Message::default();
-    request.message(1, &of_resource);
-    request.into_bytes()
-}
-
-fn attribute(name: &str, value: &Attribute) -> Message {
-    let mut any = Message::default();
-    match value {
-        Attribute::Text(text) => any.bytes(1, cut(text).as_bytes()),
-        Attribute::Number(number) => any.number(3, number.cast_unsigned()),
-    }
-    let mut attribute = Message::default();
-    attribute.bytes(1, name.as_bytes());
-    attribute.message(2, &any);
-    attribute
-}
-
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::otlp::envelope;
 
     /// The fields of a message: number, and the bytes of the value.
     fn fields(mut bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
@@ -198,7 +130,7 @@ mod tests {
         };
         let mut resource = Attributes::default();
         resource.text("service.name", "s");
-        let request = request(&resource, &[span]);
+        let request = envelope(&resource, std::iter::once(span.message()));
         let resource_spans = one(&request, 1);
         let resource = one(&one(&resource_spans, 1), 1);
         assert_eq!(one(&resource, 1), b"service.name");

@@ -1,10 +1,10 @@
 //! Takes instances out of the table, for their callers to close.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::ServerName;
+use crate::model::{GatewayStart, ServerName, SessionId};
 use crate::runner::session::instance::Instance;
 use crate::runner::upkeep::drain_policy::SessionFacts;
 use crate::sync::now;
@@ -116,6 +116,26 @@ impl Table {
             let of_stream = slots.extract_if(|_, slot| slot.stream.is_some());
             of_stream.filter_map(|(_, slot)| instance_of(slot)).collect()
         })
+    }
+
+    /// Takes those of them whose streams these starts had.
+    pub fn take_of_starts(&self, starts: &[GatewayStart]) -> Vec<Arc<Instance>> {
+        self.locked(|slots| {
+            let is_over = |slot: &Slot| slot.stream.is_some_and(|start| starts.contains(&start));
+            let over = slots.extract_if(|_, slot| is_over(slot));
+            over.filter_map(|(_, slot)| instance_of(slot)).collect()
+        })
+    }
+
+    /// These sessions end with the stream that this start has, from now on.
+    pub fn move_streams(&self, sessions: &HashSet<SessionId>, start: GatewayStart) {
+        self.locked(|slots| {
+            for ((session, _), slot) in slots.iter_mut() {
+                if slot.stream.is_some() && sessions.contains(session) {
+                    slot.stream = Some(start);
+                }
+            }
+        });
     }
 
     pub fn take_all(&self) -> Vec<Arc<Instance>> {

@@ -8,8 +8,7 @@ impl Message {
     /// A whole number, or a flag.
     pub fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
-            self.key(field, 0);
-            varint(&mut self.0, value);
+            self.chosen_number(field, value);
         }
     }
 
@@ -27,17 +26,32 @@ impl Message {
     /// A text, or bytes. Empty ones are left out.
     pub fn bytes(&mut self, field: u32, value: &[u8]) {
         if !value.is_empty() {
-            self.key(field, 2);
-            varint(&mut self.0, value.len() as u64);
-            self.0.extend_from_slice(value);
+            self.chosen_bytes(field, value);
         }
+    }
+
+    /// A value of a `oneof`, which is written though it is empty: that it is there says something.
+    pub fn chosen_bytes(&mut self, field: u32, value: &[u8]) {
+        self.key(field, 2);
+        varint(&mut self.0, value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    /// The same for a number.
+    pub fn chosen_number(&mut self, field: u32, value: u64) {
+        self.key(field, 0);
+        varint(&mut self.0, value);
+    }
+
+    /// Bytes so far.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.len()
     }
 
     /// Another message, which may be empty.
     pub fn message(&mut self, field: u32, value: &Self) {
-        self.key(field, 2);
-        varint(&mut self.0, value.0.len() as u64);
-        self.0.extend_from_slice(&value.0);
+        self.chosen_bytes(field, &value.0);
     }
 
     #[must_use]

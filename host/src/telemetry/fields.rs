@@ -1,0 +1,164 @@
+//! The fields of a log's entry, as each of its forms has them: a line of JSON or of text, or a record
+//! for a collector.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::model::UnixMillis;
+use crate::model::visible::visible;
+
+use super::otlp::Attribute;
+
+/// Bytes of a text of others.
+const MAX_TEXT: usize = 2048;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineForm {
+    /// An object of JSON.
+    Json,
+    /// `name=value`, with quotes around values that need them.
+    Text,
+}
+
+/// An entry of a log.
+pub trait Line: Send + 'static {
+    /// The log that it is of.
+    const LOG: &'static str;
+
+    /// Names its fields in their order.
+    fn tell(&self, fields: &mut Fields<'_>);
+
+    /// Whether something went wrong, or was refused.
+    fn is_trouble(&self) -> bool;
+}
+
+/// What a record for a collector says.
+#[derive(Debug, Default)]
+pub struct RecordFields {
+    pub at: Option<UnixMillis>,
+    pub attributes: Vec<(&'static str, Attribute)>,
+}
+
+/// Takes the fields of an entry.
+pub struct Fields<'a>(Form<'a>);
+
+enum Form<'a> {
+    Line { form: LineForm, line: &'a mut Vec<u8>, is_first: bool },
+    Record(&'a mut RecordFields),
+}
+
+impl<'a> Fields<'a> {
+    /// Adds the entry as a line, with its line feed.
+    pub fn write(form: LineForm, entry: &impl Line, line: &'a mut Vec<u8>) {
+        let (begin, end): (&[u8], &[u8]) = match form {
+            LineForm::Json => (b"{", b"}\n"),
+            LineForm::Text => (b"", b"\n"),
+        };
+        line.extend_from_slice(begin);
+        entry.tell(&mut Fields(Form::Line { form, line: &mut *line, is_first: true }));
+        line.extend_from_slice(end);
+    }
+
+    /// What a record of the entry says.
+    #[must_use]
+    pub fn record(entry: &impl Line) -> RecordFields {
+        let mut fields = RecordFields::default();
+        entry.tell(&mut Fields(Form::Record(&mut fields)));
+        fields
+    }
+
+    /// When it was. The first field.
+    pub fn time(&mut self, at: UnixMillis) {
+        match &mut self.0 {
+            Form::Record(record) => record.at = Some(at),
+            Form::Line { .. } => self.word("time", &at.iso8601()),
+        }
+    }
+
+    /// A text of others, whose every character is made visible.
+    pub fn text(&mut self, name: &'static str, value: &str) {
+        let shown = visible(value, MAX_TEXT);
+        match self.line(name) {
+            None => self.attribute(name, Attribute::Text(shown.to_string())),
+            Some((LineForm::Text, line)) if is_plain(value) => {
+                line.extend_from_slice(value.as_bytes());
+            }
+            Some((_, line)) => {
+                let _ = serde_json::to_writer(line, &shown.to_string());
+            }
+        }
+    }
+
+    /// A word of the gateway's own.
+    pub fn word(&mut self, name: &'static str, value: &str) {
+        match self.line(name) {
+            None => self.attribute(name, Attribute::Text(value.to_owned())),
+            Some((LineForm::Text, line)) => line.extend_from_slice(value.as_bytes()),
+            Some((LineForm::Json, line)) => {
+                line.push(b'"');
+                line.extend_from_slice(value.as_bytes());
+                line.push(b'"');
+            }
+        }
+    }
+
+    pub fn number(&mut self, name: &'static str, value: u64) {
+        match self.line(name) {
+            None => {
+                let number = i64::try_from(value).unwrap_or(i64::MAX);
+                self.attribute(name, Attribute::Number(number));
+            }
+            Some((_, line)) => {
+                let _ = write!(line, "{value}");
+            }
+        }
+    }
+
+    /// In seconds, with six decimal places.
+    pub fn duration(&mut self, name: &'static str, value: Duration) {
+        match self.line(name) {
+            None => self.attribute(name, Attribute::Real(value.as_secs_f64())),
+            Some((_, line)) => {
+                let _ = write!(line, "{}.{:06}", value.as_secs(), value.subsec_micros());
+            }
+        }
+    }
+
+    /// A value that is JSON already, on one line.
+    pub fn json(&mut self, name: &'static str, value: &str) {
+        match self.line(name) {
+            None => self.attribute(name, Attribute::Text(value.to_owned())),
+            Some((_, line)) => line.extend_from_slice(value.as_bytes()),
+        }
+    }
+
+    fn attribute(&mut self, name: &'static str, value: Attribute) {
+        if let Form::Record(record) = &mut self.0 {
+            record.attributes.push((name, value));
+        }
+    }
+
+    /// The line with a field's name at its end; `None` for a record.
+    fn line(&mut self, name: &str) -> Option<(LineForm, &mut Vec<u8>)> {
+        let Form::Line { form, line, is_first } = &mut self.0 else { return None };
+        let is_first = std::mem::take(is_first);
+        let (between, before, after): (&[u8], &[u8], &[u8]) = match form {
+            LineForm::Json => (b",", b"\"", b"\":"),
+            LineForm::Text => (b" ", b"", b"="),
+        };
+        if !is_first {
+            line.extend_from_slice(between);
+        }
+        line.extend_from_slice(before);
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(after);
+        Some((*form, &mut **line))
+    }
+}
+
+/// Whether a value of the text form needs no quotes.
+fn is_plain(value: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
+    !value.is_empty() && value.len() <= 256 && value.bytes().all(plain)
+}
