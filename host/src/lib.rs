@@ -16,4 +16,5 @@ pub mod store;
 pub mod streams;
 pub mod sync;
 pub mod telemetry;
+pub mod tls;
 pub mod wasm;

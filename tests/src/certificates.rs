@@ -15,6 +15,8 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
+use crate::authority::Identity;
+
 /// A certificate that signs itself, in two files.
 pub struct Certificate {
     folder: tempfile::TempDir,
@@ -64,6 +66,28 @@ impl Certificate {
             .with_no_client_auth()
     }
 
+    /// A configuration that trusts these certificates alone, with what a provider has.
+    #[must_use]
+    pub fn client_by(provider: rustls::crypto::CryptoProvider, trusted: &[&Self]) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        for certificate in trusted {
+            roots.add(certificate.der.clone()).expect("a root");
+        }
+        let versions: Vec<&'static SupportedProtocolVersion> = rustls::ALL_VERSIONS
+            .iter()
+            .copied()
+            .filter(|version| {
+                let suites = &provider.cipher_suites;
+                suites.iter().any(|suite| suite.version() == *version)
+            })
+            .collect();
+        ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&versions)
+            .expect("versions of TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth()
+    }
+
     /// What a server with this certificate speaks TLS with. It lets in clients that show one of
     /// `clients` alone, unless there are none.
     #[must_use]
@@ -101,6 +125,36 @@ impl Certificate {
     }
 }
 
+/// A configuration that takes any certificate, shows this one, and offers these protocols.
+#[must_use]
+pub fn client_showing(identity: Option<&Identity>, alpn: &[&str]) -> ClientConfig {
+    client_of(identity, alpn, rustls::ALL_VERSIONS)
+}
+
+/// The same, which speaks these versions of TLS.
+#[must_use]
+pub fn client_of(
+    identity: Option<&Identity>,
+    alpn: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .expect("versions of TLS")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody));
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = (vec![identity.der.clone()], identity.private.clone_key());
+            builder.with_client_auth_cert(chain, key).expect("a certificate with its key")
+        }
+    };
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    config
+}
+
 /// Makes a certificate. The key is readable for this user alone.
 fn write(names: &[&str], cert: &Path, key: &Path) -> CertificateDer<'static> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -113,7 +167,7 @@ fn write(names: &[&str], cert: &Path, key: &Path) -> CertificateDer<'static> {
     made.cert.der().clone()
 }
 
-fn pem(kind: &str, der: &[u8]) -> String {
+pub(crate) fn pem(kind: &str, der: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("base64")).collect();
@@ -191,7 +245,12 @@ impl TlsRelay {
     /// Stands in front of `to`, whatever its certificate. It runs as long as the test.
     #[must_use]
     pub fn start(to: SocketAddr) -> Self {
-        let config = Certificate::client_of_all();
+        Self::with(to, Certificate::client_of_all())
+    }
+
+    /// The same, for a client with this configuration.
+    #[must_use]
+    pub fn with(to: SocketAddr, config: ClientConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         std::thread::spawn(move || {

@@ -37,7 +37,7 @@ const SETTINGS: &str = "mcp_settings.json";
 const MAX_SHOWN: usize = 200;
 
 /// Variables that must not reach the gateway from the environment of the tests.
-const FOREIGN: [&str; 21] = [
+const FOREIGN: [&str; 25] = [
     "http_proxy",
     "HTTP_PROXY",
     "https_proxy",
@@ -50,6 +50,10 @@ const FOREIGN: [&str; 21] = [
     "MOORING_HOST",
     "MOORING_DATA",
     "MOORING_CLUSTER_TOKEN",
+    "MOORING_CLUSTER_TLS_CA",
+    "MOORING_CLUSTER_TLS_CERT",
+    "MOORING_CLUSTER_TLS_KEY",
+    "MOORING_CLUSTER_TLS_REVOKED",
     "MOORING_SECRET",
     "MOORING_CLUSTER_TOKEN_FILE",
     "MOORING_SECRET_FILE",

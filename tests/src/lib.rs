@@ -11,6 +11,7 @@
     reason = "a test ends at the first thing that is not as it should be"
 )]
 
+pub mod authority;
 pub mod binaries;
 pub mod borrowed;
 pub mod cable;
@@ -45,9 +46,10 @@ pub mod sse;
 pub mod stateless;
 pub mod token_server;
 
+pub use authority::{Authority, Identity, Names};
 pub use cable::Cable;
 pub use canned::Canned;
-pub use certificates::{Certificate, TlsRelay, tls};
+pub use certificates::{Certificate, TlsRelay, client_of, client_showing, tls};
 pub use cluster::Cluster;
 pub use deadline::{PATIENCE, eventually, within};
 pub use fake_node::FakeNode;

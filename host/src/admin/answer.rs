@@ -56,7 +56,9 @@ fn shown(message: &str) -> String {
 pub fn refusal(rejected: &Rejected) -> ApiAnswer {
     let status = match rejected {
         Rejected::Denied(Denied::Token) => StatusCode::UNAUTHORIZED,
-        Rejected::Denied(Denied::Unproved | Denied::Address(_)) => StatusCode::FORBIDDEN,
+        Rejected::Denied(Denied::Unproved | Denied::Address(_)) | Rejected::Certificate(_) => {
+            StatusCode::FORBIDDEN
+        }
         Rejected::BadRequest(_) => StatusCode::BAD_REQUEST,
         Rejected::Unknown(_) => StatusCode::NOT_FOUND,
         Rejected::InUse(_) | Rejected::Elsewhere(_) => StatusCode::CONFLICT,

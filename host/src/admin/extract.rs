@@ -14,6 +14,7 @@ use crate::cluster::{Control, NodeMessage, NodeRequest, ProvedMessage, Rejected}
 use crate::edge::ManagerRefusal;
 use crate::net::{Kept, TooLong};
 use crate::telemetry::AuditEntry;
+use crate::tls::ClusterPeer;
 
 use super::answer::{ApiAnswer, refusal};
 use super::{Admin, ApiCaller, MAX_BODY, ProcessRole};
@@ -196,10 +197,12 @@ impl<T: NodeMessage> FromRequest<Arc<Admin>> for FromNode<T> {
             audit(admin, &parts, || caller.audited("node", false, why.to_string()));
             refusal(&why)
         };
-        proofs.admit(&parts.headers, peer).await.map_err(refused)?;
+        let certified = parts.extensions.get::<Arc<ClusterPeer>>().cloned();
+        let certified = certified.as_deref();
+        proofs.admit(&parts.headers, peer, certified).await.map_err(refused)?;
         let body = whole(body, &caller).await?;
         let (headers, method, path) = (&parts.headers, parts.method.as_str(), parts.uri.path());
-        let request = NodeRequest { headers, method, path, body: &body, peer };
+        let request = NodeRequest { headers, method, path, body: &body, peer, certified };
         let proved = proofs.open(request).map_err(refused)?;
         Ok(Self { control: Arc::clone(control), caller, proved })
     }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::cluster::{
     Agent, Agents, Door, Gate, Heard, HeldSession, Identity, Memberships, NodeRoutes, OwnDrain,
-    RunnerView, ServerReport,
+    RunnerView, ServerReport, ToCoordinator,
 };
 use crate::config::{Config, Mode};
 use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
@@ -18,6 +18,7 @@ use crate::protocol::proof::handshake::Party;
 use crate::runner;
 use crate::seam::Link;
 use crate::sync::Seldom;
+use crate::tls::ClusterTls;
 
 use super::capacity::CapacityGauge;
 use super::translate::Replicas;
@@ -41,7 +42,7 @@ pub fn of(
         &Arc<TroubleWatch>,
     ),
     replicas: &Replicas,
-    (link, drain): (&Link, &Arc<OwnDrain>),
+    (link, drain, tls): (&Link, &Arc<OwnDrain>, Option<&Arc<ClusterTls>>),
 ) -> Option<(NodeRoutes, (Agents, bool))> {
     let Mode::Node(node) = &config.mode else { return None };
     let name = identity::node_name(node);
@@ -57,11 +58,13 @@ pub fn of(
     let own = Party { id: id.to_string(), incarnation: identity.incarnation.clone() };
     let door = Door {
         gate,
+        tls: tls.cloned(),
         own,
         key: identity.key.secret().clone(),
         advertised: node.advertise_url.clone(),
         unproved: Arc::default(),
         misdirected: Seldom::default(),
+        uncertified: Seldom::default(),
     };
     let heard = Arc::<Heard>::default();
     let routes = NodeRoutes {
@@ -78,13 +81,14 @@ pub fn of(
         drain: Arc::clone(drain),
         heard: Arc::clone(&heard),
     };
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let memberships = Memberships::new(node.coordinator_urls.len());
     let agent = |(index, coordinator): (usize, &http::Uri)| Agent {
         identity: Arc::clone(&identity),
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),
         url: match &node.advertise_url {
             Some(url) => url.to_string().trim_end_matches('/').to_owned(),
-            None => format!("http://{}:{}", identity::hostname(), address.port()),
+            None => format!("{scheme}://{}:{}", identity::hostname(), address.port()),
         },
         advertised: node.advertise_url.is_some(),
         port: address.port(),
@@ -108,7 +112,11 @@ pub fn of(
         },
         drain: Arc::clone(drain),
         heard: Arc::clone(&heard),
-        link: link.with_rest(node.heartbeat_interval.saturating_mul(2).min(REST)),
+        link: {
+            let rest = node.heartbeat_interval.saturating_mul(2).min(REST);
+            let begin = tls.map(|tls| Arc::new(ToCoordinator(Arc::clone(tls))) as _);
+            link.with_rest(rest, begin)
+        },
     };
     let agents = Agents {
         agents: node.coordinator_urls.iter().enumerate().map(agent).collect(),

@@ -112,7 +112,8 @@ impl Parts {
         let secrets = shared_store::secrets(config, &folder, store.as_ref()).await?;
         let kept = (folder, secrets, store);
         let (base, forgotten) = Base::build(config, address, (workers, descriptors), kept)?;
-        let (edge, doubted, told) = base.edge(config, tls::listener(config)?);
+        let listener = tls::listener(config, base.cluster_tls.clone())?;
+        let (edge, doubted, told) = base.edge(config, listener);
         let view: Arc<dyn RunnerView> =
             Arc::new(Local { runner: Arc::clone(&base.runner), node: base.node_id.clone() });
         let (node_routes, agents) = base.node_side(config, address, &view);

@@ -88,6 +88,7 @@ pub fn edge(config: &Config, admission: Admission) -> EdgeConfig {
         Mode::Standalone | Mode::Node(_) => BTreeMap::new(),
     };
     EdgeConfig {
+        wants_certificate: config.takes_certificates(),
         wants_token: config.access.lock == Lock::Tokens,
         anyone,
         policy,

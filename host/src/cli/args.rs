@@ -20,6 +20,9 @@ use super::{connect, drain};
                           else 0.0.0.0)
   MOORING_DATA            data folder (./data)
   MOORING_CLUSTER_TOKEN   secret that coordinator and nodes share
+  MOORING_CLUSTER_TLS_CA, MOORING_CLUSTER_TLS_CERT, MOORING_CLUSTER_TLS_KEY,
+  MOORING_CLUSTER_TLS_REVOKED
+                          files of cluster.tls, instead of those in the settings
   MOORING_KEY             bearer key that ps, logs, call and others send to the gateway, instead
                           of that in the settings or the local-key in the data folder
   MOORING_SECRET          seals session ids; generated into the data folder if unset
@@ -267,6 +270,11 @@ pub enum Command {
         #[arg(long)]
         print: bool,
     },
+    /// Make and revoke the certificates by which coordinator and nodes know each other
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+    },
     /// Print the JSON Schema of the settings file
     Schema,
     /// List every route of a gateway, and who may use it
@@ -279,6 +287,58 @@ pub enum Command {
         /// Base URL of the gateway [default: from the settings and PORT]
         #[arg(long)]
         url: Option<String>,
+    },
+}
+
+/// Longest validity of a certificate, in days.
+const MOST_DAYS: u64 = 3650;
+
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Make an authority for a cluster in a folder, and certificates for coordinator and nodes
+    ///
+    /// The keys can be read by this user alone. That of the authority, ca.key, stays in the folder: it
+    /// makes further certificates, and no gateway needs it.
+    Init {
+        /// Folder for the files; it is made if it is not there
+        dir: PathBuf,
+        /// Ids of nodes to make certificates for, beside that of the coordinator
+        nodes: Vec<String>,
+        /// Host name or address to name in the certificates, for programs that look at it; mooring
+        /// goes by the ids. May be given several times
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// Days until the certificates expire
+        #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=MOST_DAYS))]
+        days: u64,
+    },
+    /// Make the certificate of a further node, or a new one for a node or the coordinator
+    Certificate {
+        /// Id of the node, or coordinator
+        name: String,
+        /// Folder of `mooring cluster init`
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+        /// Host name or address to name in the certificate; may be given several times
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// Days until it expires
+        #[arg(long, value_name = "N", default_value_t = 365, value_parser = clap::value_parser!(u64).range(1..=MOST_DAYS))]
+        days: u64,
+    },
+    /// Revoke all certificates of a node or of the coordinator, by a new revoked.pem
+    Revoke {
+        /// Id of the node, or coordinator
+        name: String,
+        /// Folder of `mooring cluster init`
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// List the certificates that were made, with their state
+    Certificates {
+        /// Folder of `mooring cluster init`
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
     },
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod call;
+mod cluster;
 mod connect;
 mod drain;
 mod explain;
@@ -122,6 +123,7 @@ pub fn main() -> ExitCode {
             let (file, from) = (file.as_deref(), from.as_deref());
             import::run(&import::ImportOptions { file, from, output, print: *print })
         }
+        Some(Command::Cluster { command }) => cluster::run(command),
         Some(Command::Schema) => {
             terminal::say(config::schema_text());
             ExitCode::SUCCESS
@@ -185,7 +187,7 @@ fn check(cli: &Cli) -> ExitCode {
     let notices = app::notices_of(config).into_iter();
     let advice = app::advice_on_starts(config);
     let others = app::unprotected(config).into_iter().chain(app::not_found(config)).chain(advice);
-    let others = others.chain(app::readable_keys(config));
+    let others = others.chain(app::readable_keys(config)).chain(app::cluster_complaint(config));
     for notice in notices.chain(others) {
         terminal::warn(format!("warning: {notice}"));
     }

@@ -3,6 +3,7 @@
 //! It is an HTTP upgrade, so that proxies with TLS in front of nodes let it pass. What follows the
 //! last proof is HTTP again, on the same connection: no proxy can mix another one's requests in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -14,6 +15,9 @@ use crate::protocol::headers::seam::{ALIVE_PATH, LINK, LINK_PATH, LINK_PROTOCOL,
 use crate::protocol::proof::handshake::{
     Caller, Challenge, Expected, MAX_MESSAGE, Party, Proof, Refusal,
 };
+use crate::tls::ClusterTls;
+
+use super::certified;
 
 /// Longest time for a handshake to which answers come, once the connection is there.
 const DEADLINE: Duration = Duration::from_secs(3);
@@ -51,6 +55,8 @@ pub struct Dialer {
     patience: Duration,
     /// Longest silence within a handshake.
     silence: Duration,
+    /// What the cluster speaks TLS with.
+    tls: Option<Arc<ClusterTls>>,
 }
 
 /// Why a handshake has failed.
@@ -87,6 +93,7 @@ impl Dialer {
             starts: Box::new(starts),
             patience: RESTART,
             silence: DEADLINE,
+            tls: None,
         }
     }
 
@@ -94,7 +101,13 @@ impl Dialer {
     #[must_use]
     pub fn to(own: Party, peer: Peer) -> Self {
         let (lookup, starts) = (Box::new(move |_: &str| Some(peer.clone())), Box::new(|| 0));
-        Self { own, lookup, starts, patience: Duration::ZERO, silence: DEADLINE }
+        Self { own, lookup, starts, patience: Duration::ZERO, silence: DEADLINE, tls: None }
+    }
+
+    /// The same, in a cluster that speaks TLS with this.
+    #[must_use]
+    pub fn over(self, tls: Option<Arc<ClusterTls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// The same, to find out whether it is there.
@@ -138,7 +151,7 @@ impl Dialer {
 
 impl Introduce for Dialer {
     fn epoch(&self) -> u64 {
-        (self.starts)()
+        (self.starts)() + self.tls.as_ref().map_or(0, |tls| tls.epoch())
     }
 
     #[cfg(test)]
@@ -155,6 +168,9 @@ impl Introduce for Dialer {
         Box::pin(async move {
             let peer = (self.lookup)(target.node());
             let peer = peer.ok_or_else(|| "no node is registered with this URL".to_owned())?;
+            if let Some(tls) = &self.tls {
+                certified::check_node(tls, &peer.party.id, target, socket)?;
+            }
             let shaking = self.shake(&peer, target, socket);
             match tokio::time::timeout(DEADLINE, shaking).await {
                 Ok(Ok(())) => Ok(Introduced::Ready),
@@ -283,6 +299,10 @@ fn refused(message: &[u8], target: &Target) -> Option<Unreached> {
         ),
         Refusal::Peer => "it serves only the address of its coordinatorUrl, and this coordinator \
                           calls from another one: set a cluster token on both sides"
+            .to_owned(),
+        Refusal::Certificate => "it is called over TLS alone, by a coordinator's certificate: set \
+                                 systemConfig.cluster.tls on this coordinator, with the certificate \
+                                 of mooring:coordinator"
             .to_owned(),
         Refusal::Proof => {
             "it has another cluster token, or is another start of the node".to_owned()

@@ -19,6 +19,7 @@
 //! is the node's counterpart.
 
 mod addresses;
+mod certified;
 mod coordinator;
 mod dial;
 mod gate;
@@ -30,6 +31,7 @@ mod replica;
 mod state_report;
 mod trouble;
 
+pub use certified::ToCoordinator;
 pub use coordinator::callback::peer_of;
 pub use coordinator::closings::close;
 pub use coordinator::control::Control;

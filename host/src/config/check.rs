@@ -9,6 +9,7 @@ use crate::model::visible::visible;
 use super::Config;
 use super::sections::bearer_keys::{BearerKey, KeyReach};
 use super::sections::cluster::{Coordinator, Mode, NodeMode};
+use super::sections::cluster_tls::ClusterTlsFiles;
 use super::sections::eras::ConversationBy;
 use super::sections::groups::{GroupEntries, GroupServer, GroupSettings};
 use super::sections::listen::Listen;
@@ -61,6 +62,9 @@ fn overview(page: &mut CheckPage, config: &Config) {
     }
     if config.mode != Mode::Standalone {
         page.row("cluster token", set_or_not(config.token.is_some()));
+        if let Some(tls) = &config.cluster_tls {
+            page.row("cluster TLS", cluster_tls(tls));
+        }
     }
     let secret = match config.secret {
         Some(_) => "set",
@@ -91,6 +95,16 @@ fn listening(listen: &Listen) -> String {
         }
     };
     format!("{address} with TLS {version}, {count}; plain HTTP {plain}")
+}
+
+fn cluster_tls(tls: &ClusterTlsFiles) -> String {
+    let (cert, ca) = (tls.cert.display(), tls.ca.display());
+    let revoked = match &tls.revoked {
+        Some(file) => format!(", revoked ones in {}", file.display()),
+        None => String::new(),
+    };
+    let also = if tls.optional { "; others do without" } else { "" };
+    format!("certificate {cert}, authorities {ca}{revoked}{also}")
 }
 
 fn address(host: &str, port: u16) -> String {
@@ -128,6 +142,12 @@ fn access(config: &Config) -> String {
         Lock::Generated => "a generated key, in generated-key of the data folder".to_owned(),
         Lock::Open => "open to every client that reaches the port".to_owned(),
     }];
+    if config.takes_certificates() && !config.is_closed() {
+        match &access.lock {
+            Lock::Open => parts = vec!["client certificates".to_owned()],
+            _ => parts.push("or client certificates".to_owned()),
+        }
+    }
     if !access.issuers.is_empty() && access.lock != Lock::Tokens {
         parts.push(format!("tokens of {} issuers", access.issuers.len()));
     }

@@ -37,8 +37,9 @@ pub fn open_doors(config: &Config, host: &str) -> Vec<OpenDoor> {
         Mode::Node(node) => node.public,
         Mode::Standalone | Mode::Coordinator(_) => true,
     };
-    let clients = clients_may_come && config.access.lock == Lock::Open;
-    let cluster = config.mode != Mode::Standalone && config.token.is_none();
+    let is_open = config.access.lock == Lock::Open && !config.takes_certificates();
+    let clients = clients_may_come && is_open;
+    let cluster = config.mode != Mode::Standalone && is_cluster_open(config);
     [(clients, OpenDoor::Clients), (cluster, OpenDoor::Cluster)]
         .into_iter()
         .filter_map(|(is_open, door)| is_open.then_some(door))
@@ -73,11 +74,16 @@ pub fn open_cluster_warning(config: &Config) -> Option<String> {
         }
         Mode::Standalone => return None,
     };
-    config.token.is_none().then(|| {
+    is_cluster_open(config).then(|| {
         format!(
             "no cluster token is set: {who}; set MOORING_CLUSTER_TOKEN on coordinator and nodes"
         )
     })
+}
+
+/// Whether neither a token nor certificates tell who belongs to the cluster.
+fn is_cluster_open(config: &Config) -> bool {
+    config.token.is_none() && config.cluster_tls.as_ref().is_none_or(|tls| tls.optional)
 }
 
 /// Whether only this machine reaches the address. A name counts as reachable, but `localhost`.

@@ -48,13 +48,14 @@ pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};
 pub use sections::children::ChildVariables;
 pub use sections::cluster::{Coordinator, Mode, NodeMode};
+pub use sections::cluster_tls::ClusterTlsFiles;
 pub use sections::collectors::OtlpCollector;
 pub use sections::eras::{ConversationBy, Eras};
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
 pub use sections::listen::data_dir;
 pub use sections::listen::{Listen, SocketPlace};
-pub use sections::listen_tls::ListenTls;
+pub use sections::listen_tls::{ClientAuthorities, ListenTls};
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
 pub use sections::policy::PolicyRule;
@@ -94,6 +95,8 @@ pub struct Config {
     pub sticky: Sticky,
     /// The secret that coordinator and nodes share.
     pub token: Option<Secret>,
+    /// What coordinator and nodes speak TLS with; `None`: they do as with everybody else.
+    pub cluster_tls: Option<ClusterTlsFiles>,
     /// Seals session ids; generated into the data folder if absent.
     pub secret: Option<Secret>,
     /// In file order, including disabled and misconfigured ones.
@@ -120,6 +123,12 @@ impl Config {
     pub fn is_closed(&self) -> bool {
         let has_way_in = !self.access.lock.keys().is_empty() || self.access.lock == Lock::Tokens;
         !serves_clients(&self.mode) && !has_way_in
+    }
+
+    /// Whether clients come in by certificates.
+    #[must_use]
+    pub fn takes_certificates(&self) -> bool {
+        self.listen.tls.as_ref().is_some_and(|tls| tls.clients.is_some())
     }
 
     /// Whether no server runs here: there is none, or all are off or misconfigured. A coordinator
@@ -221,10 +230,17 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let access = sections::access::read(root, sources, serves_clients(&cluster.mode));
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
     // operator says otherwise. Coordinators and nodes are there for other machines.
-    let is_for_others = cluster.mode != Mode::Standalone || access.lock != Lock::Open;
+    let has_lock = access.lock != Lock::Open || sections::listen_tls::takes_certificates(&system);
+    let is_for_others = cluster.mode != Mode::Standalone || has_lock;
     let listen = sections::listen::read(&system, sources, is_for_others, folder);
+    let in_cluster = section.clone().lenient_unless(cluster.mode != Mode::Standalone);
+    let cluster_tls = sections::cluster_tls::read(&in_cluster, sources, folder)
+        .filter(|_| cluster.mode != Mode::Standalone);
     if let Mode::Node(node) = &cluster.mode {
-        sections::listen::refuse_for_node(&system, &listen, node);
+        sections::listen::refuse_for_node(&system, &listen, node, cluster_tls.is_some());
+        if let Some(tls) = &cluster_tls {
+            sections::cluster_tls::refuse_for_node(&section, tls, node);
+        }
     }
     let own = servers.iter().filter(|server| server.enabled && server.misconfigured.is_none());
     let names: Vec<&str> = own.map(|server| server.name.as_str()).collect();
@@ -234,6 +250,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     }
     let mut own_files = reader::secret_file::files(sources);
     own_files.extend(listen.tls.iter().flat_map(|tls| tls.keys().cloned()));
+    own_files.extend(cluster_tls.iter().map(|tls| tls.key.clone()));
     Config {
         listen,
         data_dir: sections::listen::data_dir(sources),
@@ -254,6 +271,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
         drain_deadline: cluster.drain_deadline,
         mode: cluster.mode,
         token: cluster.token,
+        cluster_tls,
         secret: cluster.secret,
         servers,
     }

@@ -110,6 +110,8 @@ pub struct KeyView {
 pub struct EdgeConfig {
     /// The keys of which clients must send one; if there are none, everybody is let in.
     pub keys: Vec<ClientKey>,
+    /// Whether clients come in by certificates: without one, a key is needed.
+    pub wants_certificate: bool,
     /// Whether clients without a key need a token of an issuer, where there are no keys.
     pub wants_token: bool,
     /// What rules decide by for clients without a credential; `None` where there are none.

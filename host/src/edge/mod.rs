@@ -70,13 +70,14 @@ pub use catalog::pages::ListSnapshots;
 pub use config::PrefixMode;
 pub use config::{CallerReach, ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::accept::serve;
+pub use connection::client_certificates::ClientRules;
 pub use connection::listener::{Listeners, SharedSockets, bind as listen, bind_file as listen_at};
 #[cfg(test)]
 pub use connection::server::answer;
 pub use connection::server::{Ends, OtherRoutes};
 pub use connection::streams::Listening;
 pub use connection::table::{ConnectionBounds, Connections, IsProxy};
-pub use connection::tls::{CertificateFiles, ListenerTls, TlsRules};
+pub use connection::tls::{ListenerTls, TlsRules};
 pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;

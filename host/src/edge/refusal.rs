@@ -52,6 +52,10 @@ pub enum Refusal {
     )]
     Unauthorized(HeaderName),
     #[error(
+        "Unauthorized: show a client certificate, of an authority that systemConfig.listen.tls.clientCa names (the management API wants a key)"
+    )]
+    Uncertified,
+    #[error(
         "Forbidden: this key opens its own groups and servers alone; the management API wants one with accessType all"
     )]
     RestrictedKey,
@@ -224,7 +228,9 @@ impl Refusal {
             | Self::ClosedNode
             | Self::RestrictedKey
             | Self::NoManagement => (StatusCode::FORBIDDEN, code::TRANSPORT),
-            Self::Unauthorized(_) => (StatusCode::UNAUTHORIZED, code::TRANSPORT),
+            Self::Unauthorized(_) | Self::Uncertified => {
+                (StatusCode::UNAUTHORIZED, code::TRANSPORT)
+            }
             Self::Token(token) => (token.status(), code::TRANSPORT),
             Self::LimitMet(_) => (StatusCode::TOO_MANY_REQUESTS, code::LIMITED),
             Self::UnknownPath(_) | Self::UnknownScope(_) => {

@@ -96,7 +96,7 @@ impl Refusal {
         match self {
             Self::ForeignHost(_) | Self::Hosts(_) | Self::OtherAuthority => RefusalReason::Host,
             Self::ForeignOrigin(_) => RefusalReason::Origin,
-            Self::Unauthorized(_) => RefusalReason::Unauthorized,
+            Self::Unauthorized(_) | Self::Uncertified => RefusalReason::Unauthorized,
             Self::Token(token) if token.status() == StatusCode::FORBIDDEN => {
                 RefusalReason::Forbidden
             }

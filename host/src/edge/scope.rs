@@ -7,8 +7,10 @@ use crate::model::{
 };
 use crate::net::percent_decoded;
 
+use super::access::certified;
 use super::access::identity::CallerIdentity;
 use super::config::{CallerReach, EdgeConfig, Group, KeyView, Member};
+use super::connection::client_certificates::is_certified;
 use super::connection::not_here;
 use super::refusal::Refusal;
 use super::worker::{Edge, Worker};
@@ -279,9 +281,14 @@ fn is_let_in(now: &Edge, scope: &Scope, (principal, identity): Client<'_>) -> bo
         return renewed
             .is_some_and(|it| opens(config, of_url, None) && is_left(now, scope, Some(&it)));
     }
+    if config.wants_certificate && is_certified(principal) {
+        let identity = certified::identity(config, principal);
+        return opens(config, of_url, None) && is_left(now, scope, identity.as_deref());
+    }
     if config.keys.is_empty() {
         return *principal == Principal::anonymous()
             && !config.wants_token
+            && !config.wants_certificate
             && opens(config, of_url, None)
             && is_left(now, scope, config.anyone.as_deref());
     }

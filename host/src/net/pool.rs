@@ -70,6 +70,12 @@ impl Pool {
         Self { introduce: Some(introduce), ..self.with_rest(USUAL_REST) }.near()
     }
 
+    /// The same pool, whose `https` targets are spoken to by this configuration.
+    #[must_use]
+    pub fn with_tls(self, tls: Arc<rustls::ClientConfig>) -> Self {
+        Self { tls: TlsConnector::from(tls), ..self }
+    }
+
     /// The same pool for processes of this cluster.
     #[must_use]
     pub fn near(self) -> Self {

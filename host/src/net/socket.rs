@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::tls::{CertificateNames, alert_told, handshake_told};
+
 use super::proxy::{Proxy, ProxyKind};
 use super::shortage::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 use super::target::Target;
@@ -109,7 +111,7 @@ impl Socket {
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         self.read.reserve(self.room);
         let room = self.read.capacity() - self.read.len();
-        let count = ready!(pin!(self.wire.read_buf(&mut self.read)).poll(cx))?;
+        let count = ready!(pin!(self.wire.read_buf(&mut self.read)).poll(cx)).map_err(told)?;
         self.room = if count == room { (room * 2).min(MAX_READ_ROOM) } else { READ_ROOM };
         Poll::Ready(Ok(count > 0))
     }
@@ -189,6 +191,13 @@ impl Socket {
         wire.poll_flush(cx)
     }
 
+    /// Whom the certificate of the other side names; `None` without TLS.
+    #[must_use]
+    pub fn peer_names(&self) -> Option<CertificateNames> {
+        let RawStream::Tls(stream) = &self.wire else { return None };
+        stream.get_ref().1.peer_certificates()?.first().map(CertificateNames::of)
+    }
+
     /// Frees the buffers that only a large message needs.
     pub fn rest(&mut self) {
         self.room = READ_ROOM;
@@ -229,6 +238,9 @@ impl RawStream {
         }
         if !target.is_tls() {
             return Ok(Self::Plain(stream));
+        }
+        if is_near {
+            return Ok(Self::Tls(Box::new(over_tls_of_cluster(tls, target.host(), stream).await?)));
         }
         let own = own_tls(target, tls);
         Ok(Self::Tls(Box::new(over_tls(own, target.host(), stream).await?)))
@@ -303,6 +315,25 @@ where
 {
     let name = TlsName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
     tls.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))
+}
+
+/// The same to a process of this cluster, where it is said which side has to do what.
+async fn over_tls_of_cluster(
+    tls: &TlsConnector,
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Unreached> {
+    let name = TlsName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+    let connected = tls.connect(name, stream).await;
+    connected.map_err(|error| Unreached::broken(&error, handshake_told(&error)))
+}
+
+/// What the other side has to say of this one's certificate comes after the handshake.
+fn told(error: io::Error) -> io::Error {
+    match alert_told(&error) {
+        Some(told) => io::Error::new(error.kind(), told),
+        None => error,
+    }
 }
 
 impl AsyncRead for RawStream {

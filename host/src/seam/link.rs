@@ -67,6 +67,8 @@ pub struct Link {
     pool: Pool,
     /// For nodes: each connection has begun with a handshake.
     nodes: Pool,
+    /// What processes of the cluster speak TLS with; `None`: as with everything else.
+    tls: Option<Arc<rustls::ClientConfig>>,
     places: Arc<ServerUrls>,
 }
 
@@ -112,11 +114,16 @@ impl ServerUrls {
 }
 
 impl Link {
-    /// `introduce` begins each connection to another node.
+    /// `introduce` begins each connection to another node, within `tls` if there is one.
     #[must_use]
-    pub fn new(local: Arc<dyn Endpoint>, pool: Pool, introduce: Arc<dyn Introduce>) -> Self {
-        let nodes = pool.introduced_by(introduce);
-        Self { local, pool, nodes, places: Arc::default() }
+    pub fn new(
+        local: Arc<dyn Endpoint>,
+        pool: Pool,
+        introduce: Arc<dyn Introduce>,
+        tls: Option<Arc<rustls::ClientConfig>>,
+    ) -> Self {
+        let nodes = of_cluster(pool.introduced_by(introduce), tls.as_ref());
+        Self { local, pool, nodes, tls, places: Arc::default() }
     }
 
     /// The worker's connections, for requests to other targets than nodes.
@@ -125,18 +132,25 @@ impl Link {
         &self.pool
     }
 
-    /// The same link with its own pool for everything but nodes, whose connections rest for at
-    /// most `longest`, in whole seconds.
+    /// The same link with its own pool for everything but nodes, here for processes of the cluster:
+    /// its connections rest for at most `longest`, in whole seconds, and begin with `introduce`, if
+    /// anything is to be found out of the other side.
     #[must_use]
-    pub fn with_rest(&self, longest: Duration) -> Self {
-        Self { pool: self.pool.with_rest(longest).near(), ..self.clone() }
+    pub fn with_rest(&self, longest: Duration, introduce: Option<Arc<dyn Introduce>>) -> Self {
+        let pool = match introduce {
+            Some(introduce) => self.pool.introduced_by(introduce),
+            None => self.pool.clone(),
+        };
+        let pool = of_cluster(pool.with_rest(longest).near(), self.tls.as_ref());
+        Self { pool, ..self.clone() }
     }
 
     /// The same link with its own connections to nodes, which begin with this introduction: for a
     /// node that is not registered yet.
     #[must_use]
     pub fn introduced_by(&self, introduce: Arc<dyn Introduce>) -> Self {
-        Self { nodes: self.pool.introduced_by(introduce), ..self.clone() }
+        let nodes = of_cluster(self.pool.introduced_by(introduce), self.tls.as_ref());
+        Self { nodes, ..self.clone() }
     }
 
     /// Makes sure of a connection to the node with this base URL, which rests until the next
@@ -278,6 +292,13 @@ impl Link {
     ) -> Result<Response<Body>, Failure> {
         *request.uri_mut() = uri;
         self.nodes.send(&target, request).await
+    }
+}
+
+fn of_cluster(pool: Pool, tls: Option<&Arc<rustls::ClientConfig>>) -> Pool {
+    match tls {
+        Some(tls) => pool.with_tls(Arc::clone(tls)),
+        None => pool,
     }
 }
 

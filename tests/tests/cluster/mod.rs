@@ -12,6 +12,7 @@ pub mod epochs;
 pub mod failover;
 pub mod fair_shares;
 pub mod handshake;
+pub mod mutual_tls;
 pub mod node_requests;
 pub mod other_coordinator;
 pub mod placement;

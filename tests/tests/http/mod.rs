@@ -7,6 +7,7 @@ pub mod base_path;
 pub mod batch_memory;
 pub mod bodies;
 pub mod canaries;
+pub mod client_certificates;
 pub mod connections;
 pub mod early_refusals;
 pub mod fidelity;

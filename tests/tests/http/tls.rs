@@ -112,6 +112,99 @@ fn only_tls_1_2_and_1_3_with_forward_secrecy_are_spoken() {
     }
 }
 
+/// What a scanner of the port finds, with a key of each kind: of all suites that there are, those with
+/// forward secrecy and authenticated encryption, and nothing that was ever broken.
+#[test]
+fn of_all_suites_only_the_good_ones_are_accepted() {
+    let ecdsa = Certificate::of(&["localhost"]);
+    let gateway = gateway_with(&json!({"tls": files(&ecdsa)}));
+    // Each suite that rustls has, alone.
+    let known = rustls::crypto::ring::ALL_CIPHER_SUITES;
+    let accepted = known.iter().filter(|suite| {
+        let provider = rustls::crypto::CryptoProvider {
+            cipher_suites: vec![**suite],
+            ..rustls::crypto::ring::default_provider()
+        };
+        let config = Certificate::client_by(provider, &[&ecdsa]);
+        tls(gateway.address(), "localhost", config).is_ok()
+    });
+    let mut accepted: Vec<String> = accepted.map(|suite| format!("{:?}", suite.suite())).collect();
+    accepted.sort();
+    assert_eq!(
+        accepted,
+        [
+            "TLS13_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384",
+            "TLS13_CHACHA20_POLY1305_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        ]
+    );
+    let Some(openssl) = borrowed::on_the_path("openssl") else {
+        return borrowed::skip("suites that rustls does not have", "openssl is not installed");
+    };
+    let run = |words: &[&str]| {
+        let output =
+            Command::new(&openssl).args(words).stdin(std::process::Stdio::null()).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (cert, key) = (file("rsa.pem"), file("rsa.key"));
+    let made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-keyout",
+        &key,
+        "-out",
+        &cert,
+    ];
+    assert!(run(&made).0);
+    let rsa = gateway_with(&json!({"tls": {"cert": cert, "key": key}}));
+    let all = run(&["ciphers", "-tls1_2", "ALL:COMPLEMENTOFALL:@SECLEVEL=0"]).1;
+    let all: Vec<&str> = all.trim().split(':').filter(|suite| !suite.starts_with("TLS_")).collect();
+    assert!(all.len() > 30, "{all:?}");
+    for (gateway, kind) in [(&gateway, "ECDSA"), (&rsa, "RSA")] {
+        let address = gateway.address().to_string();
+        let speaks = |words: &[&str]| run(&[&["s_client", "-connect", &address], words].concat()).0;
+        let accepted: Vec<&str> = all
+            .iter()
+            .filter(|suite| speaks(&["-tls1_2", "-cipher", &format!("{suite}:@SECLEVEL=0")]))
+            .copied()
+            .collect();
+        let good = |suite: &&str| {
+            let end = ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"];
+            suite.strip_prefix(&*format!("ECDHE-{kind}-")).is_some_and(|rest| end.contains(&rest))
+        };
+        assert_eq!(accepted.len(), 3, "{accepted:?}");
+        assert!(accepted.iter().all(good), "{accepted:?}");
+        for (words, expect) in [
+            (&["-tls1_3"][..], true),
+            (&["-tls1_2"], true),
+            (&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"], false),
+            (&["-tls1", "-cipher", "ALL:@SECLEVEL=0"], false),
+            // Groups and signatures: only those of today.
+            (&["-groups", "X25519"], true),
+            (&["-groups", "P-256"], true),
+            (&["-groups", "P-224", "-tls1_2"], false),
+            (&["-sigalgs", "RSA+SHA1:ECDSA+SHA1", "-cipher", "ALL:@SECLEVEL=0", "-tls1_2"], false),
+        ] {
+            assert_eq!(speaks(words), expect, "{kind} {words:?}");
+        }
+        let said = run(&["s_client", "-connect", &address, "-tls1_2"]).1;
+        assert!(said.contains("Compression: NONE"), "{said}");
+        assert!(said.contains("Extended master secret: yes"), "{said}");
+    }
+}
+
 #[test]
 fn the_name_that_a_client_asks_for_chooses_the_certificate() {
     let one = Certificate::of(&["one.example", "localhost"]);

@@ -68,6 +68,7 @@ pub fn of(config: &Config) -> Vec<String> {
 fn allow_open(config: &Config) -> Option<String> {
     let who = match config.access.lock {
         _ if config.is_closed() => "clients use the coordinator",
+        Lock::Open if config.takes_certificates() => "clients still need a certificate",
         Lock::Open => "every program that reaches the port may use all servers",
         Lock::Keys(_) | Lock::Generated => "clients still need a key",
         Lock::Tokens => "clients still need a token",

@@ -15,7 +15,7 @@ use crate::app::shared_store::Secrets;
 use crate::app::telemetry::Exports;
 use crate::app::translate::{self, Replicas, strategy_options};
 use crate::app::troubles::TroubleWatch;
-use crate::app::{access, identity, node_side, shared_store, telemetry};
+use crate::app::{access, identity, node_side, shared_store, telemetry, tls};
 use crate::cluster::{Agents, Control, KnownSessions, NodeRoutes, OwnDrain, Registry, RunnerView};
 use crate::config::{Config, Mode, Secret};
 use crate::edge::{self, ColdStart, Connections, Edge, ListenerTls};
@@ -30,6 +30,7 @@ use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
 use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
 use crate::telemetry::{LogFilter, Telemetry};
+use crate::tls::ClusterTls;
 use crate::wasm::{self, Strategy};
 
 use super::doubts::{Doubted, doubts};
@@ -63,6 +64,8 @@ pub(super) struct Base {
     pub connections: Arc<Connections>,
     pub bodies: Arc<BodyBudget>,
     pub pressure: Arc<runner::Pressure>,
+    /// What the cluster speaks TLS with.
+    pub cluster_tls: Option<Arc<ClusterTls>>,
     /// What several coordinators share.
     pub store: Option<Arc<dyn SharedStore>>,
     pub shared_secrets: Vec<SharedSecret>,
@@ -102,10 +105,12 @@ impl Base {
             id: NodeId::coordinator().to_string(),
             incarnation: SessionId::mint().to_string(),
         };
+        let cluster_tls = tls::cluster(config, &node_id)?;
         let links = Links {
             runner: Arc::clone(&runner),
             tls: links::tls()?,
-            dialer: links::dialer(&own, &registry, config),
+            dialer: links::dialer(&own, &registry, config, cluster_tls.clone()),
+            cluster: cluster_tls.as_ref().map(|tls| tls.client()),
         };
         let records = Arc::new(Records::open(
             folder.clone(),
@@ -125,7 +130,7 @@ impl Base {
             Arc::clone(&registry),
             known,
             own,
-            config.token.clone(),
+            (config.token.clone(), cluster_tls.clone()),
             folder.clone(),
             Arc::clone(&drain),
         );
@@ -164,6 +169,7 @@ impl Base {
             start,
             runner,
             links,
+            cluster_tls,
             store,
             shared_secrets,
         };
@@ -246,7 +252,7 @@ impl Base {
     ) -> (Option<NodeRoutes>, Option<(Agents, bool)>) {
         let (runner, capacity) = (&self.runner, &self.capacity);
         let shown = (runner, view, capacity, &self.troubles);
-        let link = (&self.control_link, &self.drain);
+        let link = (&self.control_link, &self.drain, self.cluster_tls.as_ref());
         node_side::of(config, address, &self.node_id, shown, &self.replicas, link).unzip()
     }
 

@@ -8,6 +8,7 @@ use crate::net::{Introduce, Pool};
 use crate::protocol::proof::handshake::Party;
 use crate::runner::{self, Runner};
 use crate::seam::Link;
+use crate::tls::ClusterTls;
 
 /// Makes links to the runners of this process and of other nodes.
 pub(super) struct Links {
@@ -15,6 +16,8 @@ pub(super) struct Links {
     pub tls: Arc<rustls::ClientConfig>,
     /// Introduces this process to the nodes that are registered here.
     pub dialer: Arc<dyn Introduce>,
+    /// What the cluster speaks TLS with.
+    pub cluster: Option<Arc<rustls::ClientConfig>>,
 }
 
 impl Links {
@@ -22,7 +25,8 @@ impl Links {
     pub fn another(&self) -> Link {
         let pool = Pool::new(Arc::clone(&self.tls));
         let local = Runner::new(Arc::clone(&self.runner), pool.clone());
-        Link::new(Arc::new(local), pool, Arc::clone(&self.dialer))
+        let dialer = Arc::clone(&self.dialer);
+        Link::new(Arc::new(local), pool, dialer, self.cluster.clone())
     }
 }
 
@@ -34,9 +38,14 @@ pub(super) fn tls() -> anyhow::Result<Arc<rustls::ClientConfig>> {
     crate::net::client_config()
 }
 
-pub(super) fn dialer(own: &Party, registry: &Arc<Registry>, config: &Config) -> Arc<dyn Introduce> {
+pub(super) fn dialer(
+    own: &Party,
+    registry: &Arc<Registry>,
+    config: &Config,
+    tls: Option<Arc<ClusterTls>>,
+) -> Arc<dyn Introduce> {
     let (registry, token) = (Arc::clone(registry), config.token.clone());
     let starts = Arc::clone(&registry);
     let find = move |url: &str| registry.read_at(url, |node| peer_of(node, token.as_ref()))?;
-    Arc::new(Dialer::to_registered(own.clone(), find, move || starts.starts()))
+    Arc::new(Dialer::to_registered(own.clone(), find, move || starts.starts()).over(tls))
 }

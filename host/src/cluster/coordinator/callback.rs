@@ -8,6 +8,7 @@ use crate::config::Secret;
 use crate::net::Unreached;
 use crate::protocol::proof::handshake::Party;
 use crate::seam::Link;
+use crate::tls::ClusterTls;
 
 use super::node_entry::NodeEntry;
 
@@ -21,6 +22,7 @@ pub struct Callback {
     /// The coordinator itself, in handshakes.
     pub own: Party,
     pub token: Option<Secret>,
+    pub tls: Option<Arc<ClusterTls>>,
 }
 
 impl Callback {
@@ -51,7 +53,7 @@ impl Callback {
     ) -> Result<Link, Unreached> {
         let no_secret = || "it has registered without a secret".to_owned();
         let peer = peer_of(entry, self.token.as_ref()).ok_or_else(no_secret)?;
-        let dialer = with(Dialer::to(self.own.clone(), peer));
+        let dialer = with(Dialer::to(self.own.clone(), peer)).over(self.tls.clone());
         let link = link.introduced_by(Arc::new(dialer));
         match tokio::time::timeout(patience, link.reach(&entry.url)).await {
             Ok(Ok(())) => Ok(link),

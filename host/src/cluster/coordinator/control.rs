@@ -22,6 +22,7 @@ use crate::seam::Link;
 use crate::store::DataFolder;
 use crate::store::sharing::Sharing;
 use crate::sync::{Locked, now, since};
+use crate::tls::ClusterTls;
 
 use super::admissions::Admissions;
 use super::bounds;
@@ -68,17 +69,17 @@ impl Control {
         registry: Arc<Registry>,
         known: KnownSessions,
         own: Party,
-        token: Option<Secret>,
+        (token, tls): (Option<Secret>, Option<Arc<ClusterTls>>),
         folder: DataFolder,
         own_drain: Arc<OwnDrain>,
     ) -> Self {
         let snapshot = KnownNodes::new(folder.clone(), Arc::clone(&registry));
         Self {
-            proofs: Proofs::new(token.clone(), Arc::clone(&registry)),
+            proofs: Proofs::new(token.clone(), Arc::clone(&registry)).over(tls.clone()),
             drains: DrainOrders { registry: Arc::clone(&registry), own: own_drain },
             registry,
             known: Arc::new(known),
-            callback: Callback { own, token },
+            callback: Callback { own, token, tls },
             snapshot,
             admissions: Admissions::default(),
             reports: watch::Sender::default(),
@@ -199,8 +200,9 @@ impl Control {
         proved: ProvedMessage<Registration>,
         link: &Link,
     ) -> Result<NodeEntry, Rejected> {
-        let entry =
-            registration::entry_of(proved.message, proved.peer, self.callback.token.is_some())?;
+        let Callback { token, tls, .. } = &self.callback;
+        registration::check_scheme(&proved.message.url, tls.as_deref())?;
+        let entry = registration::entry_of(proved.message, proved.peer, token.is_some())?;
         let _admission = self.admissions.enter(&entry.id).await?;
         let entry = self.admit(entry, proved.proof.as_ref(), link).await?;
         self.snapshot.save().await;

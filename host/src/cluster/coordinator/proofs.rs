@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 
+use crate::cluster::certified::complaint_on_node;
 use crate::cluster::gate::Gate;
 use crate::cluster::messages::{Heartbeat, Registration};
 use crate::config::Secret;
@@ -17,6 +18,7 @@ use crate::model::{NodeId, UnixMillis};
 use crate::protocol::headers::seam;
 use crate::protocol::proof::request_proof::{Proved, RequestProof};
 use crate::sync::Seldom;
+use crate::tls::{ClusterPeer, ClusterTls};
 
 use super::node_entry::NodeEntry;
 use super::registry::Registry;
@@ -35,6 +37,8 @@ pub struct NodeRequest<'a> {
     pub body: &'a [u8],
     /// Where its connection comes from.
     pub peer: IpAddr,
+    /// By whose certificate its connection has come.
+    pub certified: Option<&'a ClusterPeer>,
 }
 
 /// A message that nodes send.
@@ -89,13 +93,21 @@ pub struct Proofs {
     registry: Arc<Registry>,
     /// The lines about requests that prove nothing.
     unproved: Seldom,
+    /// What the cluster speaks TLS with.
+    tls: Option<Arc<ClusterTls>>,
 }
 
 impl Proofs {
     #[must_use]
     pub fn new(token: Option<Secret>, registry: Arc<Registry>) -> Self {
         let gate = Gate::for_nodes(token.is_some());
-        Self { token, gate, registry, unproved: Seldom::default() }
+        Self { token, gate, registry, unproved: Seldom::default(), tls: None }
+    }
+
+    /// The same, in a cluster that speaks TLS with this.
+    #[must_use]
+    pub fn over(self, tls: Option<Arc<ClusterTls>>) -> Self {
+        Self { tls, ..self }
     }
 
     /// Refuses, before their bodies are read, requests from addresses that are not served, and
@@ -103,7 +115,13 @@ impl Proofs {
     ///
     /// # Errors
     /// If this is one.
-    pub async fn admit(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Rejected> {
+    pub async fn admit(
+        &self,
+        headers: &HeaderMap,
+        peer: IpAddr,
+        certified: Option<&ClusterPeer>,
+    ) -> Result<(), Rejected> {
+        self.check_certificate(certified, None, peer)?;
         self.gate.check(headers, peer).await.map_err(Rejected::Denied)?;
         if self.token.is_none() {
             // A registration brings its secret in its body.
@@ -121,7 +139,7 @@ impl Proofs {
         &self,
         request: NodeRequest<'_>,
     ) -> Result<ProvedMessage<T>, Rejected> {
-        let NodeRequest { headers, method, path, body, peer } = request;
+        let NodeRequest { headers, method, path, body, peer, certified } = request;
         let peer = peer.to_canonical();
         let proof = proof_in(headers);
         let proved = Proved { method, path, body };
@@ -140,6 +158,7 @@ impl Proofs {
         let message: T = serde_json::from_slice(body).map_err(|error| {
             Rejected::BadRequest(format!("the body is not a valid message: {error}"))
         })?;
+        self.check_certificate(certified, Some(message.id()), peer)?;
         if self.token.is_none() {
             let Some(key) = self.key(&message, peer) else {
                 if !headers.contains_key(seam::PROOF) {
@@ -160,6 +179,20 @@ impl Proofs {
             return Err(out_of_time(&proof));
         }
         Ok(ProvedMessage { message, proof: Some(proof), peer })
+    }
+
+    /// Refuses what has come without the certificate of the node, where the cluster speaks TLS.
+    fn check_certificate(
+        &self,
+        certified: Option<&ClusterPeer>,
+        id: Option<&str>,
+        peer: IpAddr,
+    ) -> Result<(), Rejected> {
+        let Some(why) = complaint_on_node(self.tls.as_deref(), certified, id) else {
+            return Ok(());
+        };
+        self.unproved_by(peer.to_canonical(), &why);
+        Err(Rejected::Certificate(why))
     }
 
     /// The secret that proves a message where there is no token.

@@ -8,6 +8,7 @@ use crate::cluster::messages::{Registration, ServerReport};
 use crate::cluster::trouble;
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, ServerName, is_near};
+use crate::tls::ClusterTls;
 
 use super::bounds;
 use super::node_entry::NodeEntry;
@@ -91,6 +92,17 @@ pub fn entry_of(
         size,
         ..NodeEntry::new(id, registration.name, reach, host, port)
     })
+}
+
+/// Refuses a URL without TLS in a cluster that speaks it alone.
+pub fn check_scheme(url: &str, tls: Option<&ClusterTls>) -> Result<(), Rejected> {
+    if !url.starts_with("http://") || tls.is_none_or(ClusterTls::is_optional) {
+        return Ok(());
+    }
+    Err(Rejected::BadRequest(format!(
+        "url {url:?} begins with http://, and this coordinator calls nodes over TLS alone: set \
+         cluster.tls on the node, and no advertiseUrl or one with https://"
+    )))
 }
 
 /// What the node is to be known by from now on.

@@ -8,6 +8,9 @@ pub enum Rejected {
     /// It proves nothing, or comes from where nobody is served.
     #[error("{0}")]
     Denied(Denied),
+    /// Its connection has not begun with the certificate of the node.
+    #[error("Forbidden: {0}")]
+    Certificate(String),
     /// A field is invalid, or the callback failed.
     #[error("{0}")]
     BadRequest(String),

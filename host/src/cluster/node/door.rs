@@ -9,12 +9,14 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::cluster::certified::complaint_on_coordinator;
 use crate::cluster::gate::Gate;
 use crate::config::Secret;
 use crate::net::{Body, Introduction};
 use crate::protocol::headers::seam::{LINK, LINK_PROTOCOL, REFUSED};
 use crate::protocol::proof::handshake::{Called, Hello, PROOF_LINE, Party, Proof, Refusal};
 use crate::sync::Seldom;
+use crate::tls::{ClusterPeer, ClusterTls};
 
 /// Longest time from the answer to the first message until the connection is proved.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -22,6 +24,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// Answers handshakes.
 pub struct Door {
     pub gate: Gate,
+    /// What the cluster speaks TLS with.
+    pub tls: Option<Arc<ClusterTls>>,
     pub own: Party,
     /// The cluster's token, or the secret that this node registers with.
     pub key: Secret,
@@ -29,6 +33,8 @@ pub struct Door {
     pub advertised: Option<Uri>,
     /// The lines about wrong proofs.
     pub unproved: Arc<Seldom>,
+    /// The lines about wrong certificates, and those that are missing.
+    pub uncertified: Seldom,
     /// The lines about wrong addresses.
     pub misdirected: Seldom,
 }
@@ -85,6 +91,12 @@ impl Door {
         peer: IpAddr,
         local: SocketAddr,
     ) -> Result<Hello, Refusal> {
+        let process = request.extensions().get::<Arc<ClusterPeer>>();
+        let tls = self.tls.as_deref();
+        if let Some(why) = complaint_on_coordinator(tls, process.map(AsRef::as_ref)) {
+            self.uncertified.warn(|| format!("a caller at {peer} was refused: {why}"));
+            return Err(Refusal::Certificate);
+        }
         self.gate.check(request.headers(), peer).await.map_err(|_| Refusal::Peer)?;
         let headers = request.headers();
         let upgrades = headers.get(header::UPGRADE).is_some_and(|to| to == LINK_PROTOCOL);
@@ -116,7 +128,7 @@ impl Door {
         *response.status_mut() = match refusal {
             Refusal::Message => StatusCode::UPGRADE_REQUIRED,
             Refusal::Node | Refusal::Address => StatusCode::MISDIRECTED_REQUEST,
-            Refusal::Peer => StatusCode::FORBIDDEN,
+            Refusal::Peer | Refusal::Certificate => StatusCode::FORBIDDEN,
             Refusal::Proof => StatusCode::UNAUTHORIZED,
         };
         let headers = response.headers_mut();

@@ -236,6 +236,7 @@ mod tests {
             "mcpServers.*.proxy.port",
             "mcpServers.*.timeout",
             "systemConfig.listen.tls.minVersion",
+            "systemConfig.listen.tls.clientCertificates",
             "systemConfig.routing.enableBearerAuth",
         ];
         // Their least value alone is warned of: another limit has to be as low.

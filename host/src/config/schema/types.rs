@@ -216,6 +216,21 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("systemConfig.listen.tls.certificates[].cert", Text, ""),
     ("systemConfig.listen.tls.certificates[].key", Text, ""),
     (
+        "systemConfig.listen.tls.clientCa",
+        Text,
+        "File with the authorities whose certificates let clients in, in PEM.",
+    ),
+    (
+        "systemConfig.listen.tls.clientCertificates",
+        Choice(&["required", "optional"]),
+        "Whether clients without a certificate may come in by a key.",
+    ),
+    (
+        "systemConfig.listen.tls.clientRevoked",
+        Text,
+        "File with lists of revoked certificates of clients, in PEM.",
+    ),
+    (
         "systemConfig.listen.tls.minVersion",
         Choice(&["1.2", "1.3"]),
         "The oldest version of TLS that is accepted.",
@@ -342,6 +357,20 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ),
     ("systemConfig.cluster.token", Text, "The secret that coordinator and nodes share."),
     ("systemConfig.cluster.secret", Text, "Seals session ids."),
+    (
+        "systemConfig.cluster.tls",
+        Parent,
+        "TLS between coordinator and nodes, with certificates on both sides.",
+    ),
+    ("systemConfig.cluster.tls.ca", Text, "File with the authorities' certificates, in PEM."),
+    ("systemConfig.cluster.tls.cert", Text, "File with this process's certificate, in PEM."),
+    ("systemConfig.cluster.tls.key", Text, "File with its private key, in PEM."),
+    ("systemConfig.cluster.tls.revoked", Text, "File with lists of revoked certificates, in PEM."),
+    (
+        "systemConfig.cluster.tls.optional",
+        Flag,
+        "true: processes without TLS are taken, too, while the cluster changes over.",
+    ),
     ("systemConfig.cluster.store", Any, "What several coordinators share."),
     ("systemConfig.cluster.store.type", Choice(&["memory", "redis", "valkey"]), ""),
     ("systemConfig.cluster.store.url", Text, "redis://, rediss:// with TLS; may have variables."),

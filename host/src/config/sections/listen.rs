@@ -111,14 +111,20 @@ pub(in crate::config) fn read(
 }
 
 /// A node is called by its coordinator, over TCP and by plain HTTP unless its URL says otherwise.
-pub(in crate::config) fn refuse_for_node(system: &Section<'_>, listen: &Listen, node: &NodeMode) {
+pub(in crate::config) fn refuse_for_node(
+    system: &Section<'_>,
+    listen: &Listen,
+    node: &NodeMode,
+    has_cluster_tls: bool,
+) {
     let section = system.section("listen");
     if listen.file.is_some() {
         let advice = "give it an address that its coordinator reaches";
         section.refuse("is a Unix socket, and the coordinator cannot call a node there", advice);
     }
     let is_https = node.advertise_url.as_ref().is_some_and(|url| url.scheme_str() == Some("https"));
-    if listen.tls.as_ref().is_some_and(|tls| tls.plain_from.is_empty()) && !is_https {
+    let is_only_tls = listen.tls.as_ref().is_some_and(|tls| tls.plain_from.is_empty());
+    if is_only_tls && !is_https && !has_cluster_tls {
         let advice = "set node.advertiseUrl to an https URL of this node, or name the coordinator's \
                       address in listen.tls.plainFrom";
         section.refuse("speaks TLS, and the coordinator would call this node by http", advice);

@@ -21,6 +21,18 @@ pub struct ListenTls {
     pub only_1_3: bool,
     /// From where plain HTTP is answered on the same port, beside this machine.
     pub plain_from: Vec<IpNet>,
+    /// Whose certificates let clients in.
+    pub clients: Option<ClientAuthorities>,
+}
+
+/// Authorities whose certificates let clients in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthorities {
+    pub ca: PathBuf,
+    /// Lists of revoked certificates.
+    pub revoked: Option<PathBuf>,
+    /// Whether nobody comes in without a certificate, where TLS is spoken.
+    pub is_required: bool,
 }
 
 impl ListenTls {
@@ -51,21 +63,45 @@ pub(in crate::config) fn read(listen: &Section<'_>, folder: &Path) -> Option<Lis
     }
     let versions = [("1.2", false), ("1.3", true)];
     let only_1_3 = section.choice("minVersion", "version of TLS", &versions).unwrap_or(false);
-    Some(ListenTls { certificates, only_1_3, plain_from: plain_from(&section) })
+    let clients = clients(&section, folder);
+    Some(ListenTls { certificates, only_1_3, plain_from: plain_from(&section), clients })
+}
+
+/// Whether the settings name an authority of clients.
+pub(in crate::config) fn takes_certificates(system: &Section<'_>) -> bool {
+    system.section("listen").section("tls").get("clientCa").is_some()
+}
+
+fn clients(section: &Section<'_>, folder: &Path) -> Option<ClientAuthorities> {
+    let choices = [("required", true), ("optional", false)];
+    let what = "way to ask for client certificates";
+    let is_required = section.choice("clientCertificates", what, &choices);
+    let (ca, revoked) = (file(section, "clientCa", folder), file(section, "clientRevoked", folder));
+    if section.get("clientCa").is_none() {
+        for key in ["clientCertificates", "clientRevoked"] {
+            if let Some(item) = section.get(key) {
+                let advice = "name the authority of the clients' certificates in \"clientCa\"";
+                item.refuse("has no effect without clientCa", advice);
+            }
+        }
+    }
+    Some(ClientAuthorities { ca: ca?, revoked, is_required: is_required.unwrap_or(true) })
+}
+
+/// The path of a file.
+fn file(section: &Section<'_>, key: &str, folder: &Path) -> Option<PathBuf> {
+    let item = section.get(key)?;
+    let text = item.text()?;
+    if text.is_empty() || text.len() > MAX_PATH {
+        item.refuse("is not the path of a file", "name a file in PEM");
+        return None;
+    }
+    Some(folder.join(text))
 }
 
 /// A certificate and its key: both, or neither unless they `are_required`.
 fn pair(section: &Section<'_>, folder: &Path, are_required: bool) -> Option<(PathBuf, PathBuf)> {
-    let file = |key: &str| {
-        let item = section.get(key)?;
-        let text = item.text()?;
-        if text.is_empty() || text.len() > MAX_PATH {
-            item.refuse("is not the path of a file", "name a file in PEM");
-            return None;
-        }
-        Some(folder.join(text))
-    };
-    let (cert, key) = (file("cert"), file("key"));
+    let (cert, key) = (file(section, "cert", folder), file(section, "key", folder));
     for (name, found, other) in [("cert", &cert, &key), ("key", &key, &cert)] {
         let is_missing = section.get(name).is_none() && found.is_none();
         if is_missing && (are_required || other.is_some()) {

@@ -4,6 +4,7 @@ pub mod access;
 pub mod bearer_keys;
 pub mod children;
 pub mod cluster;
+pub mod cluster_tls;
 pub mod collectors;
 pub mod eras;
 mod foreign_locks;

@@ -369,3 +369,43 @@ fn a_node_is_closed_unless_it_has_a_key_or_is_public() {
         assert!(page.contains(says), "{page}");
     }
 }
+
+#[test]
+fn tls_of_the_cluster_names_its_files_and_variables_go_before_them() {
+    let file = r#"{"ca": "ca.pem", "cert": "/tls/own.pem", "key": "own.key"}"#;
+    let coordinator = |tls: &str| {
+        cluster(&format!(r#"{{"enabled": true, "mode": "coordinator", "tls": {tls}}}"#))
+    };
+    let config = coordinator(file).config();
+    let tls = config.cluster_tls.clone().unwrap();
+    assert_eq!(tls.ca, Path::new("/srv/ca.pem"));
+    assert_eq!((&*tls.cert, &*tls.key), (Path::new("/tls/own.pem"), Path::new("/srv/own.key")));
+    assert_eq!((tls.revoked, tls.optional), (None, false));
+    assert!(config.own_files.contains(&tls.key), "servers do not see it");
+    assert!(describe(&config).contains("cluster TLS"));
+    let config = coordinator("null")
+        .env("MOORING_CLUSTER_TLS_CA", "/v/ca")
+        .env("MOORING_CLUSTER_TLS_CERT", "cert")
+        .env("MOORING_CLUSTER_TLS_KEY", "/v/key")
+        .env("MOORING_CLUSTER_TLS_REVOKED", "/v/revoked")
+        .config();
+    let tls = config.cluster_tls.unwrap();
+    assert_eq!((&*tls.ca, &*tls.cert), (Path::new("/v/ca"), Path::new("/srv/cert")));
+    assert_eq!(tls.revoked.as_deref(), Some(Path::new("/v/revoked")));
+    // A standalone process has no cluster.
+    let config = cluster(&format!(r#"{{"tls": {file}}}"#)).config();
+    assert_eq!(config.cluster_tls, None);
+}
+
+/// Neither a token nor certificates: who is near is believed.
+#[test]
+fn certificates_close_the_door_of_the_cluster_unless_they_are_optional() {
+    let tls = |more: &str| {
+        let files = r#""ca": "a", "cert": "b", "key": "c""#;
+        let section =
+            format!(r#"{{"enabled": true, "mode": "coordinator", "tls": {{{files}{more}}}}}"#);
+        open_cluster_warning(&cluster(&section).config()).is_some()
+    };
+    assert!(!tls(""));
+    assert!(tls(r#", "optional": true"#));
+}

@@ -13,6 +13,7 @@ use crate::edge::config::{CallerReach, ClientKey, EdgeConfig, KeyView};
 use crate::edge::refusal::Refusal;
 use crate::model::{Principal, QuotaKey};
 
+use super::certified;
 use super::forwarded;
 use super::host::without_port;
 use super::identity::CallerIdentity;
@@ -42,10 +43,23 @@ impl Caller {
     }
 }
 
-/// Who sends a request whose Host and Origin are let in.
-pub fn admit(config: &EdgeConfig, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refusal> {
+/// Who sends a request whose Host and Origin are let in. A client that has come by a certificate needs
+/// no key; if it sends one, or a token, that counts.
+pub fn admit(
+    config: &EdgeConfig,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    client: Option<&Principal>,
+) -> Result<Caller, Refusal> {
     if config.closed {
         return Err(Refusal::ClosedNode);
+    }
+    let sends_key = !config.keys.is_empty() && headers.contains_key(&config.key_header)
+        || config.issuers.is_some() && headers.contains_key(header::AUTHORIZATION);
+    if let Some(principal) = client.filter(|_| !sends_key) {
+        let identity = certified::identity(config, principal);
+        let (principal, quota) = (principal.clone(), QuotaKey::Credential(principal.clone()));
+        return Ok(Caller { principal, quota, peer, view: None, identity });
     }
     let Some(key) = check_key(config, headers)? else {
         let address = forwarded::client(&config.trusted_proxies, headers, peer);
@@ -111,7 +125,7 @@ pub(super) fn check_key<'c>(
     headers: &HeaderMap,
 ) -> Result<Option<&'c ClientKey>, Refusal> {
     if config.keys.is_empty() && !config.wants_token {
-        return Ok(None);
+        return if config.wants_certificate { Err(Refusal::Uncertified) } else { Ok(None) };
     }
     let key = match text(headers.get(&config.key_header)).split_once(' ') {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {

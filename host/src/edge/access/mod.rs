@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod audience;
 pub mod by_token;
+pub mod certified;
 pub mod cors;
 pub mod forwarded;
 pub mod framing;

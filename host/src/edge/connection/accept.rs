@@ -12,7 +12,7 @@ use crate::sync::Seldom;
 
 use super::activity::ConnectionOrder;
 use super::lame_duck;
-use super::server::{FIRST_REQUEST, OtherRoutes, Shared, connection};
+use super::server::{Certified, FIRST_REQUEST, OtherRoutes, Shared, connection};
 use super::streams::{Arrived, Listening, OtherStream, on_this_machine};
 use super::table::Connected;
 use super::tls::{ListenerTls, Secured};
@@ -52,7 +52,8 @@ pub async fn serve(mut worker: Worker, listener: Listening, routes: Arc<dyn Othe
                 let (worker, routes) = (worker.clone(), Arc::clone(&routes));
                 let (draining, alive) = (draining.clone(), alive.clone());
                 let connected = connections.enter(peer.ip());
-                let shared = Shared { worker, routes, draining, connected };
+                let shared =
+                    Shared { worker, routes, draining, connected, certified: Certified::default() };
                 let tls = shared.worker.edge.tls.clone();
                 match (stream, tls) {
                     (Arrived::Tcp(stream), None) => tokio::spawn(async move {
@@ -111,8 +112,24 @@ async fn secured(shared: Shared, stream: TcpStream, peer: SocketAddr, tls: &List
         () = ended(&shared.connected) => return,
     };
     match begun {
-        Ok(Secured::Tls(stream)) => {
+        Ok(Secured::Tls(stream, None)) => {
             connection(shared, OtherStream::Tls(stream), (peer, local)).await;
+        }
+        Ok(Secured::Tls(stream, Some(client))) => {
+            let certified = Certified { client: Some(Arc::clone(&client)), process: None };
+            let shared = Shared { certified, ..shared };
+            tokio::select! {
+                () = connection(shared, OtherStream::Tls(stream), (peer, local)) => {}
+                why = client.distrusted() => client.say_refused(&peer, &why),
+            }
+        }
+        Ok(Secured::Cluster(stream, process)) => {
+            let certified = Certified { process: Some(Arc::clone(&process)), client: None };
+            let shared = Shared { certified, ..shared };
+            tokio::select! {
+                () = connection(shared, OtherStream::Tls(stream), (peer, local)) => {}
+                why = process.distrusted() => process.say_refused(&peer, &why),
+            }
         }
         Ok(Secured::Plain(stream)) => connection(shared, stream, (peer, local)).await,
         Err(error) => tracing::debug!(%peer, "TLS: {error}"),

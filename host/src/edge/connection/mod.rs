@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod activity;
 pub mod base_path;
+pub mod client_certificates;
 pub mod counts;
 mod lame_duck;
 pub mod listener;

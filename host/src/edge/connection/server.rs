@@ -24,11 +24,14 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
+use crate::model::Principal;
 use crate::net::{Body, ClientBody, Introduction};
 use crate::protocol::headers;
 use crate::sync::{Locked, Watcher};
+use crate::tls::ClusterPeer;
 
 use super::activity::{ActiveRequest, ConnectionOrder};
+use super::client_certificates::CertifiedClient;
 use super::raw_head::HeadForm;
 use super::settle::Settle;
 use super::streams::ClientStream;
@@ -86,6 +89,7 @@ struct ConnectionParts {
     routes: Arc<dyn OtherRoutes>,
     draining: Watcher,
     connected: Connected,
+    certified: Certified,
     /// What a request has asked for.
     introduction: Locked<Option<Introduction>>,
 }
@@ -127,17 +131,27 @@ pub(super) struct Shared {
     pub routes: Arc<dyn OtherRoutes>,
     pub draining: Watcher,
     pub connected: Connected,
+    pub certified: Certified,
+}
+
+/// Who is at the other end, by its certificate.
+#[derive(Clone, Default)]
+pub(super) struct Certified {
+    /// A process of the cluster.
+    pub process: Option<Arc<ClusterPeer>>,
+    pub client: Option<Arc<CertifiedClient>>,
 }
 
 /// Serves one connection.
 pub(super) async fn connection<S: ClientStream>(
-    Shared { worker, routes, draining, connected }: Shared,
+    Shared { worker, routes, draining, connected, certified }: Shared,
     stream: S,
     (peer, local): (SocketAddr, SocketAddr),
 ) {
     let is_tls = stream.is_tls();
     let wire = ClientWire::new(stream, &connected.activity);
-    let parts = ConnectionParts { routes, draining, connected, introduction: Locked::default() };
+    let introduction = Locked::default();
+    let parts = ConnectionParts { routes, draining, connected, certified, introduction };
     let (parts, ends) = (Arc::new(parts), Ends { peer, local, proved: false, is_tls });
     let introduction = http(wire, ends, &parts, worker.clone()).await;
     // Only connections of the cluster have one.
@@ -256,7 +270,7 @@ async fn route(
     in_use: ActiveRequest,
 ) -> Response<Body> {
     let ConnectionState { parts, ends, worker, recent } = state;
-    let ConnectionParts { routes, draining, connected, .. } = &**parts;
+    let ConnectionParts { routes, draining, connected, certified, .. } = &**parts;
     let Ends { peer, local, .. } = *ends;
     let limit = worker.edge.config.header_block;
     let framing = match framing::check(request) {
@@ -304,7 +318,8 @@ async fn route(
     headers::strip_internal(request.headers_mut());
     let (method, path) = (request.method(), request.uri().path());
     let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
-    let mut response = match mcp(worker, recent, request, *ends, draining).await {
+    let client = certified.client.as_ref().map(|client| client.principal());
+    let mut response = match mcp(worker, recent, request, (*ends, client), draining).await {
         Ok(response) if worker.edge.config.rates.is_some() => while_counted(request, response),
         Ok(response) => response,
         Err((refusal, id)) => {
@@ -347,7 +362,11 @@ async fn other_route(
     in_use: ActiveRequest,
 ) -> Response<Body> {
     let ConnectionState { parts, ends, worker, .. } = state;
-    let ConnectionParts { routes, connected, .. } = &**parts;
+    let ConnectionParts { routes, connected, certified, .. } = &**parts;
+    // Whoever is proved has shown it by then.
+    if let Some(process) = certified.process.as_ref().filter(|_| !ends.proved) {
+        request.extensions_mut().insert(Arc::clone(process));
+    }
     let mut response = routes.serve(worker, take(request), *ends).await;
     // The answer to a handshake keeps its `connection: upgrade`.
     let goes_on = ends.proved || response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -371,7 +390,7 @@ pub async fn answer(
 ) -> Response<Body> {
     let (peer, local) = ends;
     let ends = Ends { peer, local, proved: false, is_tls: false };
-    match mcp(worker, &RecentSession::default(), &mut request, ends, draining).await {
+    match mcp(worker, &RecentSession::default(), &mut request, (ends, None), draining).await {
         Ok(response) => response,
         Err((refusal, id)) => refused(refusal, id, &mut request).await,
     }
@@ -381,7 +400,7 @@ async fn mcp(
     worker: &Worker,
     recent: &RecentSession,
     request: &mut Request<Body>,
-    ends: Ends,
+    (ends, client): (Ends, Option<&Principal>),
     draining: &Watcher,
 ) -> Result<Response<Body>, crate::edge::refusal::Refused> {
     let Ends { peer, local, .. } = ends;
@@ -393,7 +412,7 @@ async fn mcp(
         let text = not_here::text(path, &worker.edge.config.base_path);
         return Err((Refusal::UnknownPath(text), None));
     };
-    let caller = match admitted(worker, recent, request.headers(), (peer, local)) {
+    let caller = match admitted(worker, recent, request.headers(), (peer, local, client)) {
         Ok(caller) => caller,
         Err(refusal) => Box::pin(by_token::caller(&worker.edge, request, ends.reached(), refusal))
             .await
@@ -466,12 +485,12 @@ fn while_counted(request: &mut Request<Body>, response: Response<Body>) -> Respo
     }
 }
 
-/// Who sends the request. A Host that was let in need not be judged again.
+/// Who sends the request, perhaps by a certificate. A Host that was let in need not be judged again.
 fn admitted(
     worker: &Worker,
     recent: &RecentSession,
     headers: &HeaderMap,
-    (peer, local): (SocketAddr, SocketAddr),
+    (peer, local, client): (SocketAddr, SocketAddr, Option<&Principal>),
 ) -> Result<Caller, Refusal> {
     let config = &worker.edge.config;
     if !recent.has_host(headers) {
@@ -479,5 +498,5 @@ fn admitted(
         recent.keep_host(headers);
     }
     admit::check_origin(config, headers)?;
-    admit::admit(config, headers, peer.ip())
+    admit::admit(config, headers, peer.ip(), client)
 }

@@ -1,5 +1,6 @@
 //! TLS on the listening port: certificates and keys from files, chosen by the name that the client
 //! asks for, and taken up anew when a file changes. Connections that are open stay as they are.
+//! Processes of the cluster have a TLS of their own on the same port (`tls/cluster.rs`).
 //!
 //! On the same port this machine's own processes, and the networks that the operator names, may speak
 //! plain HTTP: the local command line and health checks have no certificate to trust. Everybody else
@@ -8,43 +9,39 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use crate::sync::Locked;
+use crate::tls::{
+    CertificateFiles, CertificateNames, ClusterPeer, ClusterTls, FileWatch, asks_for_cluster,
+    certified, follow,
+};
 
-/// Bytes of a file. A chain of certificates has a few KiB.
-const MAX_FILE: u64 = 1 << 20;
-/// Time between two looks at the files. What has changed is taken up once it is the same at two.
-const LOOK: Duration = Duration::from_secs(1);
+use super::client_certificates::{CertifiedClient, ClientCertificates, ClientRules};
+
+static ONLY_1_3: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+static BOTH: [&rustls::SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS13, &rustls::version::TLS12];
+/// What clients speak within TLS.
+const HTTP_ALPN: &[u8] = b"http/1.1";
 /// The first byte of a TLS connection: a handshake record. No method of HTTP begins so.
 const HANDSHAKE: u8 = 0x16;
 /// What a client is told that speaks plain HTTP without being allowed to.
 const NOT_PLAIN: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\n\
     content-length: 55\r\nconnection: close\r\n\r\nThis port speaks TLS: use a URL that begins with https\n";
 
-/// A certificate with its chain, and its private key; both PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFiles {
-    pub cert: PathBuf,
-    pub key: PathBuf,
-}
-
-/// How the port speaks TLS.
+/// How the port speaks TLS with clients.
 #[derive(Debug, Clone)]
 pub struct TlsRules {
     /// At least one. The first is for clients that name no host, or one that no certificate has.
@@ -53,61 +50,61 @@ pub struct TlsRules {
     pub only_1_3: bool,
     /// From where plain HTTP is answered, too.
     pub plain_from: Vec<IpNet>,
-    /// Longest time for a handshake.
-    pub handshake: Duration,
+    /// Whose certificates let clients in.
+    pub clients: Option<ClientRules>,
 }
 
-/// What the port speaks TLS with.
+impl TlsRules {
+    fn versions(&self) -> &'static [&'static rustls::SupportedProtocolVersion] {
+        match self.only_1_3 {
+            true => &ONLY_1_3,
+            false => &BOTH,
+        }
+    }
+}
+
+/// What the port speaks TLS with: with clients, with processes of the cluster, or with both.
 pub struct ListenerTls {
+    /// `None`: clients speak plain HTTP.
+    clients: Option<Arc<ClientTls>>,
+    cluster: Option<Arc<ClusterTls>>,
+    /// Longest time for a handshake.
+    handshake: Duration,
+}
+
+/// The part for clients.
+struct ClientTls {
     rules: TlsRules,
-    acceptor: TlsAcceptor,
+    config: Arc<rustls::ServerConfig>,
     certificates: Arc<Certificates>,
-    followed: Locked<Followed>,
+    /// Those of clients; `None`: they are not asked for one.
+    of_clients: Option<Arc<ClientCertificates>>,
+    files: FileWatch,
 }
 
 /// A connection whose client has begun to speak.
 pub enum Secured {
-    Tls(Box<TlsStream<TcpStream>>),
+    /// With who the client is, if it has shown a certificate.
+    Tls(Box<TlsStream<TcpStream>>, Option<Arc<CertifiedClient>>),
+    /// A process of the cluster.
+    Cluster(Box<TlsStream<TcpStream>>, Arc<ClusterPeer>),
     /// Plain HTTP, from where that is allowed.
     Plain(TcpStream),
 }
 
-/// The files as they were at some time: device, number, size and time of each, or that it was not
-/// there.
-type Stamps = Vec<Option<(u64, u64, u64, i64, i64)>>;
-
-struct Followed {
-    /// When they were taken up, or were found to be wrong.
-    used: Stamps,
-    /// At the last look.
-    seen: Stamps,
-}
-
 impl ListenerTls {
+    /// `None` if the port speaks no TLS at all.
+    ///
     /// # Errors
     /// Which file cannot be used, and why.
-    pub fn open(rules: TlsRules) -> Result<Arc<Self>, String> {
-        let stamps = stamps(&rules.certificates);
-        let certificates =
-            Arc::new(Certificates(ArcSwap::from_pointee(load(&rules.certificates)?)));
-        let versions: &[&rustls::SupportedProtocolVersion] = match rules.only_1_3 {
-            true => &[&rustls::version::TLS13],
-            false => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        };
-        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificates) as _;
-        let mut config =
-            rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_protocol_versions(versions)
-                .map_err(|error| format!("TLS: {error}"))?
-                .with_no_client_auth()
-                .with_cert_resolver(resolver);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(Self {
-            rules,
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-            certificates,
-            followed: Locked::new(Followed { used: stamps.clone(), seen: stamps }),
-        }))
+    pub fn open(
+        rules: Option<TlsRules>,
+        cluster: Option<Arc<ClusterTls>>,
+        handshake: Duration,
+    ) -> Result<Option<Arc<Self>>, String> {
+        let clients = rules.map(ClientTls::open).transpose()?.map(Arc::new);
+        let is_any = clients.is_some() || cluster.is_some();
+        Ok(is_any.then(|| Arc::new(Self { clients, cluster, handshake })))
     }
 
     /// Begins TLS on a connection, or finds that its client may do without.
@@ -119,7 +116,7 @@ impl ListenerTls {
         stream: TcpStream,
         ends: (SocketAddr, SocketAddr),
     ) -> io::Result<Secured> {
-        let begun = tokio::time::timeout(self.rules.handshake, self.begun(stream, ends)).await;
+        let begun = tokio::time::timeout(self.handshake, self.begun(stream, ends)).await;
         begun.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in time"))?
     }
 
@@ -133,14 +130,83 @@ impl ListenerTls {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if first[0] == HANDSHAKE {
-            return Ok(Secured::Tls(Box::new(self.acceptor.accept(stream).await?)));
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            return self.accepted(begun, peer).await;
         }
-        if self.may_be_plain(peer.ip(), local.ip()) {
+        let may_be_plain = |clients: &Arc<ClientTls>| clients.may_be_plain(peer.ip(), local.ip());
+        if self.clients.as_ref().is_none_or(may_be_plain) {
             return Ok(Secured::Plain(stream));
         }
         stream.write_all(NOT_PLAIN).await?;
         stream.shutdown().await?;
         Err(io::Error::other("the client speaks plain HTTP"))
+    }
+
+    async fn accepted(
+        &self,
+        begun: StartHandshake<TcpStream>,
+        peer: SocketAddr,
+    ) -> io::Result<Secured> {
+        if let Some(cluster) = &self.cluster
+            && (self.clients.is_none() || asks_for_cluster(&begun.client_hello()))
+        {
+            return match cluster.accept(begun).await {
+                Ok((stream, peer)) => Ok(Secured::Cluster(Box::new(stream), peer)),
+                Err(why) => {
+                    cluster.say_refused(&peer, &why);
+                    Err(io::Error::other(why))
+                }
+            };
+        }
+        let Some(clients) = &self.clients else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Some(judge) = &clients.of_clients else {
+            let stream = begun.into_stream(Arc::clone(&clients.config)).await?;
+            return Ok(Secured::Tls(Box::new(stream), None));
+        };
+        let own: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(&clients.certificates);
+        match judge.accept(begun, clients.rules.versions(), own, HTTP_ALPN).await {
+            Ok((stream, client)) => Ok(Secured::Tls(Box::new(stream), client)),
+            Err(why) => {
+                judge.say_refused(&peer, &why);
+                Err(io::Error::other(why))
+            }
+        }
+    }
+
+    /// Takes changed files up, as long as it is polled.
+    pub async fn follow_files(self: Arc<Self>) {
+        let clients = async {
+            if let Some(clients) = &self.clients {
+                follow(Arc::clone(clients), ClientTls::look).await;
+            }
+        };
+        let cluster = async {
+            if let Some(cluster) = &self.cluster {
+                follow(Arc::clone(cluster), ClusterTls::look).await;
+            }
+        };
+        tokio::join!(clients, cluster);
+    }
+}
+
+impl ClientTls {
+    fn open(rules: TlsRules) -> Result<Self, String> {
+        let of_clients = rules.clients.clone().map(ClientCertificates::open).transpose()?;
+        let of_clients = of_clients.map(Arc::new);
+        let judged_by = of_clients.iter().flat_map(|clients| clients.paths());
+        let files =
+            FileWatch::begin(paths(&rules.certificates).into_iter().chain(judged_by).collect());
+        let certificates =
+            Arc::new(Certificates(ArcSwap::from_pointee(load(&rules.certificates)?)));
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(&certificates) as _;
+        let mut config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(rules.versions())
+                .map_err(|error| format!("TLS: {error}"))?
+                .with_no_client_auth()
+                .with_cert_resolver(resolver);
+        config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
+        Ok(Self { rules, config: Arc::new(config), certificates, of_clients, files })
     }
 
     /// A connection from an address to itself never leaves the machine.
@@ -151,32 +217,12 @@ impl ListenerTls {
             || self.rules.plain_from.iter().any(|network| network.contains(&peer))
     }
 
-    /// Takes changed files up, as long as it is polled.
-    pub async fn follow_files(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let this = Arc::clone(&self);
-            // Files of a network may take their time.
-            let _ = tokio::task::spawn_blocking(move || this.look()).await;
-        }
-    }
-
-    fn look(&self) {
-        let now = stamps(&self.rules.certificates);
-        let mut followed = self.followed.lock();
-        if now == followed.used {
-            followed.seen = now;
+    fn look(self: &Arc<Self>) {
+        if !self.files.has_changed() {
             return;
         }
-        let is_settled = now == followed.seen;
-        followed.seen.clone_from(&now);
-        if !is_settled {
-            // It may be half written, or the key not yet be the certificate's.
-            return;
-        }
-        followed.used = now;
-        drop(followed);
-        match load(&self.rules.certificates) {
+        let of_clients = self.of_clients.as_ref().map_or(Ok(()), |clients| clients.read_again());
+        match of_clients.and_then(|()| load(&self.rules.certificates)) {
             Ok(loaded) => {
                 let names = loaded.names();
                 self.certificates.0.store(Arc::new(loaded));
@@ -224,12 +270,8 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn stamps(all: &[CertificateFiles]) -> Stamps {
-    let stamp = |path: &PathBuf| {
-        let found = std::fs::metadata(path).ok()?;
-        Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
-    };
-    all.iter().flat_map(|files| [&files.cert, &files.key]).map(stamp).collect()
+fn paths(all: &[CertificateFiles]) -> Vec<PathBuf> {
+    all.iter().flat_map(|files| [&files.cert, &files.key]).cloned().collect()
 }
 
 fn load(all: &[CertificateFiles]) -> Result<Loaded, String> {
@@ -237,7 +279,8 @@ fn load(all: &[CertificateFiles]) -> Result<Loaded, String> {
     let mut first = None;
     for files in all {
         let key = Arc::new(certified(files)?);
-        for name in names(&key) {
+        let names = key.end_entity_cert().map(CertificateNames::of).unwrap_or_default();
+        for name in names.hosts {
             // The first one counts, as everywhere.
             by_name.entry(name).or_insert_with(|| Arc::clone(&key));
         }
@@ -247,49 +290,10 @@ fn load(all: &[CertificateFiles]) -> Result<Loaded, String> {
     Ok(Loaded { first, by_name })
 }
 
-fn certified(files: &CertificateFiles) -> Result<CertifiedKey, String> {
-    let CertificateFiles { cert, key } = files;
-    let of_cert = |why: String| format!("{}: {why}", cert.display());
-    let of_key = |why: String| format!("{}: {why}", key.display());
-    let text = read(cert).map_err(of_cert)?;
-    let chain: Result<Vec<CertificateDer<'static>>, _> =
-        CertificateDer::pem_slice_iter(&text).collect();
-    let chain = chain.map_err(|error| of_cert(format!("is not PEM: {error}")))?;
-    if chain.is_empty() {
-        return Err(of_cert("has no certificate (a block BEGIN CERTIFICATE)".to_owned()));
-    }
-    let text = read(key).map_err(of_key)?;
-    let private = PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| of_key("has no private key (a block BEGIN PRIVATE KEY)".to_owned()))?;
-    CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            of_key(format!("is not the key of the certificate in {}", cert.display()))
-        }
-        other => of_cert(format!("cannot be used with {}: {other}", key.display())),
-    })
-}
-
-/// The whole file, within bounds. What it holds is never told.
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let found = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if !found.is_file() {
-        return Err("is not a file".to_owned());
-    }
-    if found.len() > MAX_FILE {
-        return Err(format!("has more than {} KiB", MAX_FILE >> 10));
-    }
-    std::fs::read(path).map_err(|error| error.to_string())
-}
-
-/// The names of the host that a certificate is for.
-fn names(key: &CertifiedKey) -> Vec<String> {
-    let Ok(leaf) = key.end_entity_cert() else { return Vec::new() };
-    let Ok(leaf) = webpki::EndEntityCert::try_from(leaf) else { return Vec::new() };
-    leaf.valid_dns_names().map(str::to_ascii_lowercase).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use base64::Engine as _;
 
     use super::*;
@@ -313,8 +317,7 @@ mod tests {
     }
 
     fn rules(certificates: Vec<CertificateFiles>) -> TlsRules {
-        let handshake = Duration::from_secs(5);
-        TlsRules { certificates, only_1_3: false, plain_from: Vec::new(), handshake }
+        TlsRules { certificates, only_1_3: false, plain_from: Vec::new(), clients: None }
     }
 
     fn folder() -> PathBuf {
@@ -367,7 +370,7 @@ mod tests {
             (&good.cert, &other.key, "is not the key of the certificate"),
         ] {
             let files = CertificateFiles { cert: cert.clone(), key: key.clone() };
-            let why = ListenerTls::open(rules(vec![files])).err().unwrap();
+            let why = ClientTls::open(rules(vec![files])).err().unwrap();
             assert!(why.contains(wanted), "{why}");
             assert!(!why.contains("secret"), "{why}");
         }
@@ -378,7 +381,7 @@ mod tests {
     fn changed_files_are_taken_up_once_they_are_settled_and_fit() {
         let folder = folder();
         let files = made(&folder, "a", &["before.example"]);
-        let tls = ListenerTls::open(rules(vec![files.clone()])).unwrap();
+        let tls = Arc::new(ClientTls::open(rules(vec![files.clone()])).unwrap());
         let names = || tls.certificates.0.load().names();
         tls.look();
         let next = made(&folder, "b", &["after.example"]);
@@ -404,7 +407,7 @@ mod tests {
         let folder = folder();
         let mut rules = rules(vec![made(&folder, "a", &["localhost"])]);
         rules.plain_from = vec!["10.1.0.0/16".parse().unwrap()];
-        let tls = ListenerTls::open(rules).unwrap();
+        let tls = ClientTls::open(rules).unwrap();
         for (peer, local, expect) in [
             ("127.0.0.1", "127.0.0.1", true),
             ("::1", "::1", true),

@@ -50,16 +50,19 @@ pub enum Refusal {
     Address,
     /// The caller's connection comes from an address that is not served.
     Peer,
+    /// The caller's connection has no TLS and has to, or its certificate is not a coordinator's.
+    Certificate,
     /// The caller's proof is wrong: another secret, or another incarnation of the called one.
     Proof,
 }
 
 impl Refusal {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Message, "message"),
         (Self::Node, "node"),
         (Self::Address, "address"),
         (Self::Peer, "peer"),
+        (Self::Certificate, "certificate"),
         (Self::Proof, "proof"),
     ];
 
