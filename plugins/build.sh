@@ -14,6 +14,7 @@ plugins=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 prebuilt=$plugins/prebuilt
 target=wasm32-unknown-unknown
 strategies="consistent-hash cookie header"
+examples="zone thread"
 wasi_libc=''
 
 say() { echo "build: $*" >&2; }
@@ -111,12 +112,17 @@ cargo_wasm() {
 # strategies_from ROOT OUT: the components that the repository at ROOT gives.
 strategies_from() {
     cargo_wasm "$1/plugins" -p consistent-hash -p cookie -p header
-    cargo_wasm "$1/examples/strategy-zone"
+    for name in $examples; do
+        cargo_wasm "$1/examples/strategy-$name"
+    done
     mkdir -p "$2/examples"
     for name in $strategies; do
         cp "$1/plugins/target/$target/release/$(artifact "$name")" "$2/$name.wasm"
     done
-    cp "$1/examples/strategy-zone/target/$target/release/strategy_zone.wasm" "$2/examples/zone.wasm"
+    for name in $examples; do
+        cp "$1/examples/strategy-$name/target/$target/release/strategy_$name.wasm" \
+            "$2/examples/$name.wasm"
+    done
 }
 
 faults_from() {
@@ -178,7 +184,7 @@ check() {
         copy_sources "$scratch/$copy"
         strategies_from "$scratch/$copy" "$scratch/$copy/out"
         (cd "$scratch/$copy/out" && sha256sum consistent-hash.wasm cookie.wasm header.wasm \
-            examples/zone.wasm) > "$scratch/$copy.sums"
+            examples/*.wasm) > "$scratch/$copy.sums"
     done
     cmp -s "$scratch/one.sums" "$scratch/another-one.sums" || {
         say "two builds of the same sources differ:"
@@ -199,7 +205,7 @@ check() {
 copy_sources() {
     root=$(dirname "$plugins")
     mkdir -p "$1"
-    (cd "$root" && tar -cf - --exclude=target --exclude=prebuilt wit plugins examples/strategy-zone) |
+    (cd "$root" && tar -cf - --exclude=target --exclude=prebuilt wit plugins examples/strategy-zone examples/strategy-thread) |
         tar -xf - -C "$1"
 }
 

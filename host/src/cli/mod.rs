@@ -197,7 +197,10 @@ fn check(cli: &Cli) -> ExitCode {
         return ExitCode::from(WRONG);
     }
     match plugin::admissible(&loaded.config.sticky) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(told) => {
+            plugin::say_conversations(config, told.as_deref());
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             terminal::warn(format!("error: systemConfig.cluster.stickySession.strategy: {error}"));
             ExitCode::from(WRONG)

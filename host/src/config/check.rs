@@ -118,6 +118,9 @@ fn address(host: &str, port: u16) -> String {
     }
 }
 
+/// The names of the strategies that are within the program.
+const BUILT_IN: [&str; 3] = ["consistent-hash", "cookie", "header"];
+
 fn strategy(sticky: &Sticky) -> String {
     let affinity = Millis(sticky.affinity_timeout);
     if !sticky.enabled {
@@ -170,7 +173,11 @@ fn access(config: &Config) -> String {
 
 /// The eras, and what names a conversation of clients without a session.
 fn eras(config: &Config) -> String {
-    let named = config.eras.conversations.iter().map(ConversationBy::to_string);
+    // Those that are built in tell none apart.
+    let has_plugin = !BUILT_IN.contains(&config.sticky.strategy.as_str()) && config.sticky.enabled;
+    let asked = config.eras.conversations.iter();
+    let asked = asked.filter(|by| has_plugin || **by != ConversationBy::Plugin);
+    let named = asked.map(ConversationBy::to_string);
     let named = named.collect::<Vec<_>>().join(", ");
     let named = if named.is_empty() { "nothing".to_owned() } else { named };
     format!("legacy and modern, conversations by {named}")

@@ -156,6 +156,8 @@ pub const INITIALIZE: &str = "initialize";
 pub const INITIALIZED: &str = "notifications/initialized";
 /// Request: the least severe log messages that the client wants from now on.
 pub const SET_LEVEL: &str = "logging/setLevel";
+/// Request: calls a tool.
+pub const CALL: &str = "tools/call";
 /// Request: the contents of one resource.
 pub const READ: &str = "resources/read";
 /// Request: the client wants [`UPDATED`] for one resource.

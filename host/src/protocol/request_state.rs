@@ -30,7 +30,7 @@ pub struct WaitingQuestion {
 object_only!(both WaitingQuestion);
 
 /// A request that waits for input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct RequestState {
     /// What was asked for, as [`digest`] has it.
@@ -47,6 +47,8 @@ pub struct RequestState {
     pub asked: u32,
     /// Whether the session is that of this request alone, and ends with it.
     pub alone: bool,
+    /// The conversation, if the request has named it by the gateway's own name; else empty.
+    pub handle: String,
 }
 object_only!(both RequestState);
 
@@ -118,6 +120,7 @@ mod tests {
             questions: vec![question],
             asked: 1,
             alone: true,
+            handle: "h".into(),
         };
         assert_eq!(RequestState::read(&state.to_bytes()), Some(state));
         for other in [&b""[..], b"{}", b"[]", b"\xff"] {

@@ -5,6 +5,7 @@
 //! fiber calls for those in the WASI sandbox, whose host functions are futures.
 //! Both bindings share their types.
 
+use super::conversing::{ConversationAnswer, ConversationInput};
 use super::vocabulary;
 
 pub(super) mod direct {
@@ -28,6 +29,29 @@ pub(super) mod sandboxed {
     });
 }
 
+/// The optional part of the contract, which has no host functions.
+pub(super) mod conversing {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "conversing",
+        ownership: Borrowing { duplicate_if_necessary: false },
+    });
+}
+
+pub(super) mod conversing_sandboxed {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "conversing",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        exports: { default: async },
+        with: {
+            "mooring:routing/conversation-types":
+                super::conversing::mooring::routing::conversation_types,
+        },
+    });
+}
+
+pub(super) use conversing::mooring::routing::conversation_types;
 pub(super) use direct::mooring::routing::{log, types};
 
 /// The plugin's answer from a call to `route` that did not fault.
@@ -87,6 +111,36 @@ fn input(input: types::Input) -> vocabulary::Input {
         types::Input::Body(pointer) => vocabulary::Input::Body(pointer),
         types::Input::Principal => vocabulary::Input::Principal,
         types::Input::ClientAddress => vocabulary::Input::ClientAddress,
+    }
+}
+
+pub(super) fn conversation_input(
+    input: conversation_types::ConversationInput,
+) -> ConversationInput {
+    use conversation_types::ConversationInput as Input;
+    match input {
+        Input::Principal => ConversationInput::Principal,
+        Input::Header(name) => ConversationInput::Header(name),
+        Input::Cookie(name) => ConversationInput::Cookie(name),
+        Input::Query(name) => ConversationInput::Query(name),
+        Input::RpcMethod => ConversationInput::RpcMethod,
+        Input::RpcTarget => ConversationInput::RpcTarget,
+        Input::Body(pointer) => ConversationInput::Body(pointer),
+        Input::ClientName => ConversationInput::ClientName,
+        Input::ClientAddress => ConversationInput::ClientAddress,
+        Input::Connection => ConversationInput::Connection,
+        Input::Handle => ConversationInput::Handle,
+    }
+}
+
+pub(super) fn conversation_answer(
+    answer: conversation_types::ConversationAnswer,
+) -> ConversationAnswer {
+    use conversation_types::ConversationAnswer as Answer;
+    match answer {
+        Answer::Abstain => ConversationAnswer::Abstain,
+        Answer::Named(name) => ConversationAnswer::Named(name),
+        Answer::Alone => ConversationAnswer::Alone,
     }
 }
 

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use crate::model::visible::visible;
 
 use super::admission::admit::{Candidate, WasiPolicy};
+use super::admission::conversation_trial::ConversationTrial;
 use super::admission::refusal::PluginRefusal;
 use super::admission::trial::Trial;
+use super::conversing::ConversationInput;
 use super::engine::Engines;
 use super::pool::InstancePool;
 use super::vocabulary::{Carrier, Input, Plan};
@@ -37,6 +39,9 @@ pub struct Inspection {
     pub compile_time: Duration,
     /// What the trial of admission showed.
     pub dry_run: Trial,
+    /// By what it tells conversations apart, and what the trial showed of that; `None` if it does
+    /// not.
+    pub conversations: Option<(Vec<ConversationInput>, ConversationTrial)>,
     /// Why [`super::Strategy::load`] would refuse the plugin after its trial.
     pub objection: Option<String>,
 }
@@ -59,7 +64,12 @@ pub fn inspect(
     let (imports, exports) = (candidate.imports.clone(), candidate.exports.clone());
     let plugin = candidate.meet(&engines, bytes, "inspect", config_json, WasiPolicy::Sandbox)?;
     let dry_run = Trial::run(&plugin)?;
-    let objection = dry_run.verdict().err().map(|refusal| refusal.to_string());
+    let mut objection = dry_run.verdict().err().map(|refusal| refusal.to_string());
+    let tried = ConversationTrial::run(&plugin).unwrap_or_else(|refusal| {
+        objection.get_or_insert_with(|| refusal.to_string());
+        plugin.conversations.as_ref().map(|_| ConversationTrial::default())
+    });
+    let asked = plugin.conversations.as_deref().unwrap_or_default().to_vec();
     Ok(Inspection {
         name: plugin.name.clone(),
         version: plugin.version.clone(),
@@ -69,6 +79,7 @@ pub fn inspect(
         plan: Plan::clone(&plugin.plan),
         compile_time,
         dry_run,
+        conversations: tried.map(|trial| (asked, trial)),
         objection,
     })
 }
@@ -96,6 +107,13 @@ impl fmt::Display for Inspection {
             let label = if position == 0 { "spread" } else { "" };
             let percent = f64::from(*count) * 100.0 / f64::from(all);
             writeln!(f, "  {label:<13}  {node} {percent:.1} %")?;
+        }
+        if let Some((asked, trial)) = &self.conversations {
+            let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+            list(f, "conversations", &asked)?;
+            let ConversationTrial { requests, abstained, alone, names } = trial;
+            let rest = format!("{abstained} left to other rules, {alone} alone");
+            writeln!(f, "  {:<13}  {requests} requests: {names} named, {rest}", "")?;
         }
         match &self.objection {
             Some(objection) => writeln!(f, "  REFUSED        {}", visible(objection, MAX_TEXT)),

@@ -8,11 +8,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
-use super::bindings::{self, Answer, TopologyLists, direct, log, sandboxed};
+use super::bindings::{
+    self, Answer, TopologyLists, conversing, conversing_sandboxed, direct, log, sandboxed,
+};
+use super::conversing::{ConversationAnswer, ConversationInput};
 use super::engine::{Budgeted, CpuBudget, HOSTCALL_BYTES, MEMORY_LIMIT, Pulse, ROOMY_MEMORY_LIMIT};
 use super::guest_log::GuestLog;
 use super::sandbox::{self, Sandbox};
@@ -38,22 +41,34 @@ pub(super) struct Blueprint {
     pulse: Pulse,
 }
 
+/// The exports are looked up once. Few plugins have the second ones.
 enum Linked {
-    Direct(direct::PluginPre<Guest>),
-    Sandboxed(sandboxed::PluginPre<Guest>),
+    Direct(InstancePre<Guest>, direct::PluginIndices, Option<conversing::ConversingIndices>),
+    Sandboxed(
+        InstancePre<Guest>,
+        sandboxed::PluginIndices,
+        Option<conversing_sandboxed::ConversingIndices>,
+    ),
 }
 
 impl Blueprint {
-    /// An ordinary plugin, which imports nothing but `log`.
+    /// An ordinary plugin, which imports nothing but `log`. `converses` says whether it tells
+    /// conversations apart.
     pub(super) fn direct(
         component: &Component,
         log: Arc<GuestLog>,
         pulse: Pulse,
         roomy: bool,
+        converses: bool,
     ) -> wasmtime::Result<Self> {
         let linker = linker(component)?;
-        let linked = direct::PluginPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Self { linked: Linked::Direct(linked), roomy, log, pulse })
+        let linked = linker.instantiate_pre(component)?;
+        let strategy = direct::PluginIndices::new(&linked)?;
+        let conversing = match converses {
+            true => Some(conversing::ConversingIndices::new(&linked)?),
+            false => None,
+        };
+        Ok(Self { linked: Linked::Direct(linked, strategy, conversing), roomy, log, pulse })
     }
 
     /// A plugin of the roomy engine whose WASI imports are linked to the sandbox.
@@ -61,11 +76,18 @@ impl Blueprint {
         component: &Component,
         log: Arc<GuestLog>,
         pulse: Pulse,
+        converses: bool,
     ) -> wasmtime::Result<Self> {
         let mut linker = linker(component)?;
         sandbox::add_to_linker(&mut linker)?;
-        let linked = sandboxed::PluginPre::new(linker.instantiate_pre(component)?)?;
-        Ok(Self { linked: Linked::Sandboxed(linked), roomy: true, log, pulse })
+        let linked = linker.instantiate_pre(component)?;
+        let strategy = sandboxed::PluginIndices::new(&linked)?;
+        let conversing = match converses {
+            true => Some(conversing_sandboxed::ConversingIndices::new(&linked)?),
+            false => None,
+        };
+        let linked = Linked::Sandboxed(linked, strategy, conversing);
+        Ok(Self { linked, roomy: true, log, pulse })
     }
 
     pub(super) fn is_roomy(&self) -> bool {
@@ -74,8 +96,8 @@ impl Blueprint {
 
     pub(super) fn start(&self) -> Result<PluginInstance, Fault> {
         let engine = match &self.linked {
-            Linked::Direct(linked) => linked.engine(),
-            Linked::Sandboxed(linked) => linked.engine(),
+            Linked::Direct(linked, ..) => linked.engine(),
+            Linked::Sandboxed(linked, ..) => linked.engine(),
         };
         let mut store = Store::new(engine, Guest::new(self));
         store.limiter(|guest| &mut guest.limits);
@@ -83,17 +105,33 @@ impl Blueprint {
         CpuBudget::enforce(&mut store);
         CpuBudget::start(&mut store, SETUP_CPU);
         self.pulse.beat();
-        let exports = match &self.linked {
-            Linked::Direct(linked) => linked.instantiate(&mut store).map(Exports::Direct),
-            Linked::Sandboxed(linked) => {
-                sandbox::at_once(linked.instantiate_async(&mut store)).map(Exports::Sandboxed)
+        let exports = self.linked.start(&mut store).map_err(Fault::from)?;
+        Ok(PluginInstance { exports, store, pulse: self.pulse.clone() })
+    }
+}
+
+impl Linked {
+    fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Exports> {
+        match self {
+            Self::Direct(linked, strategy, conversing) => {
+                let instance = linked.instantiate(&mut *store)?;
+                let strategy = strategy.load(&mut *store, &instance)?;
+                let conversing = match conversing {
+                    Some(conversing) => Some(conversing.load(&mut *store, &instance)?),
+                    None => None,
+                };
+                Ok(Exports::Direct(strategy, conversing))
             }
-        };
-        Ok(PluginInstance {
-            exports: exports.map_err(Fault::from)?,
-            store,
-            pulse: self.pulse.clone(),
-        })
+            Self::Sandboxed(linked, strategy, conversing) => {
+                let instance = sandbox::at_once(linked.instantiate_async(&mut *store))?;
+                let strategy = strategy.load(&mut *store, &instance)?;
+                let conversing = match conversing {
+                    Some(conversing) => Some(conversing.load(&mut *store, &instance)?),
+                    None => None,
+                };
+                Ok(Exports::Sandboxed(strategy, conversing))
+            }
+        }
     }
 }
 
@@ -110,8 +148,8 @@ pub(super) struct PluginInstance {
 }
 
 enum Exports {
-    Direct(direct::Plugin),
-    Sandboxed(sandboxed::Plugin),
+    Direct(direct::Plugin, Option<conversing::Conversing>),
+    Sandboxed(sandboxed::Plugin, Option<conversing_sandboxed::Conversing>),
 }
 
 /// Calls the same export through either binding.
@@ -122,10 +160,10 @@ macro_rules! call {
         instance.pulse.beat();
         let store = &mut instance.store;
         match &instance.exports {
-            Exports::Direct(plugin) => {
+            Exports::Direct(plugin, _) => {
                 plugin.mooring_routing_strategy().$function(store $(, $argument)*)
             }
-            Exports::Sandboxed(plugin) => {
+            Exports::Sandboxed(plugin, _) => {
                 let strategy = plugin.mooring_routing_strategy();
                 sandbox::at_once(strategy.$function(store $(, $argument)*))
             }
@@ -140,11 +178,11 @@ impl PluginInstance {
         CpuBudget::start(&mut self.store, SETUP_CPU);
         let store = &mut self.store;
         match &self.exports {
-            Exports::Direct(plugin) => {
+            Exports::Direct(plugin, _) => {
                 let info = plugin.mooring_routing_strategy().call_describe(store);
                 info.map(|info| (info.name, info.version))
             }
-            Exports::Sandboxed(plugin) => {
+            Exports::Sandboxed(plugin, _) => {
                 let strategy = plugin.mooring_routing_strategy();
                 let info = sandbox::at_once(strategy.call_describe(store));
                 info.map(|info| (info.name, info.version))
@@ -168,6 +206,50 @@ impl PluginInstance {
     pub(super) fn route(&mut self, request: &Request<'_>) -> Result<Answer, Fault> {
         let answer = call!(self, ROUTE_CPU, call_route, bindings::request(request))?;
         Ok(bindings::answer(answer))
+    }
+
+    /// By what it tells conversations apart. `None` if it does not.
+    pub(super) fn plan_conversations(
+        &mut self,
+        config_json: &str,
+    ) -> Option<Result<Result<Vec<ConversationInput>, String>, Fault>> {
+        CpuBudget::start(&mut self.store, SETUP_CPU);
+        self.pulse.beat();
+        let store = &mut self.store;
+        let plan = match &self.exports {
+            Exports::Direct(_, conversing) => {
+                conversing.as_ref()?.mooring_routing_conversations().call_plan(store, config_json)
+            }
+            Exports::Sandboxed(_, conversing) => {
+                let conversations = conversing.as_ref()?.mooring_routing_conversations();
+                sandbox::at_once(conversations.call_plan(store, config_json))
+            }
+        };
+        let plain = |inputs: Vec<_>| inputs.into_iter().map(bindings::conversation_input).collect();
+        Some(plan.map(|plan| plan.map(plain)).map_err(Fault::from))
+    }
+
+    /// Which conversation a request belongs to. Abstains if it tells none apart.
+    pub(super) fn identify(
+        &mut self,
+        inputs: &[Option<&str>],
+    ) -> Result<ConversationAnswer, Fault> {
+        CpuBudget::start(&mut self.store, ROUTE_CPU);
+        self.pulse.beat();
+        let store = &mut self.store;
+        let answer = match &self.exports {
+            Exports::Direct(_, Some(conversing)) => {
+                conversing.mooring_routing_conversations().call_identify(store, inputs)
+            }
+            Exports::Sandboxed(_, Some(conversing)) => {
+                let conversations = conversing.mooring_routing_conversations();
+                sandbox::at_once(conversations.call_identify(store, inputs))
+            }
+            Exports::Direct(_, None) | Exports::Sandboxed(_, None) => {
+                return Ok(ConversationAnswer::Abstain);
+            }
+        };
+        answer.map(bindings::conversation_answer).map_err(Fault::from)
     }
 }
 

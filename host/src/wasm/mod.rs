@@ -16,6 +16,8 @@
 //!   loop (`engine`), a wrong answer or a refusal, the gateway's own fallback
 //!   makes that one decision. A plugin that keeps failing is bypassed for a
 //!   while (`quarantine`).
+//! - **Conversations.** A plugin may also tell which conversation a request without a
+//!   session belongs to (`identify`), under the same rules.
 //! - **Admission before use.** Size, kind, imports, exports, the cost of compiling,
 //!   plan and a trial of a thousand questions, while the old plugin still serves
 //!   (`admission`).
@@ -28,10 +30,13 @@
 
 mod admission;
 mod bindings;
+mod care;
+mod conversing;
 mod directory;
 mod engine;
 mod guest_log;
 mod guest_text;
+mod identify;
 mod inspect;
 mod instance;
 mod janitor;
@@ -51,9 +56,11 @@ mod tests;
 
 pub use admission::admit::{Options, WasiPolicy};
 pub use admission::compile_probe::probe_if_asked;
+pub use admission::conversation_trial::ConversationTrial;
 pub use admission::credentials::Readable;
 pub use admission::refusal::{AdmissionError, FileKind, PluginRefusal};
 pub use admission::trial::Trial;
+pub use conversing::{ConversationAnswer, ConversationInput};
 pub use inspect::{Inspection, inspect};
 pub use question::{DecidedBy, Question, RoutingChoice, Trace};
 pub use source::{Builtin, Source};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::conversing::ConversationInput;
 use super::guest_text::plain;
 use super::instance::{Blueprint, Fault, PluginInstance};
 use super::line_rate::LineRate;
@@ -21,6 +22,8 @@ pub(super) struct Plugin {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) plan: Arc<Plan>,
+    /// By what it tells conversations apart, if it does.
+    pub(super) conversations: Option<Arc<[ConversationInput]>>,
     config_json: String,
     blueprint: Blueprint,
     quarantine: Quarantine,
@@ -34,6 +37,8 @@ pub(super) enum Unready {
     Configure(Fault),
     /// With the plugin's own text, for the operator.
     ConfigureRefused(String),
+    /// In `plan` of conversations.
+    Plan(Fault),
     Update(Fault),
     UpdateRefused(String),
 }
@@ -44,6 +49,7 @@ impl Plugin {
         let mut instance = blueprint.start().map_err(Unready::Start)?;
         let (name, version) = instance.describe().map_err(Unready::Start)?;
         let plan = configure(&mut instance, config_json)?;
+        let conversations = plan_conversations(&mut instance, config_json)?;
         let now = Instant::now();
         Ok(Self {
             quarantine: Quarantine::new(now),
@@ -51,6 +57,7 @@ impl Plugin {
             name: plain(&name, NAME_BYTES),
             version: plain(&version, NAME_BYTES),
             plan: Arc::new(plan),
+            conversations: conversations.map(Into::into),
             config_json: config_json.to_owned(),
             blueprint,
         })
@@ -60,6 +67,7 @@ impl Plugin {
     pub(super) fn ready(&self, topology: &Topology) -> Result<PluginInstance, Unready> {
         let mut instance = self.blueprint.start().map_err(Unready::Start)?;
         configure(&mut instance, &self.config_json)?;
+        plan_conversations(&mut instance, &self.config_json)?;
         let updated = instance.update(topology).map_err(Unready::Update)?;
         updated.map_err(|text| Unready::UpdateRefused(plain(&text, COMPLAINT_BYTES)))?;
         Ok(instance)
@@ -106,11 +114,22 @@ fn configure(instance: &mut PluginInstance, config_json: &str) -> Result<Plan, U
     plan.map_err(|text| Unready::ConfigureRefused(plain(&text, COMPLAINT_BYTES)))
 }
 
+/// `None` if the plugin does not tell conversations apart.
+fn plan_conversations(
+    instance: &mut PluginInstance,
+    config_json: &str,
+) -> Result<Option<Vec<ConversationInput>>, Unready> {
+    let Some(plan) = instance.plan_conversations(config_json) else { return Ok(None) };
+    let plan = plan.map_err(Unready::Plan)?;
+    plan.map(Some).map_err(|text| Unready::ConfigureRefused(plain(&text, COMPLAINT_BYTES)))
+}
+
 impl fmt::Display for Unready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start(fault) => write!(f, "it does not start: {fault}"),
             Self::Configure(fault) => write!(f, "it fails in configure: {fault}"),
+            Self::Plan(fault) => write!(f, "it fails in plan: {fault}"),
             Self::ConfigureRefused(text) => write!(f, "it refuses its configuration: {text}"),
             Self::Update(fault) => write!(f, "it fails in update: {fault}"),
             Self::UpdateRefused(text) => write!(f, "it refuses the topology: {text}"),

@@ -15,6 +15,7 @@ use std::thread;
 use crate::sync::Locked;
 
 use super::bindings::Answer;
+use super::conversing::ConversationAnswer;
 use super::instance::{Fault, PluginInstance};
 use super::plugin::{Plugin, Unready};
 use super::vocabulary::{Request, Topology};
@@ -131,6 +132,16 @@ impl Lease<'_> {
     pub(super) fn route(&mut self, request: &Request<'_>) -> Result<Answer, Fault> {
         match &mut self.instance {
             Some(instance) => instance.route(request),
+            None => Err(Fault::Trap("the instance is condemned".to_owned())),
+        }
+    }
+
+    pub(super) fn identify(
+        &mut self,
+        inputs: &[Option<&str>],
+    ) -> Result<ConversationAnswer, Fault> {
+        match &mut self.instance {
+            Some(instance) => instance.identify(inputs),
             None => Err(Fault::Trap("the instance is condemned".to_owned())),
         }
     }

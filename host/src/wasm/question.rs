@@ -11,16 +11,13 @@
 //! or damaged. A loop would only cost its time twice.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::care::PluginCare;
 use super::directory::{AnswerCheck, Fallback};
-use super::instance::{Fault, PluginInstance};
-use super::janitor::{Chore, Janitor};
 use super::pool::InstancePool;
-use super::snapshot::Snapshot;
-use super::stats::{Reason, WorkerStats};
+use super::stats::Reason;
 use super::vocabulary::{AffinityAction, Decision, Plan, Request, RouteError};
 
 /// Calls for one question whose answers the gateway refuses before the fallback
@@ -86,17 +83,15 @@ pub struct Trace {
 /// One question while it is being answered.
 pub(super) struct Asking<'a> {
     pub(super) question: &'a Question<'a>,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) counters: &'a WorkerStats,
-    pub(super) janitor: &'a Janitor,
+    pub(super) care: PluginCare<'a>,
 }
 
 impl Asking<'_> {
     pub(super) fn choose(&self, trace: &mut Trace) -> Option<RoutingChoice> {
-        trace.plugin.clone_from(&self.snapshot.plugin.name);
-        trace.version.clone_from(&self.snapshot.plugin.version);
-        trace.generation = self.snapshot.directory.topology().generation;
-        let directory = &self.snapshot.directory;
+        trace.plugin.clone_from(&self.care.snapshot.plugin.name);
+        trace.version.clone_from(&self.care.snapshot.plugin.version);
+        trace.generation = self.care.snapshot.directory.topology().generation;
+        let directory = &self.care.snapshot.directory;
         let server = directory.server(self.question.server)?;
         let inputs = self.inputs();
         let affinity = self.question.affinity.and_then(|id| directory.node(id));
@@ -116,7 +111,7 @@ impl Asking<'_> {
             }
         };
         if let DecidedBy::Fallback(reason) = decided_by {
-            self.counters.fallbacks[reason as usize].count();
+            self.care.counters.fallbacks[reason as usize].count();
         }
         Some(RoutingChoice {
             node: Arc::clone(directory.id(decision.node)?),
@@ -128,7 +123,7 @@ impl Asking<'_> {
     /// The inputs in the order of the current plan, which may have replaced the one
     /// that they were gathered for.
     fn inputs(&self) -> Cow<'_, [Option<&str>]> {
-        let (asked, plan) = (self.question.plan, &self.snapshot.plugin.plan);
+        let (asked, plan) = (self.question.plan, &self.care.snapshot.plugin.plan);
         if Arc::ptr_eq(asked, plan) || asked.inputs == plan.inputs {
             return Cow::Borrowed(self.question.inputs);
         }
@@ -144,13 +139,13 @@ impl Asking<'_> {
         request: Request<'_>,
         named: &mut Vec<(Arc<str>, bool)>,
     ) -> Result<Decision, Reason> {
-        let pool = self.snapshot.pool.as_ref().ok_or(Reason::UpdateRefused)?;
-        if self.snapshot.plugin.check_bypass(Instant::now) {
+        let pool = self.care.snapshot.pool.as_ref().ok_or(Reason::UpdateRefused)?;
+        if self.care.snapshot.plugin.check_bypass(Instant::now) {
             return Err(Reason::Quarantined);
         }
         match self.question.loads {
-            Some(loads) if self.snapshot.plugin.plan.wants_loads => {
-                let nodes = &self.snapshot.directory.topology().nodes;
+            Some(loads) if self.care.snapshot.plugin.plan.wants_loads => {
+                let nodes = &self.care.snapshot.directory.topology().nodes;
                 let loads: Vec<u32> = nodes.iter().map(|node| loads(&node.id)).collect();
                 let loads = Some(&*loads);
                 self.ask_pool(pool, Request { loads, ..request }, named)
@@ -167,9 +162,9 @@ impl Asking<'_> {
     ) -> Result<Decision, Reason> {
         let worker = self.question.worker;
         if pool.take_short(worker) {
-            self.order_refill(pool, None);
+            self.care.order_refill(pool, None);
         }
-        let directory = &self.snapshot.directory;
+        let directory = &self.care.snapshot.directory;
         let attempts = (directory.replicas(request.server) + 1).min(MOST_ATTEMPTS);
         let mut lease = pool.lease(worker).ok_or(Reason::NoInstance)?;
         let mut spare = true;
@@ -178,8 +173,8 @@ impl Asking<'_> {
             let answer = match lease.route(&Request { attempt, ..request }) {
                 Ok(answer) => answer,
                 Err(fault) => {
-                    let reason = self.note(&fault);
-                    self.order_refill(pool, lease.condemn());
+                    let reason = self.care.note(&fault);
+                    self.care.order_refill(pool, lease.condemn());
                     if reason != Reason::Trap || !std::mem::take(&mut spare) {
                         return Err(reason);
                     }
@@ -196,7 +191,7 @@ impl Asking<'_> {
                 AnswerCheck::Usable => return Ok(decision),
                 AnswerCheck::Refused => attempt += 1,
                 AnswerCheck::Invalid => {
-                    self.blame("it named a node that does not host the server");
+                    self.care.blame("it named a node that does not host the server");
                     return Err(Reason::InvalidAnswer);
                 }
             }
@@ -205,9 +200,9 @@ impl Asking<'_> {
     }
 
     fn fall_back(&self, request: &Request<'_>) -> Option<Decision> {
-        let node = self.snapshot.directory.fall_back(&Fallback {
+        let node = self.care.snapshot.directory.fall_back(&Fallback {
             server: request.server,
-            key: self.snapshot.plugin.fallback_key(request.inputs),
+            key: self.care.snapshot.plugin.fallback_key(request.inputs),
             affinity: request.affinity,
             seed: request.seed,
             excluded: self.question.excluded,
@@ -215,35 +210,6 @@ impl Asking<'_> {
         // The fallback leaves the client's token as it is.
         let affinity = AffinityAction::Keep;
         Some(Decision { node, affinity })
-    }
-
-    fn note(&self, fault: &Fault) -> Reason {
-        self.counters.replaced.count();
-        self.blame(fault);
-        match fault {
-            Fault::Trap(_) => {
-                self.counters.traps.count();
-                Reason::Trap
-            }
-            Fault::Deadline => {
-                self.counters.interrupts.count();
-                Reason::Deadline
-            }
-        }
-    }
-
-    fn blame(&self, fault: impl fmt::Display) {
-        if self.snapshot.plugin.blame(fault, Instant::now()) {
-            self.counters.quarantines.count();
-        }
-    }
-
-    fn order_refill(&self, pool: &Arc<InstancePool>, broken: Option<PluginInstance>) {
-        self.janitor.leave(Chore::Refill {
-            pool: Arc::downgrade(pool),
-            worker: self.question.worker,
-            broken,
-        });
     }
 }
 

@@ -9,7 +9,10 @@ use crate::sync::Locked;
 
 use super::admission::admit::{Options, admit};
 use super::admission::refusal::{AdmissionError, PluginRefusal};
+use super::care::PluginCare;
+use super::conversing::{ConversationAnswer, ConversationInput};
 use super::engine::Engines;
+use super::identify::identify;
 use super::janitor::{Chore, Janitor};
 use super::pool::InstancePool;
 use super::question::{Asking, Question, RoutingChoice, Trace};
@@ -134,6 +137,24 @@ impl Strategy {
         snapshot.pool.as_ref().map_or(0, |pool| pool.ready())
     }
 
+    /// What to gather the inputs of [`Self::identify`] by; `None` if the plugin does not tell
+    /// conversations apart.
+    pub fn conversation_plan(&self) -> Option<Arc<[ConversationInput]>> {
+        self.0.current.load().plugin.conversations.clone()
+    }
+
+    /// The conversation of a request, asked on the calling worker's thread, without waiting. `inputs`
+    /// has the order and length of the plan. A plugin that fails, or was replaced since, abstains.
+    pub fn identify(
+        &self,
+        worker: usize,
+        plan: &Arc<[ConversationInput]>,
+        inputs: &[Option<&str>],
+    ) -> ConversationAnswer {
+        let snapshot = self.0.current.load();
+        identify(&self.0.care(worker, &snapshot), plan, inputs)
+    }
+
     /// Answers a question on the calling worker's thread, without waiting. `None` only
     /// if no usable node hosts the server.
     pub fn choose(&self, question: &Question<'_>) -> Option<RoutingChoice> {
@@ -148,8 +169,8 @@ impl Strategy {
     ) -> Option<RoutingChoice> {
         let shared = &*self.0;
         let snapshot = shared.current.load();
-        let counters = shared.counters.of(question.worker);
-        let asking = Asking { question, snapshot: &snapshot, counters, janitor: &shared.janitor };
+        let asking = Asking { question, care: shared.care(question.worker, &snapshot) };
+        let counters = asking.care.counters;
         let began = Instant::now();
         let choice = asking.choose(trace);
         counters.durations.note(began.elapsed());
@@ -162,6 +183,11 @@ impl Strategy {
 }
 
 impl LoadedStrategy {
+    fn care<'a>(&'a self, worker: usize, snapshot: &'a Snapshot) -> PluginCare<'a> {
+        let counters = self.counters.of(worker);
+        PluginCare { worker, snapshot, counters, janitor: &self.janitor }
+    }
+
     fn lock_changes(&self) -> MutexGuard<'_, ()> {
         // It guards no data: it orders changes.
         self.change.lock()

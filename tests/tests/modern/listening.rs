@@ -1,15 +1,18 @@
 //! `subscriptions/listen`: notifications for as long as the client reads them.
 
+use mooring_tests::http::Incoming;
 use mooring_tests::{
-    Canned, Cluster, Front, Gateway, Issuer, Stateless, eventually, servers, settings,
+    Canned, Cluster, Front, Gateway, Issuer, Stateless, eventually, process, servers, settings,
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::both;
+use super::crossing::HttpFixture;
+use super::{asking, both};
 
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-fn listen(client: &Stateless, notifications: Value) -> (mooring_tests::http::Incoming, Value) {
+fn listen(client: &Stateless, notifications: Value) -> (Incoming, Value) {
     let (mut stream, id) =
         client.open("subscriptions/listen", json!({"notifications": notifications}));
     let first = stream.event().json();
@@ -18,38 +21,133 @@ fn listen(client: &Stateless, notifications: Value) -> (mooring_tests::http::Inc
     (stream, first["params"]["notifications"].clone())
 }
 
-#[test]
-fn resources_are_subscribed_to_for_as_long_as_somebody_listens() {
+/// A server with one resource, of which it tells what a test has it tell.
+fn noting() -> Canned {
     let resources = json!({"resources": [{"uri": "a://b", "name": "b"}]});
-    let server = Canned::new()
+    Canned::new()
         .with_capabilities(json!({"tools": {}, "resources": {"subscribe": true}}))
         .answers("tools/list", mooring_tests::orders::tools())
         .answers("resources/list", resources)
         .answers("resources/subscribe", json!({}))
-        .answers("resources/unsubscribe", json!({}));
-    let servers = json!({"one": server.entry(), "counter": servers::counter()});
-    let front = Front::alone(&servers, &both(&json!(["handle"])));
-    front.wait_until_discovered(&["one"]);
-    let client = Stateless::new(front.gateway().address(), "/mcp/one");
+        .answers("resources/unsubscribe", json!({}))
+}
+
+/// A client with a conversation of its own.
+fn client(front: &Front, path: &str) -> Stateless {
+    let client = Stateless::new(front.gateway().address(), path);
     let name = client.new_conversation();
-    let client = client.conversation(&name);
-    let wanted = json!({"resourceSubscriptions": ["a://b", "a://nothing"]});
-    let (mut stream, granted) = listen(&client, wanted.clone());
-    assert!(granted["resourceSubscriptions"].as_array().unwrap().contains(&json!("a://b")));
-    let (other, _) = listen(&client, wanted);
+    client.conversation(&name)
+}
+
+/// Has the server say that its resource has changed.
+fn touch(client: &Stateless, prefix: &str) {
     let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated",
         "params": {"uri": "a://b"}});
     let messages = mooring_tests::orders::coded(&[updated]);
-    let mut params = json!({"name": "announce", "arguments": {"messages": messages}});
-    params["_meta"] = json!({});
-    let _ = client.answer("tools/call", params);
-    let told = stream.event().json();
-    assert_eq!(told["params"]["uri"], "a://b", "{told}");
-    drop(other);
-    drop(stream);
-    server.wait_for("the end of the subscription", |_, told| {
-        told["method"] == "resources/unsubscribe" && told["params"]["uri"] == "a://b"
+    let name = format!("{prefix}announce");
+    let _ = client.answer("tools/call", json!({"name": name, "arguments": {"messages": messages}}));
+}
+
+#[test]
+fn resources_are_subscribed_to_for_as_long_as_somebody_listens() {
+    for (path, prefix) in [("/mcp/one", ""), ("/mcp", "one-")] {
+        for make in [Front::alone, Front::cluster] {
+            let server = noting();
+            let servers = json!({"one": server.entry(), "counter": servers::counter()});
+            let front = make(&servers, &both(&json!(["handle"])));
+            front.wait_until_discovered(&["one"]);
+            let client = client(&front, path);
+            let wanted = json!({"resourceSubscriptions": ["a://b", "a://nothing"]});
+            let (mut stream, granted) = listen(&client, wanted.clone());
+            let granted = granted["resourceSubscriptions"].as_array().expect("some are granted");
+            assert!(granted.contains(&json!("a://b")), "{path}: {granted:?}");
+            let (other, _) = listen(&client, wanted);
+            touch(&client, prefix);
+            let told = stream.event().json();
+            assert_eq!(told["params"]["uri"], "a://b", "{path}: {told}");
+            let ends = || {
+                let ended = |told: &Value| {
+                    told["method"] == "resources/unsubscribe" && told["params"]["uri"] == "a://b"
+                };
+                server.told().iter().any(|(_, told)| ended(told))
+            };
+            drop(other);
+            touch(&client, prefix);
+            stream.message(|told| told["params"]["uri"] == "a://b");
+            assert!(!ends(), "{path}: one still listens");
+            drop(stream);
+            mooring_tests::eventually("the end of the subscription", || ends().then_some(()));
+        }
+    }
+}
+
+/// The fixture says that lists have changed; several times in a row, as the gateway reads them again.
+#[test]
+fn a_server_that_says_that_its_lists_have_changed_is_heard_each_time() {
+    let http = HttpFixture::start();
+    let servers = json!({"fixture": asking(), "far": {"url": http.url()}});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["fixture", "far"]);
+        for (path, prefix) in
+            [("/mcp/fixture", ""), ("/mcp/far", ""), ("/mcp", "fixture-"), ("/mcp", "far-")]
+        {
+            let client = client(front, path);
+            let (mut tools, granted) = listen(&client, json!({"toolsListChanged": true}));
+            assert_eq!(granted, json!({"toolsListChanged": true}));
+            let (mut prompts, _) = listen(&client, json!({"promptsListChanged": true}));
+            for round in 0..3 {
+                let says = |list: &str| {
+                    let _ = client.call(&format!("{prefix}test_trigger_{list}_change"), json!({}));
+                };
+                says("tool");
+                let told = tools.event().json();
+                let expected = "notifications/tools/list_changed";
+                assert_eq!(told["method"], expected, "{path} {round}");
+                says("prompt");
+                let told = prompts.event().json();
+                let expected = "notifications/prompts/list_changed";
+                assert_eq!(told["method"], expected, "{path} {round}");
+            }
+        }
     });
+}
+
+/// The subscription goes on at another process, and its client is told that something may have
+/// changed meanwhile.
+#[test]
+fn a_server_that_has_gone_is_subscribed_to_again() {
+    for (path, prefix) in [("/mcp/one", ""), ("/mcp", "one-")] {
+        let server = noting();
+        let servers = json!({"one": server.entry(), "counter": servers::counter()});
+        let mut front = Front::cluster(&servers, &both(&json!(["handle"])));
+        front.wait_until_discovered(&["one"]);
+        let client = client(&front, path);
+        let (mut stream, _) = listen(&client, json!({"resourceSubscriptions": ["a://b"]}));
+        let mut held = Vec::new();
+        for of_node in [false, true] {
+            let (pid, _) = server.wait_for("the subscription", |pid, told| {
+                told["method"] == "resources/subscribe" && !held.contains(&pid)
+            });
+            held.push(pid);
+            let Front::Cluster(cluster) = &mut front else { panic!("it is a cluster") };
+            let at = cluster
+                .nodes
+                .iter()
+                .position(|node| process::descendants(node.pid()).contains(&pid));
+            let at = at.expect("the node of the process");
+            if of_node {
+                cluster.nodes[at].kill9();
+            } else {
+                process::signal(pid, Signal::KILL);
+            }
+            stream.message(|told| told["params"]["uri"] == "a://b");
+            server.wait_for("the subscription elsewhere", |pid, told| {
+                told["method"] == "resources/subscribe" && !held.contains(&pid)
+            });
+        }
+        touch(&client, prefix);
+        stream.message(|told| told["params"]["uri"] == "a://b");
+    }
 }
 
 /// Two resources, one below the other, and tools with which it is made to send messages.

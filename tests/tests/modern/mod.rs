@@ -1,9 +1,13 @@
 //! Clients of the revision without sessions, 2026-07-28.
 
+mod affinity;
+mod apps;
 mod conversations;
 mod crossing;
+mod endurance;
 mod input;
 mod listening;
+mod plugins;
 mod requests;
 
 use mooring_tests::{Gateway, Stateless, settings};

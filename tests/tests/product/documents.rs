@@ -70,6 +70,7 @@ pages! {
     quickstart_example: "examples/quickstart/README.md",
     several_coordinators_example: "examples/several-coordinators/README.md",
     strategy_example: "examples/strategy-zone/README.md",
+    conversation_example: "examples/strategy-thread/README.md",
     systemd_example: "examples/systemd/README.md",
 }
 

@@ -22,8 +22,12 @@ pub struct Eras {
 
 impl Default for Eras {
     fn default() -> Self {
-        let conversations =
-            vec![ConversationBy::Handle, ConversationBy::Cookie, ConversationBy::Principal];
+        let conversations = vec![
+            ConversationBy::Plugin,
+            ConversationBy::Handle,
+            ConversationBy::Cookie,
+            ConversationBy::Principal,
+        ];
         Self { modern: false, conversations }
     }
 }
@@ -31,6 +35,8 @@ impl Default for Eras {
 /// Something that names a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConversationBy {
+    /// What the strategy's plugin says, if it tells conversations apart.
+    Plugin,
     /// What the gateway has put into the `_meta` of a result, and the client returns.
     Handle,
     /// A cookie of the gateway.
@@ -62,7 +68,8 @@ impl std::fmt::Display for ConversationBy {
 }
 
 /// The words for what needs no name behind it.
-static PLAIN: [(&str, ConversationBy); 5] = [
+static PLAIN: [(&str, ConversationBy); 6] = [
+    ("plugin", ConversationBy::Plugin),
     ("handle", ConversationBy::Handle),
     ("cookie", ConversationBy::Cookie),
     ("principal", ConversationBy::Principal),

@@ -290,12 +290,19 @@ fn the_eras_and_what_names_a_conversation() {
     let page = describe(&config);
     let line = "eras            legacy and modern, conversations by handle, header:x-thread, meta:a/b, connection";
     assert!(page.lines().any(|found| found == line), "{page}");
+    let of = |strategy: &str| {
+        let cluster = format!(r#"{{"stickySession": {{"strategy": "{strategy}"}}}}"#);
+        let text = format!(r#"{{"eras": ["legacy", "modern"], "cluster": {cluster}}}"#);
+        describe(&system(&text).config())
+    };
+    assert!(of("header").contains("conversations by handle, cookie, principal"));
+    assert!(of("./own.wasm").contains("conversations by plugin, handle, cookie, principal"));
     assert!(system(r#"{"conversations": []}"#).config().eras.conversations.is_empty());
     system(r#"{"eras": ["modern"], "conversations": ["handel", "header:", "meta:", 7]}"#).errors(&[
         "1:27: systemConfig.eras: leaves out legacy: clients with sessions are always served; \
          write [\"legacy\", \"modern\"]",
         "1:57: systemConfig.conversations[0]: \"handel\" does not name a conversation; \
-         use handle, cookie, principal, address, connection, header:NAME or meta:NAME (did you mean \"handle\"?)",
+         use plugin, handle, cookie, principal, address, connection, header:NAME or meta:NAME (did you mean \"handle\"?)",
         "1:67: systemConfig.conversations[1]: names no header; write it like header:X-Conversation-Id",
         "1:78: systemConfig.conversations[2]: names no member of _meta; write it like meta:com.example/thread",
         "1:87: systemConfig.conversations[3]: must be a string, not a number; write it in quotes",

@@ -83,6 +83,7 @@ impl InnerCall {
             questions: Vec::new(),
             asked: 0,
             alone: self.session.origin == Origin::Request,
+            handle: self.handle.map(|handle| handle.to_string()).unwrap_or_default(),
         };
         let asked = keys.iter().map(String::as_str).zip(urls.iter().map(String::as_str));
         Some((StatusCode::OK, self.input_required(asked, &state)?))
@@ -108,6 +109,7 @@ impl InnerCall {
             questions: asked.iter().map(|asked| asked.question.clone()).collect(),
             asked: named,
             alone: self.session.origin == Origin::Request,
+            handle: self.handle.map(|handle| handle.to_string()).unwrap_or_default(),
         };
         let texts = asked.iter().map(|asked| (&*asked.question.key, &*asked.text));
         let answer = self.input_required(texts, &state).ok_or(Refusal::NoKey)?;

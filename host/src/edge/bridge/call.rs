@@ -9,10 +9,11 @@
 //! The call runs in a task of its own. When the client closes its response, nobody receives any more,
 //! and the request is cancelled at the server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::edge::aggregate::reply::rewritten;
@@ -24,7 +25,7 @@ use crate::edge::refusal::{Refusal, lost_words};
 use crate::edge::scope;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
-use crate::model::{Scope, ServerName};
+use crate::model::{Scope, ServerName, SessionId};
 use crate::net::Body;
 use crate::protocol::era::methods::Method;
 use crate::protocol::era::result::Additions;
@@ -34,6 +35,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::request_state::{MOST_QUESTIONS, RequestState, WaitingQuestion};
 use crate::protocol::{methods, splice};
 use crate::streams::EventId;
+use crate::sync::Locked;
 
 use super::inner_session::InnerInUse;
 use super::questions::{self, ClientQuestion};
@@ -83,8 +85,12 @@ pub struct InnerCall {
     pub capabilities: String,
     /// Of what was asked for.
     pub digest: String,
+    /// The conversation, if the client has named it by the gateway's own name.
+    pub handle: Option<SessionId>,
     /// What results get.
     pub additions: Additions,
+    /// Headers of the response, which are there before anything is said.
+    pub carried: Arc<Locked<HeaderMap>>,
 }
 
 /// What one message means.
@@ -145,7 +151,9 @@ impl InnerCall {
                 self.set_level().await;
                 let answer =
                     self.worker.aggregate_one(&self.context, &self.scope, &self.session, message);
-                answer.await.map_err(|(refusal, _)| refusal)?
+                let response = answer.await.map_err(|(refusal, _)| refusal)?;
+                self.carry(response.headers());
+                response
             }
             CallStart::Returned(returned, waiting) => {
                 let RequestState { request, first, seen, asked, .. } = returned.state;
@@ -181,6 +189,13 @@ impl InnerCall {
                 Meaning::Ask(asked) => progress.asked.push(asked),
                 Meaning::Answer(status, answer) => return Ok((status, answer)),
             }
+        }
+    }
+
+    /// Keeps what brings further conversations of the client to the same node.
+    fn carry(&self, headers: &HeaderMap) {
+        if let Some((name, value)) = self.worker.edge.token_in(headers) {
+            self.carried.lock().insert(name, value);
         }
     }
 
@@ -266,7 +281,8 @@ impl InnerCall {
     /// A notification for the client: progress that it has asked for, and log messages from its
     /// level on.
     fn note(&self, message: &Bytes, envelope: &Envelope<'_>) -> Option<Bytes> {
-        let params = envelope.params.and_then(|params| Members::of(params.get()))?;
+        let params = envelope.params.and_then(|params| Members::of(params.get()));
+        let params = params.unwrap_or_default();
         match envelope.method() {
             methods::PROGRESS => {
                 let token = params.get("progressToken").filter(|token| token.get() == self.id)?;
@@ -278,6 +294,11 @@ impl InnerCall {
                 let least = self.log_level?;
                 let level = params.text("level").and_then(|level| LogLevel::parse(&level))?;
                 (level.rank() >= least.rank()).then(|| message.clone())
+            }
+            // It is about the server and not about the call, on whose stream it came.
+            other if methods::is_unrelated(other) => {
+                self.worker.edge.feeds.hear(self.session.id, message);
+                None
             }
             _ => None,
         }

@@ -9,21 +9,57 @@ use crate::config::ConversationBy;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::recent_session::RecentSession;
-use crate::edge::worker::Edge;
-use crate::model::{Principal, Scope, SessionId};
+use crate::edge::worker::{Edge, Worker};
+use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::meta;
 use crate::protocol::headers;
+use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::lenient::{self, Members};
 use crate::protocol::proof::mac;
+use crate::wasm::ConversationAnswer;
 
 /// The cookie that names a conversation.
 pub const COOKIE: &str = "MOORING_CONVERSATION";
 /// Bytes of the longest name of a conversation that a client makes up.
 const MAX_NAME: usize = 1024;
 
-/// A conversation; `None` if nothing tells the client from others.
-pub type Conversation = Option<[u8; 32]>;
+/// A conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conversation {
+    /// What its sessions with servers are computed of.
+    pub key: [u8; 32],
+    /// When it began, where its name says so.
+    pub since: Option<UnixMillis>,
+}
+
+/// What names a conversation.
+struct ConversationName {
+    /// Equal names of two kinds are of two conversations.
+    kind: String,
+    name: Vec<u8>,
+    since: Option<UnixMillis>,
+}
+
+impl ConversationName {
+    fn new(kind: &impl ToString, name: impl Into<Vec<u8>>) -> Self {
+        Self { kind: kind.to_string(), name: name.into(), since: None }
+    }
+}
+
+/// What a rung of the ladder says.
+enum Rung {
+    Next,
+    Found(ConversationName),
+    /// The request is a conversation of its own, whatever else it says.
+    Alone,
+}
+
+impl From<Option<ConversationName>> for Rung {
+    fn from(named: Option<ConversationName>) -> Self {
+        named.map_or(Self::Next, Self::Found)
+    }
+}
 
 /// The request of which the conversation is looked for.
 #[derive(Clone, Copy)]
@@ -31,73 +67,118 @@ pub struct Speaker<'a> {
     pub context: &'a ClientRequest,
     pub scope: &'a Scope,
     pub principal: &'a Principal,
+    pub envelope: &'a Envelope<'a>,
+    pub message: &'a [u8],
     pub claim: &'a EraClaim<'a>,
     pub recent: &'a RecentSession,
 }
 
-impl Edge {
-    /// The conversation of a request.
+impl Worker {
+    /// The conversation of a request; `None` if nothing tells its client from others.
     ///
     /// # Errors
     /// If it names one that this gateway has not named for this client.
-    pub fn conversation(&self, speaker: &Speaker<'_>) -> Result<Conversation, Refusal> {
-        for by in &self.config.eras.conversations {
-            if let Some((kind, name)) = self.named(speaker, by)? {
-                let (scope, principal) = (speaker.scope.seal_text(), speaker.principal.as_str());
-                let parts: [&[u8]; 5] = [
-                    b"mooring conversation",
-                    kind.as_bytes(),
-                    &name,
-                    scope.as_bytes(),
-                    principal.as_bytes(),
-                ];
-                return Ok(Some(mac::of_texts(&self.signing_key, &parts)));
+    pub fn conversation(&self, speaker: &Speaker<'_>) -> Result<Option<Conversation>, Refusal> {
+        let edge = &self.edge;
+        let ladder = &edge.config.eras.conversations;
+        // Whatever names the conversation in the end, a name that is not the client's is refused.
+        let handle = match &speaker.claim.conversation {
+            Some(text) if ladder.contains(&ConversationBy::Handle) => {
+                Some(edge.opened_handle(speaker, text).ok_or_else(unknown)?)
+            }
+            _ => None,
+        };
+        for by in ladder {
+            match self.rung(speaker, by, handle.as_ref()) {
+                Rung::Next => {}
+                Rung::Alone => return Ok(None),
+                Rung::Found(named) => return Ok(Some(edge.conversation_of(speaker, &named))),
             }
         }
         Ok(None)
     }
 
-    /// What names the conversation in this way, and what kind of name it is: a handle is the same in
-    /// a cookie.
-    fn named(
+    fn rung(
         &self,
         speaker: &Speaker<'_>,
         by: &ConversationBy,
-    ) -> Result<Option<(String, Vec<u8>)>, Refusal> {
+        handle: Option<&OpenedHandle>,
+    ) -> Rung {
         let Speaker { context, claim, principal, recent, .. } = *speaker;
-        let handle = |id: SessionId| ("handle".to_owned(), id.as_bytes().to_vec());
-        Ok(match by {
-            ConversationBy::Handle => match &claim.conversation {
-                Some(text) => Some(handle(self.opened_handle(speaker, text).ok_or_else(unknown)?)),
-                None => None,
+        let named = match by {
+            ConversationBy::Plugin => match self.identified(speaker, handle) {
+                ConversationAnswer::Abstain => None,
+                ConversationAnswer::Named(name) => Some(ConversationName::new(by, name)),
+                ConversationAnswer::Alone => return Rung::Alone,
             },
+            ConversationBy::Handle => handle.map(OpenedHandle::named),
             // A browser sends cookies of before: one that does not open names nothing.
-            ConversationBy::Cookie => headers::cookie(&context.headers, COOKIE)
-                .and_then(|text| self.opened_handle(speaker, text))
-                .map(handle),
+            ConversationBy::Cookie => {
+                self.edge.cookie_handle(speaker).as_ref().map(OpenedHandle::named)
+            }
             ConversationBy::Header(name) => {
-                only_text(&context.headers, name).map(|text| (by.to_string(), text.into()))
+                only_text(&context.headers, name).map(|text| ConversationName::new(by, text))
             }
             ConversationBy::Meta(name) => {
                 let named = Members::of(claim.meta.get()).and_then(|meta| meta.get(name));
                 let text = named.map(|raw| lenient::text(raw).unwrap_or_else(|| raw.get().into()));
-                text.filter(|text| is_name(text)).map(|text| (by.to_string(), text.into()))
+                text.filter(|text| is_name(text)).map(|text| ConversationName::new(by, text))
             }
             ConversationBy::Principal => (*principal != Principal::anonymous())
-                .then(|| (by.to_string(), claim.client_name().into())),
+                .then(|| ConversationName::new(by, claim.client_name())),
             ConversationBy::Address => {
                 // Behind a proxy that is believed, the address that it names.
                 let client = format!("{} {}", context.quota, claim.client_name());
-                Some((by.to_string(), client.into()))
+                Some(ConversationName::new(by, client))
             }
             ConversationBy::Connection => {
-                Some((by.to_string(), recent.conversation().as_bytes().to_vec()))
+                let name = ConversationName::new(by, *recent.conversation().as_bytes());
+                // It began in this process.
+                Some(ConversationName { since: Some(UnixMillis::now()), ..name })
             }
-        })
+        };
+        named.into()
+    }
+}
+
+/// The conversation that the gateway has named, as its client returns it.
+pub struct OpenedHandle {
+    pub id: SessionId,
+    named_at: UnixMillis,
+}
+
+impl OpenedHandle {
+    /// It is the same in `_meta` and in a cookie.
+    fn named(&self) -> ConversationName {
+        ConversationName {
+            since: Some(self.named_at),
+            ..ConversationName::new(&"handle", *self.id.as_bytes())
+        }
+    }
+}
+
+impl Edge {
+    fn conversation_of(&self, speaker: &Speaker<'_>, named: &ConversationName) -> Conversation {
+        let (scope, principal) = (speaker.scope.seal_text(), speaker.principal.as_str());
+        let parts: [&[u8]; 5] = [
+            b"mooring conversation",
+            named.kind.as_bytes(),
+            &named.name,
+            scope.as_bytes(),
+            principal.as_bytes(),
+        ];
+        Conversation { key: mac::of_texts(&self.signing_key, &parts), since: named.since }
     }
 
-    fn opened_handle(&self, speaker: &Speaker<'_>, text: &str) -> Option<SessionId> {
-        self.keys.open_conversation(text, speaker.scope, speaker.principal)
+    fn opened_handle(&self, speaker: &Speaker<'_>, text: &str) -> Option<OpenedHandle> {
+        let opened = self.keys.open_conversation(text, speaker.scope, speaker.principal);
+        opened.map(|(id, named_at)| OpenedHandle { id, named_at })
+    }
+
+    /// The conversation that the gateway's cookie names.
+    pub(super) fn cookie_handle(&self, speaker: &Speaker<'_>) -> Option<OpenedHandle> {
+        let text = headers::cookie(&speaker.context.headers, COOKIE)?;
+        self.opened_handle(speaker, text)
     }
 
     /// A name for a new conversation, if clients may name them so.

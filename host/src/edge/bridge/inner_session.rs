@@ -60,7 +60,7 @@ impl Edge {
         scope: &Scope,
         principal: &Principal,
         claim: &EraClaim<'_>,
-        conversation: Conversation,
+        conversation: Option<Conversation>,
     ) -> Result<Session, Refusal> {
         let capabilities = legacy_capabilities(claim.capabilities).ok_or_else(|| {
             let member = meta::CAPABILITIES;
@@ -76,7 +76,7 @@ impl Edge {
         }
         let session = |id: SessionId, origin: Origin| Session {
             id,
-            minted_at: self.seen_before(origin),
+            minted_at: self.begun(origin, conversation),
             principal: principal.clone(),
             version: Version::LATEST,
             named: None,
@@ -94,7 +94,7 @@ impl Edge {
             let scope = scope.seal_text();
             let parts: [&[u8]; 5] = [
                 b"mooring inner session",
-                &conversation,
+                &conversation.key,
                 scope.as_bytes(),
                 capabilities.as_bytes(),
                 &[ended],
@@ -110,13 +110,14 @@ impl Edge {
     }
 
     /// When a session began, as far as that matters: one of a conversation may be of before a
-    /// restart, until it is known what nodes have.
-    fn seen_before(&self, origin: Origin) -> UnixMillis {
-        match origin {
-            Origin::Conversation if self.cold_start.is_under_way() => {
-                self.cold_start.started_at().minus(std::time::Duration::from_millis(1))
-            }
-            _ => UnixMillis::now(),
+    /// restart, until it is known what nodes have. A conversation that was named since is not.
+    fn begun(&self, origin: Origin, conversation: Option<Conversation>) -> UnixMillis {
+        let started_at = self.cold_start.started_at();
+        let may_be_old = |it: Conversation| it.since.is_none_or(|since| since < started_at);
+        let may_be = origin == Origin::Conversation && conversation.is_some_and(may_be_old);
+        match may_be && self.cold_start.is_under_way() {
+            true => started_at.minus(std::time::Duration::from_millis(1)),
+            false => UnixMillis::now(),
         }
     }
 }

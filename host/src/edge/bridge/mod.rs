@@ -20,6 +20,7 @@ pub mod answer;
 pub mod call;
 pub mod conversation;
 pub mod feed;
+mod identified;
 pub mod inner_session;
 pub mod legacy_message;
 pub mod notices;

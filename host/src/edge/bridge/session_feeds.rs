@@ -16,6 +16,13 @@ pub struct SessionFeeds {
 }
 
 impl SessionFeeds {
+    /// Hands a notification to the clients that listen to the session, if any do here.
+    pub fn hear(&self, session: SessionId, message: &Bytes) {
+        if let Some(sender) = self.open.lock().get(&session) {
+            let _ = sender.send(message.clone());
+        }
+    }
+
     /// One more client wants to hear of a resource. True for the first.
     pub fn wants(&self, session: SessionId, uri: &str) -> bool {
         let mut wanted = self.wanted.lock();
@@ -41,6 +48,17 @@ impl SessionFeeds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_notification_reaches_those_who_listen_to_its_session() {
+        let (feeds, session) = (SessionFeeds::default(), SessionId::mint());
+        let (sender, mut receiver) = broadcast::channel(4);
+        feeds.open.lock().insert(session, sender);
+        feeds.hear(session, &Bytes::from_static(b"a"));
+        feeds.hear(SessionId::mint(), &Bytes::from_static(b"b"));
+        assert_eq!(receiver.try_recv().unwrap(), "a");
+        assert!(receiver.try_recv().is_err());
+    }
 
     #[test]
     fn a_resource_is_subscribed_to_once_and_left_once() {

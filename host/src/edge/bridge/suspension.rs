@@ -28,31 +28,44 @@ pub struct Returned {
 }
 
 impl Edge {
-    /// The request that a client goes on with.
+    /// The request that a client goes on with, which asks for what `digest` says, in the conversation
+    /// that `handle` names.
     ///
     /// # Errors
-    /// For every reason alike: it was not this gateway that sealed it, or for another client or
-    /// request, or the time is over.
+    /// For every reason alike: it was not this gateway that sealed it, or for another client, scope,
+    /// conversation or request, or the time is over.
     pub fn returned(
         &self,
         text: &str,
         scope: &Scope,
         principal: &Principal,
-        digest: &str,
+        (digest, handle): (&str, Option<SessionId>),
     ) -> Result<Returned, Refusal> {
         let opened = self.keys.open_request_state(text, scope, principal);
-        let opened = opened.filter(|(_, at, _)| UnixMillis::now().since(*at) <= PATIENCE);
-        let returned = opened.and_then(|(session, since, state)| {
-            let state = RequestState::read(&state).filter(|state| state.digest == digest)?;
-            Some(Returned { session, since, state })
-        });
-        returned.ok_or_else(|| {
+        returned(opened, digest, handle, UnixMillis::now()).ok_or_else(|| {
             let minutes = PATIENCE.as_secs() / 60;
             Refusal::InvalidParams(format!(
                 "params.requestState is not that of this request, or older than {minutes} minutes; send the request without it"
             ))
         })
     }
+}
+
+/// What was sealed, if it is of this request, and in time.
+fn returned(
+    opened: Option<(SessionId, UnixMillis, Vec<u8>)>,
+    digest: &str,
+    handle: Option<SessionId>,
+    now: UnixMillis,
+) -> Option<Returned> {
+    let (session, since, state) = opened.filter(|(_, at, _)| now.since(*at) <= PATIENCE)?;
+    let state = RequestState::read(&state).filter(|state| state.digest == digest)?;
+    // A client that names no conversation has the state itself.
+    let is_same = match (handle, state.handle.is_empty()) {
+        (Some(handle), false) => state.handle == handle.to_string(),
+        _ => true,
+    };
+    is_same.then_some(Returned { session, since, state })
 }
 
 /// The client's answer to a question, if it has sent a valid one under this name.
@@ -103,6 +116,29 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_counts_for_its_request_and_conversation_and_not_for_ever() {
+        let (session, handle, at) = (SessionId::mint(), SessionId::mint(), UnixMillis::now());
+        let state = RequestState {
+            digest: "d".to_owned(),
+            handle: handle.to_string(),
+            ..RequestState::default()
+        };
+        let counts = |digest, handle, now| {
+            let opened = Some((session, at, state.to_bytes()));
+            returned(opened, digest, handle, now).is_some()
+        };
+        assert!(counts("d", Some(handle), at) && counts("d", None, at));
+        assert!(!counts("e", Some(handle), at), "another request");
+        assert!(!counts("d", Some(SessionId::mint()), at), "another conversation");
+        let end = UnixMillis(at.0 + u64::try_from(PATIENCE.as_millis()).unwrap());
+        assert!(counts("d", None, end));
+        assert!(!counts("d", None, UnixMillis(end.0 + 1)), "too late");
+        assert!(returned(None, "d", None, at).is_none());
+        let spoilt = Some((session, at, b"{}".to_vec()));
+        assert!(returned(spoilt, "d", None, at).is_none());
+    }
 
     #[test]
     fn only_a_valid_answer_counts() {

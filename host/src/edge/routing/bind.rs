@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, Uri};
+use http::header::{AUTHORIZATION, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Edge;
 use crate::model::{Node, NodeId, Room, Topology};
+use crate::protocol::era::field;
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::splice::{self, RequestTarget};
@@ -222,6 +223,21 @@ impl Edge {
         carrier(&self.strategy.plan())
     }
 
+    /// The header in which a response has a token for its client, if it has one.
+    #[must_use]
+    pub(in crate::edge) fn token_in(
+        &self,
+        headers: &HeaderMap,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let name = match self.carrier() {
+            Carrier::None => return None,
+            Carrier::Cookie { .. } => SET_COOKIE,
+            Carrier::Header(name) => name,
+        };
+        let value = headers.get(&name)?.clone();
+        Some((name, value))
+    }
+
     /// Puts the token of a decision onto a response.
     pub(in crate::edge) fn write_token(&self, token: Option<&Token>, headers: &mut HeaderMap) {
         if let Some(token) = token {
@@ -274,7 +290,10 @@ fn value_of(
     use vocabulary::Input;
     match input {
         Input::SessionId => Some(session.id.to_string()),
-        Input::Header(name) => Some(context?.headers.get(name.as_str())?.to_str().ok()?.to_owned()),
+        Input::Header(name) => {
+            let name: HeaderName = name.parse().ok()?;
+            field::text(&name, context?.headers.get(&name)?.as_bytes())
+        }
         Input::Cookie(name) => headers::cookie(&context?.headers, name).map(str::to_owned),
         Input::Query(name) => query(&context?.uri, name),
         Input::RpcMethod => Some(Envelope::parse(message).ok()?.method().to_owned()),

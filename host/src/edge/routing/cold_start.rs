@@ -76,6 +76,15 @@ impl ColdStart {
         !self.reports.borrow().all && Instant::now() < self.deadline
     }
 
+    /// The longest time for which reports of nodes are still waited for.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        match self.is_under_way() {
+            true => self.deadline.saturating_duration_since(Instant::now()),
+            false => Duration::ZERO,
+        }
+    }
+
     /// Looks something up now and after each node's report, until it is found or no node is waited
     /// for any more.
     pub async fn until<T>(&self, look: impl Fn() -> Option<T>) -> Option<T> {
@@ -106,6 +115,7 @@ mod tests {
         const PATIENCE: Duration = Duration::from_secs(60);
         let (sender, reports) = watch::channel(Reports::default());
         let cold_start = ColdStart::new(PATIENCE, true, reports);
+        assert_eq!(cold_start.remaining(), PATIENCE);
         let (begun, looks) = (Instant::now(), Cell::new(0));
         let look = |enough: u32| {
             looks.set(looks.get() + 1);
@@ -119,6 +129,7 @@ mod tests {
         assert_eq!(begun.elapsed(), PATIENCE);
         let cold_start = ColdStart::new(PATIENCE, true, sender.subscribe());
         sender.send_modify(|reports| reports.all = true);
+        assert_eq!(cold_start.remaining(), Duration::ZERO);
         assert_eq!(cold_start.until(|| look(u32::MAX)).await, None);
         assert_eq!(begun.elapsed(), PATIENCE);
     }

@@ -6,6 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::protocol::headers::NAME;
+
+/// What the names of headers begin with that repeat an argument.
+pub const PARAMETER: &str = "mcp-param-";
 const BEGIN: &str = "=?base64?";
 const END: &str = "?=";
 
@@ -50,6 +54,15 @@ pub fn decoded(value: &[u8]) -> Result<String, Unreadable> {
     }
 }
 
+/// A header's text. Of those that repeat the body it is what the value stands for.
+#[must_use]
+pub fn text(name: &HeaderName, value: &[u8]) -> Option<String> {
+    if *name == NAME || name.as_str().starts_with(PARAMETER) {
+        return decoded(value).ok();
+    }
+    std::str::from_utf8(value).ok().map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +85,19 @@ mod tests {
         ] {
             assert_eq!(decoded(value), expect.map(str::to_owned), "{value:?}");
         }
+    }
+
+    #[test]
+    fn only_what_repeats_the_body_is_decoded() {
+        let of = |name: &'static str, value: &str| {
+            text(&HeaderName::from_static(name), value.as_bytes())
+        };
+        let encoded = "=?base64?w7Y=?=";
+        for name in ["mcp-name", "mcp-param-thread"] {
+            assert_eq!(of(name, encoded).as_deref(), Some("\u{f6}"));
+            assert_eq!(of(name, "=?base64?w7?="), None);
+        }
+        assert_eq!(of("x-thread", encoded).as_deref(), Some(encoded));
     }
 
     #[test]

@@ -53,19 +53,19 @@ impl KeyRing {
         self.encrypt(contents, random_nonce()?)
     }
 
-    /// The conversation that such a text names. `None` for every reason alike.
+    /// The conversation that such a text names, and when it was named. `None` for every reason alike.
     #[must_use]
     pub fn open_conversation(
         &self,
         text: &str,
         scope: &Scope,
         principal: &Principal,
-    ) -> Option<SessionId> {
+    ) -> Option<(SessionId, UnixMillis)> {
         let contents = self.decrypt(text)?;
         let (head, rest) = read_head(&contents)?;
         let is_it =
             head.purpose == purpose::CONVERSATION && head.owner == binding(scope, principal);
-        (is_it && rest.is_empty()).then_some(head.session)
+        (is_it && rest.is_empty()).then_some((head.session, head.minted_at))
     }
 }
 
@@ -83,7 +83,8 @@ mod tests {
         let handle = keys.seal_conversation(session, &scope, &principal).unwrap();
         let (opened, _, bytes) = keys.open_request_state(&state, &scope, &principal).unwrap();
         assert_eq!((opened, &bytes[..]), (session, &b"{}"[..]));
-        assert_eq!(keys.open_conversation(&handle, &scope, &principal), Some(session));
+        let opened = keys.open_conversation(&handle, &scope, &principal);
+        assert_eq!(opened.map(|(session, _)| session), Some(session));
         let group = Scope::Group(crate::model::GroupName::parse("g").unwrap());
         for (scope, principal) in [(&scope, &other), (&group, &principal)] {
             assert!(keys.open_request_state(&state, scope, principal).is_none());

@@ -165,6 +165,9 @@ impl Pipe {
             None => None,
             Some(first) => {
                 let (limit, asker) = (self.rules.in_flight, Asker::of(takes_events));
+                if asker == Asker::Client {
+                    self.list_changes.note_request(first.method());
+                }
                 let expected = {
                     let mut mailbox = self.mailbox();
                     let expected = match messages {

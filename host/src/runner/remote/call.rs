@@ -59,6 +59,9 @@ impl<'a> HttpCall<'a> {
         sent: Posted<'a>,
         asker: Asker,
     ) -> Self {
+        if let (Asker::Client, [first, ..]) = (asker, requests) {
+            session.list_changes.note_request(first.method());
+        }
         Self { session, pool, requests, sent, asker, began: now(), sending: None }
     }
 

@@ -156,7 +156,7 @@ impl Mux {
 
     fn hear(&self, message: &Bytes, envelope: Envelope<'_>) {
         // The seats decide when to read again after an echo.
-        if methods::is_list_changed(envelope.method()) && !self.readings.may_echo() {
+        if methods::is_list_changed(envelope.method()) && self.readings.may_echo().is_none() {
             self.lists.note_change();
         }
         let mut state = self.state();

@@ -176,7 +176,9 @@ async fn read_lists(
     };
     let own = match instance.common_lists() {
         Some(common) => {
-            if is_echo {
+            // The process itself takes both for echoes.
+            let is_doubted = instance.list_changes().take_doubted();
+            if is_echo || is_doubted {
                 common.note_change();
             }
             common.get(read).await

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use wasmtime::component::Component;
 
 use super::compile_probe;
+use super::conversation_trial::{self, ConversationTrial};
 use super::credentials::{self, Readable};
 use super::outline::Outline;
 use super::refusal::{AdmissionError, FileKind, PluginRefusal};
@@ -38,7 +39,12 @@ const FILE_LIMIT: u64 = 32 << 20;
 const LARGE: usize = 2 << 20;
 
 const STRATEGY: &str = "mooring:routing/strategy@0.1";
-const IMPORTS: [&str; 2] = ["mooring:routing/types@0.1", "mooring:routing/log@0.1"];
+const CONVERSATIONS: &str = "mooring:routing/conversations@0.1";
+const IMPORTS: [&str; 3] = [
+    "mooring:routing/types@0.1",
+    "mooring:routing/log@0.1",
+    "mooring:routing/conversation-types@0.1",
+];
 
 /// Inputs of one plan. Each costs 50 ns a decision.
 const MOST_INPUTS: usize = 16;
@@ -94,9 +100,12 @@ pub(in crate::wasm) fn admit(
             candidate.meet(engines, &bytes, &source.to_string(), config_json, options.wasi)
         })
         .map_err(refuse)?;
-    credentials::check(&plugin.plan, &options.readable).map_err(refuse)?;
+    credentials::check(&plugin.plan.inputs, &options.readable).map_err(refuse)?;
+    let asked = conversation_trial::as_inputs(plugin.conversations.as_deref().unwrap_or_default());
+    credentials::check(&asked, &options.readable).map_err(refuse)?;
     let trial = Trial::run(&plugin).map_err(refuse)?;
     trial.verdict().map_err(refuse)?;
+    ConversationTrial::run(&plugin).map_err(refuse)?;
     Ok(plugin)
 }
 
@@ -177,15 +186,20 @@ impl Candidate {
             .map_err(|error| PluginRefusal::Mismatch(PluginRefusal::quoted(&error)))?;
         let plugin = Plugin::meet(blueprint, config_json)?;
         check_plan(&plugin.plan)?;
+        if let Some(asked) = &plugin.conversations {
+            check_count(asked.len())?;
+            check_inputs(&conversation_trial::as_inputs(asked)).map_err(PluginRefusal::Plan)?;
+        }
         Ok(plugin)
     }
 
     fn link(&self, log: GuestLog, pulse: Pulse, sandboxed: bool) -> wasmtime::Result<Blueprint> {
         let log = Arc::new(log);
+        let converses = self.exports.iter().any(|name| name.starts_with(CONVERSATIONS));
         if sandboxed {
-            Blueprint::sandboxed(&self.component, log, pulse)
+            Blueprint::sandboxed(&self.component, log, pulse, converses)
         } else {
-            Blueprint::direct(&self.component, log, pulse, self.roomy)
+            Blueprint::direct(&self.component, log, pulse, self.roomy, converses)
         }
     }
 
@@ -232,13 +246,23 @@ fn compile(engines: &Engines, bytes: &[u8], roomy: bool) -> Result<Component, Pl
 }
 
 fn check_plan(plan: &Plan) -> Result<(), PluginRefusal> {
-    if plan.inputs.len() > MOST_INPUTS {
-        let count = plan.inputs.len();
-        return Err(PluginRefusal::Plan(format!(
-            "{count} inputs; at most {MOST_INPUTS} are allowed"
-        )));
+    check_count(plan.inputs.len())?;
+    let carrier = match &plan.carrier {
+        Carrier::None | Carrier::Session => Ok(()),
+        Carrier::Cookie(name) | Carrier::Header(name) => check_token(name),
+    };
+    check_inputs(&plan.inputs).and(carrier).map_err(PluginRefusal::Plan)
+}
+
+fn check_count(inputs: usize) -> Result<(), PluginRefusal> {
+    if inputs <= MOST_INPUTS {
+        return Ok(());
     }
-    let inputs = plan.inputs.iter().try_for_each(|input| match input {
+    Err(PluginRefusal::Plan(format!("{inputs} inputs; at most {MOST_INPUTS} are allowed")))
+}
+
+fn check_inputs(inputs: &[Input]) -> Result<(), String> {
+    inputs.iter().try_for_each(|input| match input {
         Input::Header(name) if name.bytes().any(|b| b.is_ascii_uppercase()) => {
             Err(format!("the header \"{name}\"; write it in lower case"))
         }
@@ -254,12 +278,7 @@ fn check_plan(plan: &Plan) -> Result<(), PluginRefusal> {
         | Input::RpcTarget
         | Input::Principal
         | Input::ClientAddress => Ok(()),
-    });
-    let carrier = match &plan.carrier {
-        Carrier::None | Carrier::Session => Ok(()),
-        Carrier::Cookie(name) | Carrier::Header(name) => check_token(name),
-    };
-    inputs.and(carrier).map_err(PluginRefusal::Plan)
+    })
 }
 
 /// Requires an RFC 9110 "token": any other character could end a header line.

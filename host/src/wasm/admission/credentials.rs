@@ -8,7 +8,7 @@ use http::HeaderName;
 use crate::protocol::passthrough::is_credential;
 
 use super::refusal::PluginRefusal;
-use crate::wasm::vocabulary::{Input, Plan};
+use crate::wasm::vocabulary::Input;
 
 /// The clients' credentials that a strategy may read.
 #[derive(Debug, Clone, Default)]
@@ -21,8 +21,8 @@ pub struct Readable {
     pub affinity_header: String,
 }
 
-/// Refuses a plan that reads other credentials than these.
-pub(in crate::wasm) fn check(plan: &Plan, readable: &Readable) -> Result<(), PluginRefusal> {
+/// Refuses inputs that read other credentials than these.
+pub(in crate::wasm) fn check(inputs: &[Input], readable: &Readable) -> Result<(), PluginRefusal> {
     let asked = |input: &Input| match input {
         Input::Header(name) if name.eq_ignore_ascii_case(&readable.affinity_header) => None,
         Input::Header(name) => HeaderName::from_bytes(name.as_bytes())
@@ -32,7 +32,7 @@ pub(in crate::wasm) fn check(plan: &Plan, readable: &Readable) -> Result<(), Plu
         Input::Cookie(name) => Some(("cookie".to_owned(), format!("cookie {name}"))),
         _ => None,
     };
-    let asked = plan.inputs.iter().filter_map(asked);
+    let asked = inputs.iter().filter_map(asked);
     let refused: Vec<String> = asked
         .filter(|(name, _)| !readable.headers.contains(name))
         .map(|(_, shown)| shown)
@@ -46,7 +46,7 @@ pub(in crate::wasm) fn check(plan: &Plan, readable: &Readable) -> Result<(), Plu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasm::vocabulary::Carrier;
+    use crate::wasm::vocabulary::{Carrier, Plan};
 
     fn refused(input: Input, carrier: Carrier, headers: &[&str]) -> Option<String> {
         let inputs = vec![Input::SessionId, input];
@@ -57,7 +57,7 @@ mod tests {
             affinity_cookie: "NODE".to_owned(),
             affinity_header: "x-node-key".to_owned(),
         };
-        check(&plan, &readable).err().map(|refusal| refusal.to_string())
+        check(&plan.inputs, &readable).err().map(|refusal| refusal.to_string())
     }
 
     #[test]

@@ -7,10 +7,12 @@
 //! | `compile_probe` | the cost of compiling, in a process that can be ended |
 //! | `credentials` | what of clients' credentials it reads |
 //! | `trial` | a thousand questions |
+//! | `conversation_trial` | what it tells conversations apart by |
 //! | `refusal` | why it was not admitted |
 
 pub(in crate::wasm) mod admit;
 pub(in crate::wasm) mod compile_probe;
+pub(in crate::wasm) mod conversation_trial;
 pub(in crate::wasm) mod credentials;
 pub(in crate::wasm) mod outline;
 pub(in crate::wasm) mod refusal;

@@ -85,7 +85,7 @@ pub enum PluginRefusal {
     /// It imports these interfaces, which are neither the contract's nor WASI's.
     #[error(
         "imports {0}, which a routing plugin does not get. Remove what calls it; allowed are \
-         mooring:routing/types and mooring:routing/log"
+         mooring:routing/types, mooring:routing/conversation-types and mooring:routing/log"
     )]
     ForbiddenImports(String),
 

@@ -109,7 +109,7 @@ impl Trial {
 }
 
 /// Four healthy nodes and a draining one; one server on all, another on two.
-fn sample() -> Topology {
+pub(super) fn sample() -> Topology {
     let node = |number: u32| Node {
         id: format!("node-{number}"),
         health: if number == 4 { Health::Draining } else { Health::Healthy },
@@ -184,7 +184,7 @@ fn text(input: &Input, number: u64) -> String {
 }
 
 /// The finalizer of SplitMix64.
-fn scramble(number: u64) -> u64 {
+pub(super) fn scramble(number: u64) -> u64 {
     let mut x = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -3,6 +3,7 @@
 
 mod admission;
 mod choice;
+mod conversations;
 mod faults;
 mod golden;
 mod prebuilt;

@@ -1,6 +1,8 @@
 //! Requests that servers answer.
 
-use http::Response;
+use std::sync::Arc;
+
+use http::{HeaderMap, Response};
 use serde_json::value::RawValue;
 
 use crate::edge::bridge::call::{CallStart, InnerCall};
@@ -19,6 +21,7 @@ use crate::protocol::methods::List;
 use crate::protocol::request_state::{WaitingQuestion, digest};
 use crate::protocol::splice;
 use crate::protocol::strict::StrictParams;
+use crate::sync::Locked;
 
 use super::request::ModernRequest;
 use super::respond::respond;
@@ -50,11 +53,17 @@ impl ModernRequest<'_> {
         let named = target.name.or(target.uri);
         let asked_for = digest(self.envelope.method(), named, target.arguments);
         let sent_back = SentBack::of(self.envelope.params);
+        let handle = self.handle();
         let returned = match sent_back.state.filter(|_| self.method.may_ask()) {
             Some(state) => {
                 let text = splice::string(state).unwrap_or_default();
                 let edge = &self.worker.edge;
-                Some(edge.returned(&text, self.scope, self.principal, &asked_for)?)
+                Some(edge.returned(
+                    &text,
+                    self.scope,
+                    self.principal,
+                    (asked_for.as_str(), handle),
+                )?)
             }
             None => None,
         };
@@ -87,6 +96,7 @@ impl ModernRequest<'_> {
             }
         };
         let additions = self.additions(&session);
+        let carried: Arc<Locked<HeaderMap>> = Arc::default();
         let call = InnerCall {
             worker: self.worker.clone(),
             context: self.context.clone(),
@@ -100,9 +110,14 @@ impl ModernRequest<'_> {
             log_level: self.claim.log_level,
             capabilities: self.claim.capabilities.to_owned(),
             digest: asked_for,
+            handle,
             additions,
+            carried: Arc::clone(&carried),
         };
-        respond(call.begin(beginning), self.id, self.worker.edge.config.keep_alive).await
+        let said = call.begin(beginning);
+        let mut response = respond(said, self.id, self.worker.edge.config.keep_alive).await?;
+        response.headers_mut().extend(std::mem::take(&mut *carried.lock()));
+        Ok(response)
     }
 
     /// Gives the server the answers that have come. Returns the questions that go on waiting.

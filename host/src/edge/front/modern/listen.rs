@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Response;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::MissedTickBehavior;
 
 use crate::edge::bridge::inner_session::InnerInUse;
 use crate::edge::client_request::ClientRequest;
@@ -22,8 +23,13 @@ use super::request::ModernRequest;
 use super::respond::event_stream;
 use super::subscribed::{Heard, Wanted, ended};
 
-/// How long servers are waited for before the client is told what it gets.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long servers are waited for before the client is told what it gets. One that is not open yet
+/// has to start meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks whether the servers that have granted resources are still heard.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks between two attempts to subscribe anew; they double up to these.
+const LONGEST_PAUSE: u32 = 32;
 /// Events that wait for the client to read them.
 const AHEAD: usize = 16;
 
@@ -72,6 +78,35 @@ impl ModernRequest<'_> {
     }
 }
 
+/// For how many looks a server was not heard, and at which the next attempt is made.
+struct Unheard {
+    looks: u32,
+    next: u32,
+}
+
+impl Default for Unheard {
+    /// A server that is opened is not heard at once.
+    fn default() -> Self {
+        Self { looks: 0, next: 2 }
+    }
+}
+
+impl Unheard {
+    /// Whether an attempt is due after one more look.
+    fn is_due(&mut self, is_cut_off: bool) -> bool {
+        if !is_cut_off {
+            *self = Self::default();
+            return false;
+        }
+        self.looks += 1;
+        let is_due = self.looks >= self.next;
+        if is_due {
+            self.next = self.looks + self.next.min(LONGEST_PAUSE);
+        }
+        is_due
+    }
+}
+
 impl Listening {
     async fn run(mut self, mut feed: broadcast::Receiver<Bytes>, sender: mpsc::Sender<Bytes>) {
         self.subscribe().await;
@@ -89,9 +124,22 @@ impl Listening {
     async fn tell(&mut self, feed: &mut broadcast::Receiver<Bytes>, sender: &mpsc::Sender<Bytes>) {
         let keep_alive = self.worker.edge.config.keep_alive;
         let mut leaving = self.worker.edge.leaving.watch();
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unheard = Unheard::default();
+        let mut quiet = tokio::time::Instant::now();
         loop {
             let heard = tokio::select! {
-                heard = tokio::time::timeout(keep_alive, feed.recv()) => heard,
+                heard = tokio::time::timeout_at(quiet + keep_alive, feed.recv()) => heard,
+                _ = look.tick(), if !self.wanted.resources.is_empty() => {
+                    if unheard.is_due(self.is_cut_off()) && self.renew().await {
+                        unheard = Unheard::default();
+                        // Nobody knows what has changed meanwhile.
+                        Ok(Err(broadcast::error::RecvError::Lagged(0)))
+                    } else {
+                        continue;
+                    }
+                }
                 () = leaving.raised() => {
                     let _ = sender.send(sse::event(&ended(&self.id))).await;
                     return;
@@ -105,10 +153,12 @@ impl Listening {
                     return;
                 }
                 Err(_) => {
+                    quiet = tokio::time::Instant::now();
                     let _ = sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await;
                     continue;
                 }
             };
+            quiet = tokio::time::Instant::now();
             for message in told {
                 if sender.send(sse::event(&splice::on_one_line(message))).await.is_err() {
                     return;
@@ -137,13 +187,17 @@ impl Listening {
     async fn subscribe(&mut self) {
         let uris = std::mem::take(&mut self.wanted.resources);
         let this = &*self;
+        // Right after a start of the gateway, the nodes first say what they have of the conversation.
+        let cold_start = &this.worker.edge.cold_start;
+        let waits = cold_start.concerns(this.session.minted_at);
+        let patience = PATIENCE + if waits { cold_start.remaining() } else { Duration::ZERO };
         let asking = uris.into_iter().map(|uri| async move {
             let is_first = this.worker.edge.feeds.wants(this.session.id, &uri);
             // Whoever is first may have more rights than this client.
             if !is_first && this.scope.rights().is_none() {
                 return Some(uri);
             }
-            let asked = tokio::time::timeout(PATIENCE, this.ask(SUBSCRIBE, &uri)).await;
+            let asked = tokio::time::timeout(patience, this.ask(SUBSCRIBE, &uri)).await;
             if matches!(asked, Ok(true)) {
                 return Some(uri);
             }
@@ -152,6 +206,24 @@ impl Listening {
         });
         let granted = futures_util::future::join_all(asking).await;
         self.wanted.resources = granted.into_iter().flatten().collect();
+    }
+
+    /// Whether a server that has granted something is not heard: it has gone, or its node has.
+    fn is_cut_off(&self) -> bool {
+        let edge = &self.worker.edge;
+        let Some(record) = edge.bindings.record(self.session.id) else { return true };
+        let Some(own) = edge.streams.get(self.session.id) else { return false };
+        let heard = own.heard.borrow();
+        record.subscriptions.iter().any(|(server, _)| !heard.contains_key(server))
+    }
+
+    /// Subscribes anew, which opens the servers again. Whether one of them has granted it.
+    async fn renew(&self) -> bool {
+        let asking = self.wanted.resources.clone().into_iter().map(|uri| async move {
+            let asked = tokio::time::timeout(PATIENCE, self.ask(SUBSCRIBE, &uri)).await;
+            matches!(asked, Ok(true))
+        });
+        futures_util::future::join_all(asking).await.contains(&true)
     }
 
     async fn unsubscribe(&self) {
@@ -177,5 +249,19 @@ impl Listening {
         }
         let answer = collect(response.into_body(), self.worker.edge.config.line).await;
         answer.is_ok_and(|answer| Envelope::parse(&answer).is_ok_and(|said| said.result.is_some()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_become_rare_until_the_server_is_heard() {
+        let mut unheard = Unheard::default();
+        let due: Vec<u32> = (1..=200).filter(|_| unheard.is_due(true)).collect();
+        assert_eq!(due[..5], [2, 4, 8, 16, 32]);
+        assert!(due.windows(2).all(|pair| pair[1] - pair[0] <= LONGEST_PAUSE), "{due:?}");
+        assert!(!unheard.is_due(false) && !unheard.is_due(true) && unheard.is_due(true));
     }
 }

@@ -12,7 +12,7 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::model::{Principal, Scope};
+use crate::model::{Principal, Scope, SessionId};
 use crate::net::Body;
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::fault::EraFault;
@@ -43,9 +43,19 @@ impl ModernRequest<'_> {
     ///
     /// # Errors
     /// If it names one that this client does not have.
-    pub fn conversation(&self) -> Result<Conversation, Refusal> {
-        let Self { context, scope, principal, claim, recent, .. } = *self;
-        self.worker.edge.conversation(&Speaker { context, scope, principal, claim, recent })
+    pub fn conversation(&self) -> Result<Option<Conversation>, Refusal> {
+        let Self { context, scope, principal, envelope, claim, recent, .. } = *self;
+        let message = self.message;
+        let speaker = Speaker { context, scope, principal, envelope, message, claim, recent };
+        self.worker.conversation(&speaker)
+    }
+
+    /// The conversation that it names by the gateway's own name.
+    #[must_use]
+    pub fn handle(&self) -> Option<SessionId> {
+        let keys = &self.worker.edge.keys;
+        let named = self.claim.conversation.as_deref()?;
+        keys.open_conversation(named, self.scope, self.principal).map(|(id, _)| id)
     }
 
     /// Its session with servers, of which nothing is open yet.

@@ -105,17 +105,16 @@ impl Wanted {
             Heard::Changed(list) => self.lists.contains(list).then(|| changed(*list, id)),
             Heard::Updated(uri) => {
                 let is_wanted = self.resources.iter().any(|wanted| is_within(wanted, uri));
-                let params =
-                    format!("{{\"uri\":{},\"_meta\":{{{}}}}}", splice::quoted(uri), tag(id));
-                is_wanted.then(|| jsonrpc::notification_with(UPDATED, &params))
+                is_wanted.then(|| updated(uri, id))
             }
         }
     }
 
-    /// For a client that has missed something: every list that it wants may differ.
+    /// For a client that has missed something: every list and resource that it wants may differ.
     #[must_use]
     pub fn missed(&self, id: &str) -> Vec<Bytes> {
-        self.lists.iter().map(|list| changed(*list, id)).collect()
+        let lists = self.lists.iter().map(|list| changed(*list, id));
+        lists.chain(self.resources.iter().map(|uri| updated(uri, id))).collect()
     }
 }
 
@@ -128,6 +127,11 @@ pub fn ended(id: &str) -> Bytes {
 
 fn changed(list: List, id: &str) -> Bytes {
     jsonrpc::notification_with(list.changed(), &format!("{{\"_meta\":{{{}}}}}", tag(id)))
+}
+
+fn updated(uri: &str, id: &str) -> Bytes {
+    let params = format!("{{\"uri\":{},\"_meta\":{{{}}}}}", splice::quoted(uri), tag(id));
+    jsonrpc::notification_with(UPDATED, &params)
 }
 
 fn tag(id: &str) -> String {
@@ -182,7 +186,7 @@ mod tests {
         let first: serde_json::Value = serde_json::from_slice(&wanted.acknowledged("7")).unwrap();
         assert_eq!(first["params"]["notifications"]["toolsListChanged"], true);
         assert_eq!(first["params"]["_meta"][meta::SUBSCRIPTION], 7);
-        assert_eq!(wanted.missed("7").len(), 1);
+        assert_eq!(wanted.missed("7").len(), 2, "the list and the resource");
     }
 
     #[test]
