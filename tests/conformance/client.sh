@@ -6,6 +6,7 @@
 #   MOORING_WITNESS_DIR   where tests/witness/setup.sh has installed the SDKs
 #   SCOPE                 /mcp/upstream (default), or /mcp for an aggregate of that one server
 #   WITNESS               ts/v1.mjs (default), ts/v2.mjs or py/witness.py
+#   ERA                   auto (default), or modern for the suite's servers of 2026-07-28
 set -eu
 
 witness=$(CDPATH='' cd -- "$(dirname -- "$0")/../witness" && pwd)
@@ -22,7 +23,7 @@ end() {
 
 cat > mcp_settings.json << END
 {
-    "mcpServers": {"upstream": {"type": "streamable-http", "url": "$1"}},
+    "mcpServers": {"upstream": {"type": "streamable-http", "url": "$1", "era": "${ERA:-auto}"}},
     "systemConfig": {"namePrefix": "never"}
 }
 END
@@ -42,6 +43,8 @@ case $MCP_CONFORMANCE_SCENARIO in
     sse-retry) does=state options='"tool": "test_reconnection", "listen": true' ;;
     elicitation-sep1034-client-defaults)
         does=state options='"tool": "test_client_elicitation_defaults", "listen": true' ;;
+    request-metadata | sep-2322-client-request-state | http-standard-headers | \
+        http-custom-headers | http-invalid-tool-headers) does=use options='' ;;
     json-schema-2020-12-preservation)
         does=schema options='"of": "json_schema_2020_12_tool", "tool": "json_schema_echo"' ;;
     *) echo "no client for the scenario $MCP_CONFORMANCE_SCENARIO" >&2; end 2 ;;

@@ -33,6 +33,12 @@ impl Stateless {
         Self { address, path, headers, meta, next: AtomicU64::new(1) }
     }
 
+    /// The gateway that it asks.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Adds a header to every request.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 
 use crate::config::{
     self, Config, GroupEntries, Isolation, Lock, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
-    Remote, Server, ServerTls, Sticky, TokenPlaceSettings, TokenSettings, Transport, Wasi,
+    Remote, Server, ServerEra, ServerTls, Sticky, TokenPlaceSettings, TokenSettings, Transport,
+    Wasi,
 };
 use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{
@@ -18,9 +19,9 @@ use crate::model::{
 };
 use crate::net::{Proxy, ProxyKind, TargetTls};
 use crate::runner::{
-    self, ClientAuth, Confinement, ProcessCaps, Program, Recipe, Recycling, RunnerConfig,
-    START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms, Timeouts,
-    TokenPlace, TokenServer, TokenTerms, Tokens, Upstream, User,
+    self, ClientAuth, Confinement, EraSetting, ProcessCaps, Program, Recipe, Recycling,
+    RunnerConfig, START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms,
+    Timeouts, TokenPlace, TokenServer, TokenTerms, Tokens, Upstream, User,
 };
 use crate::store::MostSessions;
 use crate::streams::Bounds;
@@ -228,6 +229,12 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         warm: server.warm.into(),
         ends_when_lost: server.on_lost == OnLost::Fail,
         sharing: Sharing { by: sharers(server), idle },
+        era: match server.era {
+            ServerEra::Auto => EraSetting::Auto,
+            ServerEra::Legacy => EraSetting::Legacy,
+            ServerEra::Modern => EraSetting::Modern,
+        },
+        modern_sharers: modern_sharers(server),
         selection: selection(config, server),
         state: state_programs(config, server),
     }
@@ -240,6 +247,16 @@ fn sharers(server: &Server) -> Sharers {
         // A process is shared only on request, since it may mix up its clients' state.
         // A remote server keeps its sessions apart itself.
         _ => Sharers::Nobody,
+    }
+}
+
+/// Who shares a process of a server that is used without sessions. Each request to it says what it
+/// needs, so that it is made for all.
+fn modern_sharers(server: &Server) -> Sharers {
+    match server.isolation {
+        Isolation::Session => Sharers::Nobody,
+        Isolation::Principal => Sharers::Principal,
+        Isolation::Auto | Isolation::Shared => Sharers::All,
     }
 }
 

@@ -68,7 +68,7 @@ pub use sections::servers::server_tls::{ClientIdentity, ServerTls};
 pub use sections::servers::shown_tools::{EntrySettings, Selections};
 pub use sections::servers::timeouts::RequestOptions;
 pub use sections::servers::transport::{Remote, Transport};
-pub use sections::servers::{Isolation, OnLost, Server};
+pub use sections::servers::{Isolation, OnLost, Server, ServerEra};
 pub use sections::state::StateSettings;
 pub use sections::sticky::{Sticky, Wasi};
 pub use sections::store::Store;

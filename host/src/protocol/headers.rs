@@ -19,6 +19,15 @@ pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// As `Last-Event-ID` on the seam: the edge goes on with a stream whose instance is gone.
 pub const LOST_STREAM: &str = "lost";
 
+/// Whether a header is one by which a request of the revision without sessions repeats its body.
+#[must_use]
+pub fn is_stateless(name: &HeaderName) -> bool {
+    *name == PROTOCOL_VERSION
+        || *name == METHOD
+        || *name == NAME
+        || name.as_str().starts_with("mcp-param-")
+}
+
 /// Names a request in logs and explanations: the client's own word, or one of the gateway.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,6 +57,8 @@ pub mod seam {
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::SettingChange`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
+    /// Marks a request without a session: see `seam::Facts`.
+    pub const STATELESS: HeaderName = HeaderName::from_static("mooring-stateless");
     /// What a request has to do with state that is brought back: see `seam::StateStep`.
     pub const STATE: HeaderName = HeaderName::from_static("mooring-state");
     /// A message of the handshake that begins a connection to a node: see `handshake`.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::model::{Epochs, GatewayStart, QuotaKey, ServerName};
+use crate::model::{Epochs, GatewayStart, Principal, QuotaKey, ServerName};
 use crate::net::{Body, Pool, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
@@ -62,6 +62,10 @@ impl Runner {
             Outcome::NotSent.write(response.headers_mut());
             return response;
         };
+        if facts.is_stateless && request.method() == Method::POST {
+            let sender = Sender { principal: facts.principal, quota: facts.quota };
+            return Box::pin(self.stateless(server, sender, asks, request)).await;
+        }
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
@@ -219,7 +223,11 @@ impl Runner {
     }
 
     /// The answer to a message that the server's own settings keep from it.
-    fn withheld(&self, server: &ServerName, envelope: &Envelope<'_>) -> Option<Response<Body>> {
+    pub(super) fn withheld(
+        &self,
+        server: &ServerName,
+        envelope: &Envelope<'_>,
+    ) -> Option<Response<Body>> {
         let selection = self.shared.servers.load().get(server)?.selection.clone()?;
         Some(match withheld::from(envelope, &selection)? {
             Withheld::Dropped => responses::accepted(),
@@ -278,7 +286,7 @@ impl Runner {
     }
 
     /// The client's headers that the operator has passed on to this server.
-    fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
+    pub(super) fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
         match self.shared.servers.load().get(server) {
             Some(served) if !served.passthrough.is_empty() => {
                 passthrough::passed_through(&served.passthrough, seam)
@@ -296,12 +304,24 @@ pub(super) struct Asks {
 }
 
 impl Asks {
+    /// Whether messages are kept from the server.
+    pub(super) fn withholds(self) -> bool {
+        self.withholds
+    }
+
     fn of(served: &Served) -> Self {
         Self {
             passes_headers: !served.passthrough.is_empty(),
             withholds: served.selection.is_some(),
         }
     }
+}
+
+/// Who has sent a request without a session.
+pub(super) struct Sender {
+    pub principal: Principal,
+    /// Whom a process counts for that is started for it.
+    pub quota: Option<QuotaKey>,
 }
 
 /// What the edge says of an open.

@@ -18,6 +18,7 @@
 
 mod admission;
 mod as_endpoint;
+mod bridge;
 mod catalog;
 mod channel;
 mod endpoint;
@@ -29,6 +30,7 @@ mod restoration;
 mod session;
 mod shared;
 mod shared_process;
+mod stateless;
 mod stderr;
 mod stdio;
 mod traced;
@@ -38,6 +40,7 @@ mod upkeep;
 pub use crate::protocol::catalog::Discovered;
 pub use admission::backoff::ServerStatus;
 pub use admission::process_limits::ProcessCaps;
+pub use bridge::setting::EraSetting;
 pub use catalog::discovery::Discovery;
 pub use endpoint::Runner;
 pub use process::child::Children;

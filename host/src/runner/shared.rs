@@ -15,6 +15,7 @@ use crate::telemetry::Traces;
 
 use super::admission::process_limits::ProcessCaps;
 use super::admission::starts::Starts;
+use super::bridge::process::ModernProcesses;
 use super::catalog::discovery::Discovery;
 use super::channel::terms::SessionLimits;
 use super::process::child::Children;
@@ -90,6 +91,8 @@ impl SharedRunner {
             old_transport: Arc::default(),
             wanting_tokens: Arc::default(),
             revisions: Arc::default(),
+            eras: Arc::default(),
+            modern_processes: ModernProcesses::default(),
             shared_processes: SharedProcesses::default(),
             errors: Arc::new(ArcSwap::from_pointee(errors.collect())),
             slow_starts: Arc::default(),
@@ -211,6 +214,7 @@ impl SharedRunner {
         });
         futures_util::future::join_all(closing).await;
         self.resources.shared_processes.close();
+        self.resources.modern_processes.close();
         // Sessions of discoveries that were broken off are left on tasks of their own.
         let left = self.resources.left_notes.over();
         if tokio::time::timeout(FAREWELL, left).await.is_err() {

@@ -40,14 +40,25 @@ pub struct Facts {
     /// On an open of a session of HTTP+SSE: the start of the gateway that has its stream. With that
     /// the session ends.
     pub stream: Option<GatewayStart>,
+    /// Whether the message is a request without a session, for a server that has none: the session
+    /// names nothing then. Earlier versions do not read it, and know no such server.
+    pub is_stateless: bool,
 }
 
 impl Facts {
     /// Those of a message that is no open.
     #[must_use]
     pub fn of(session: SessionId, principal: Principal) -> Self {
-        let epochs = Epochs::default();
-        Self { session, principal, quota: None, open: None, epochs, stream: None, state: None }
+        Self {
+            session,
+            principal,
+            quota: None,
+            open: None,
+            epochs: Epochs::default(),
+            stream: None,
+            state: None,
+            is_stateless: false,
+        }
     }
 
     /// Sets the headers that carry the facts to another process.
@@ -69,6 +80,9 @@ impl Facts {
         }
         if let Some(step) = self.state {
             set(seam::STATE, step.as_str());
+        }
+        if self.is_stateless {
+            set(seam::STATELESS, "yes");
         }
         for (name, epoch) in [(seam::EPOCH, self.epochs.given), (seam::OPENED, self.epochs.opened)]
         {
@@ -109,6 +123,7 @@ impl Facts {
             None => None,
         };
         Some(Self {
+            is_stateless: headers.contains_key(seam::STATELESS),
             state,
             epochs,
             stream,
@@ -252,7 +267,8 @@ mod tests {
                 let stream = open.and(GatewayStart::new(7));
                 let facts = Facts::of(session, principal.clone());
                 let state = open.map(|_| StateStep::Hold);
-                let facts = Facts { quota, open, epochs, stream, state, ..facts };
+                let is_stateless = open.is_none();
+                let facts = Facts { quota, open, epochs, stream, state, is_stateless, ..facts };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));

@@ -7,8 +7,10 @@ mod crossing;
 mod endurance;
 mod input;
 mod listening;
+mod passed_on;
 mod plugins;
 mod requests;
+mod upstreams;
 
 use mooring_tests::{Gateway, Stateless, settings};
 use serde_json::{Value, json};

@@ -59,6 +59,7 @@ pages! {
     management_api: "docs/management-api.md",
     migrating_from_mcphub: "docs/migrating-from-mcphub.md",
     operating: "docs/operating.md",
+    revisions: "docs/revisions.md",
     security: "docs/security.md",
     sessions_and_failover: "docs/sessions-and-failover.md",
     strategies: "docs/strategies.md",

@@ -3,7 +3,7 @@
 
 import { createInterface } from "node:readline";
 
-const USAGE = "usage: node v1.mjs|v2.mjs|remote.mjs list|state|schema|parallel|load|hold|delete|whole URL ['{\"option\": …}']";
+const USAGE = "usage: node v1.mjs|v2.mjs|remote.mjs list|state|schema|parallel|load|hold|delete|whole|use URL ['{\"option\": …}']";
 
 const DEFAULTS = {
   tool: "count",
@@ -32,7 +32,7 @@ const DEFAULTS = {
 /** The whole program: one scenario, one JSON value on stdout, or a message and exit code 1. */
 export async function main(open) {
   const [name, url, json = "{}"] = process.argv.slice(2);
-  const scenario = { list, state, schema, parallel, load, hold, delete: remove, whole }[name];
+  const scenario = { list, state, schema, parallel, load, hold, delete: remove, whole, use }[name];
   if (!scenario || !url) {
     console.error(USAGE);
     process.exit(2);
@@ -102,6 +102,42 @@ async function whole(open, options) {
     told.parallel = new Set(await Promise.all(calls)).size;
     return told;
   });
+}
+
+/** Lists everything and uses it once: tools as the suite's context says, or with samples. */
+async function use(open, options) {
+  return using(open, async (session) => {
+    const { client } = session;
+    const has = client.getServerCapabilities() ?? {};
+    const told = { ...about(session), called: [] };
+    const { toolCalls } = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? "{}");
+    if (has.tools) {
+      const { tools } = await client.listTools();
+      told.tools = tools.map((tool) => tool.name);
+      const sampled = tools.map((tool) => ({ name: tool.name, arguments: sample(tool.inputSchema) }));
+      for (const { name, arguments: args } of toolCalls ?? sampled) {
+        told.called.push(await call(session, name, args, options));
+      }
+    }
+    if (has.resources) {
+      const { resources } = await client.listResources();
+      for (const { uri } of resources) await client.readResource({ uri });
+    }
+    if (has.prompts) {
+      const { prompts } = await client.listPrompts();
+      for (const { name, arguments: args = [] } of prompts) {
+        const given = Object.fromEntries(args.map((argument) => [argument.name, "x"]));
+        await client.getPrompt({ name, arguments: given });
+      }
+    }
+    return told;
+  });
+}
+
+/** An argument for each that is required. */
+function sample({ required = [], properties = {} }) {
+  const values = { string: "x", integer: 1, number: 1, boolean: true, array: [], object: {} };
+  return Object.fromEntries(required.map((name) => [name, values[properties[name]?.type] ?? "x"]));
 }
 
 async function schema(open, options) {

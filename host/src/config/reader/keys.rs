@@ -88,6 +88,7 @@ pub(in crate::config) const USED: &[&str] = &[
     // Unknown keys below it are mistakes, which its own reader finds.
     "mcpServers.*.state",
     "mcpServers.*.isolation",
+    "mcpServers.*.era",
     "mcpServers.*.perSessionClient",
     "mcpServers.*.startOnDemand",
     "mcpServers.*.warm",

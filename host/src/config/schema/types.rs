@@ -135,6 +135,11 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
         Choice(&["auto", "session", "principal", "shared"]),
         "Which sessions share a process.",
     ),
+    (
+        "mcpServers.*.era",
+        Choice(&["auto", "legacy", "modern"]),
+        "The revisions in which the server is used: with sessions (legacy), without (modern), or as it turns out (auto).",
+    ),
     ("mcpServers.*.perSessionClient", Flag, ""),
     ("mcpServers.*.startOnDemand", Flag, ""),
     ("mcpServers.*.warm", Whole(0, 64), "Processes that are kept ready for new sessions."),

@@ -74,6 +74,7 @@ pub struct Server {
     /// Which state comes along to a new instance.
     pub state: Option<StateSettings>,
     pub isolation: Isolation,
+    pub era: ServerEra,
     /// Processes kept ready for new sessions.
     pub warm: u16,
     /// Time without use after which an instance is stopped; the affinity timeout if
@@ -108,6 +109,17 @@ pub enum Isolation {
     Session,
     Principal,
     Shared,
+}
+
+/// The revisions in which a server is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerEra {
+    /// With sessions, if the server opens any; else without.
+    Auto,
+    /// With sessions.
+    Legacy,
+    /// Without.
+    Modern,
 }
 
 impl fmt::Debug for Server {
@@ -205,6 +217,7 @@ fn server(
     let enabled = is_enabled(&entry) && is_allowed;
     let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
+    let is_sse = matches!(made.transport, Some(Transport::Sse(_)));
     warn_of_start_on_demand(&entry);
     let listed = entry.get("tools").filter(|item| item.value.as_array().is_some());
     let mut tools = match &listed {
@@ -238,6 +251,7 @@ fn server(
             .unwrap_or(OnLost::Continue),
         state: made.state,
         isolation: isolation(&entry),
+        era: era(&entry, is_sse),
         warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
         idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
         max_instances: usize::try_from(entry.whole("maxInstances", 0, 1..=MAX_INSTANCES))
@@ -315,6 +329,23 @@ fn isolation(entry: &Section<'_>) -> Isolation {
         }
         (Some(own), _) => own,
     }
+}
+
+const ERAS: [(&str, ServerEra); 3] =
+    [("auto", ServerEra::Auto), ("legacy", ServerEra::Legacy), ("modern", ServerEra::Modern)];
+
+fn era(entry: &Section<'_>, is_sse: bool) -> ServerEra {
+    let era = entry.choice("era", "era", &ERAS).unwrap_or(ServerEra::Auto);
+    if let Some(item) = entry.get("era")
+        && era == ServerEra::Modern
+        && is_sse
+    {
+        item.refuse(
+            "is modern, and HTTP+SSE is a transport of sessions",
+            "remove it, or set \"type\" to \"streamable-http\"",
+        );
+    }
+    era
 }
 
 /// What one session repeats or restores in a process that it shares would change the others' state.

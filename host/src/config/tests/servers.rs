@@ -202,7 +202,7 @@ fn a_disabled_server_cannot_stop_the_others() {
 #[test]
 fn everything_else_that_can_be_said_about_a_server() {
     let config = server(
-        r#"{"command": "x", "weight": 7, "onLost": "fail", "isolation": "principal", "warm": 2,
+        r#"{"command": "x", "weight": 7, "onLost": "fail", "isolation": "principal", "warm": 2, "era": "legacy",
             "idleTimeoutMs": 1000, "maxInstances": 3, "maxLifetimeMs": 60000, "maxMemory": 1048576,
             "startTimeoutMs": 5000, "passthroughHeaders": ["X-Tenant", "x-tenant", "Authorization"],
             "options": {"timeout": 600000, "resetTimeoutOnProgress": true, "maxTotalTimeout": 3600000},
@@ -213,6 +213,7 @@ fn everything_else_that_can_be_said_about_a_server() {
     let server = only(config);
     assert_eq!((server.weight, server.warm), (Some(7), 2));
     assert_eq!((server.on_lost, server.isolation), (OnLost::Fail, Isolation::Principal));
+    assert_eq!(server.era, ServerEra::Legacy);
     assert_eq!(server.idle_timeout, Some(Duration::from_secs(1)));
     assert_eq!((server.max_instances, server.max_memory), (Some(3), Some(1 << 20)));
     assert_eq!(server.max_lifetime, Some(Duration::from_mins(1)));
@@ -225,6 +226,19 @@ fn everything_else_that_can_be_said_about_a_server() {
     assert_eq!(server.tools["a-read"], off);
     assert_eq!(server.tools["a-write"].description.as_deref(), Some("Writes.\nA lot."));
     assert!(server.prompts["p"].enabled && server.resources["r"].enabled);
+}
+
+#[test]
+fn an_era_is_one_of_three_and_fits_the_transport() {
+    let era = |entry: &str| only(server(entry).warns(&[])).era;
+    assert_eq!(era(r#"{"command": "x"}"#), ServerEra::Auto);
+    assert_eq!(era(r#"{"url": "http://b", "era": "modern"}"#), ServerEra::Modern);
+    for entry in [
+        r#"{"url": "http://b/sse", "type": "sse", "era": "modern"}"#,
+        r#"{"command": "x", "era": "new"}"#,
+    ] {
+        assert!(only(server(entry).config()).misconfigured.is_some(), "{entry}");
+    }
 }
 
 #[test]

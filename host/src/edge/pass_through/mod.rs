@@ -3,3 +3,4 @@
 pub mod get_stream;
 pub mod pass;
 pub mod prefixed_names;
+pub mod stateless;

@@ -90,6 +90,78 @@ pub fn check(
     Ok(())
 }
 
+/// The headers that repeat these arguments. One that is absent or null has none.
+#[must_use]
+pub fn repeated(mirrored: &[Mirrored], arguments: Option<&str>) -> HeaderMap {
+    let arguments: Value =
+        arguments.and_then(|arguments| serde_json::from_str(arguments).ok()).unwrap_or(Value::Null);
+    let mut headers = HeaderMap::new();
+    for Mirrored { path, header } in mirrored {
+        let text = match path.iter().try_fold(&arguments, |at, name| at.get(name)) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Bool(flag)) => flag.to_string(),
+            Some(Value::Number(number)) => number.to_string(),
+            Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => continue,
+        };
+        if let Some(value) = field::encoded(&text) {
+            headers.insert(header.clone(), value);
+        }
+    }
+    headers
+}
+
+/// Whether the annotations of a tool can be followed: each names a header of its own, and stands at
+/// an argument that a header can repeat (2026-07-28, server/tools, "Header Parameters").
+#[must_use]
+pub fn is_valid(tool: &[u8]) -> bool {
+    if memchr::memmem::find(tool, ANNOTATION.as_bytes()).is_none() {
+        return true;
+    }
+    let Ok(tool) = serde_json::from_slice::<Value>(tool) else { return true };
+    let mut names = Vec::new();
+    are_valid(&tool["inputSchema"], true, 0, &mut names)
+}
+
+/// Whether the annotations below a schema are valid. One that is not reached through `properties`
+/// alone stands for no single argument.
+fn are_valid(schema: &Value, is_reached: bool, depth: usize, names: &mut Vec<String>) -> bool {
+    if depth > 2 * DEEPEST {
+        return true;
+    }
+    match schema {
+        Value::Object(members) => members.iter().all(|(name, value)| match name.as_str() {
+            "properties" => value.as_object().is_none_or(|all| {
+                all.values().all(|schema| {
+                    is_annotated_well(schema, is_reached, names)
+                        && are_valid(schema, is_reached, depth + 1, names)
+                })
+            }),
+            // Texts that mean nothing here.
+            "default" | "const" | "enum" | "examples" => true,
+            ANNOTATION => true,
+            _ => {
+                is_annotated_well(value, false, names) && are_valid(value, false, depth + 1, names)
+            }
+        }),
+        Value::Array(items) => items.iter().all(|item| {
+            is_annotated_well(item, false, names) && are_valid(item, false, depth + 1, names)
+        }),
+        _ => true,
+    }
+}
+
+fn is_annotated_well(schema: &Value, is_reached: bool, names: &mut Vec<String>) -> bool {
+    let Some(annotation) = schema.as_object().and_then(|members| members.get(ANNOTATION)) else {
+        return true;
+    };
+    let Some(name) = annotation.as_str().filter(|name| !name.is_empty()) else { return false };
+    let is_simple = matches!(schema["type"].as_str(), Some("string" | "integer" | "boolean"));
+    let lower = name.to_ascii_lowercase();
+    let is_own = !names.contains(&lower);
+    names.push(lower);
+    is_reached && is_simple && is_own && HeaderName::try_from(format!("{PREFIX}{name}")).is_ok()
+}
+
 /// Whether a header's text stands for the argument. Numbers are compared as numbers.
 fn is_same(text: &str, argument: &Value) -> bool {
     match argument {
@@ -140,6 +212,33 @@ mod tests {
         check_with(r#"{"deep":{"n":42.0}}"#, &[("mcp-param-n", "42")], true);
         check_with(r#"{"deep":{"n":42}}"#, &[("mcp-param-n", "43")], false);
         check_with("{}", &[("mcp-param-other", "x")], true);
+    }
+
+    #[test]
+    fn a_tool_whose_annotations_cannot_be_followed_is_known() {
+        let tool = |schema: &str| {
+            let tool = format!(r#"{{"name":"t","inputSchema":{{"type":"object",{schema}}}}}"#);
+            is_valid(tool.as_bytes())
+        };
+        assert!(tool(r#""properties":{"a":{"type":"string","x-mcp-header":"A"}}"#));
+        assert!(tool(
+            r#""properties":{"o":{"type":"object","properties":{"a":{"type":"integer","x-mcp-header":"A"}}}}"#
+        ));
+        assert!(tool(r#""properties":{"a":{"type":"string","default":{"x-mcp-header":""}}}"#));
+        for wrong in [
+            r#""properties":{"a":{"type":"string","x-mcp-header":""}}"#,
+            r#""properties":{"a":{"type":"string","x-mcp-header":7}}"#,
+            r#""properties":{"a":{"type":"string","x-mcp-header":"A B"}}"#,
+            r#""properties":{"a":{"type":"string","x-mcp-header":"A:"}}"#,
+            r#""properties":{"a":{"type":"number","x-mcp-header":"A"}}"#,
+            r#""properties":{"a":{"type":"object","x-mcp-header":"A"}}"#,
+            r#""properties":{"a":{"x-mcp-header":"A"}}"#,
+            r#""properties":{"a":{"type":"string","x-mcp-header":"A"},"b":{"type":"string","x-mcp-header":"a"}}"#,
+            r#""properties":{"a":{"type":"array","items":{"type":"string","x-mcp-header":"A"}}}"#,
+            r#""oneOf":[{"properties":{"a":{"type":"string","x-mcp-header":"A"}}}]"#,
+        ] {
+            assert!(!tool(wrong), "{wrong}");
+        }
     }
 
     #[test]

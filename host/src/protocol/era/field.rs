@@ -63,9 +63,29 @@ pub fn text(name: &HeaderName, value: &[u8]) -> Option<String> {
     std::str::from_utf8(value).ok().map(str::to_owned)
 }
 
+/// The value that stands for a text. `None` only for a text that is far too long for a header.
+#[must_use]
+pub fn encoded(text: &str) -> Option<HeaderValue> {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let is_trimmed = text.trim_ascii() == text;
+    if is_plain && is_trimmed && !text.starts_with(BEGIN) {
+        return HeaderValue::from_str(text).ok();
+    }
+    HeaderValue::from_str(&format!("{BEGIN}{}{END}", STANDARD.encode(text))).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_text_has_a_value_that_stands_for_it() {
+        for text in ["plain name", "", " a", "a ", "\u{e4}", "=?base64?x", "a\nb", "x\ty"] {
+            let value = encoded(text).unwrap();
+            assert_eq!(decoded(value.as_bytes().trim_ascii()).as_deref(), Ok(text), "{value:?}");
+        }
+        assert_eq!(encoded("plain name").unwrap(), "plain name");
+    }
 
     #[test]
     fn a_value_is_read_as_it_is_or_as_base64() {

@@ -10,6 +10,7 @@ use crate::protocol::splice::{self, RequestTarget};
 
 use super::claim::{self, EraClaim};
 use super::fault::EraFault;
+use super::methods::named_by;
 use super::{REVISION, field, is_modern};
 
 /// The era of a message.
@@ -94,11 +95,7 @@ fn check_names(envelope: &Envelope<'_>, headers: &HeaderMap) -> Result<(), EraFa
 /// What a request names, by the member of its parameters. `None` if its method names nothing, or
 /// the member is no text: then its receiver says what is wrong.
 fn name_of(envelope: &Envelope<'_>) -> Result<Option<(&'static str, String)>, EraFault> {
-    let member = match envelope.method() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        _ => return Ok(None),
-    };
+    let Some(member) = named_by(envelope.method()) else { return Ok(None) };
     let Some(params) = envelope.params else { return Ok(None) };
     let target: RequestTarget<'_> = serde_json::from_str(params.get())
         .map_err(|_| EraFault::Meta("params has a member twice that counts".into()))?;

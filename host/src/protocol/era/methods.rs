@@ -66,6 +66,21 @@ impl Method {
 /// The notification that a listening client gets first.
 pub const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
+/// The member of a request's parameters that `Mcp-Name` repeats, if its method has one.
+#[must_use]
+pub fn named_by(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" => Some("uri"),
+        _ => None,
+    }
+}
+
+/// The request for notifications.
+pub const LISTEN: &str = "subscriptions/listen";
+/// The request for what a server offers, and in which revisions.
+pub const DISCOVER: &str = "server/discover";
+
 /// The capability of clients that a server's request takes which may be asked within an answer.
 #[must_use]
 pub fn needs(asked: &str) -> Option<&'static str> {

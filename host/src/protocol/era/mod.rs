@@ -10,12 +10,16 @@
 //!
 //! The body decides, and the headers have to say the same.
 
+pub mod answered;
 pub mod arguments;
 pub mod claim;
+pub mod discovered;
 pub mod fault;
 pub mod field;
+pub mod input;
 pub mod ladder;
 pub mod methods;
+pub mod outgoing;
 pub mod result;
 
 /// The newest revision without sessions, and the only one that is served.

@@ -5,15 +5,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::super::era::answered;
+use super::super::era::input::InputRequired;
 use super::super::era::ladder::{self, Era};
+use super::super::era::outgoing::{self, Introduction, OfRequest};
 use super::super::era::result::Additions;
 use super::super::era::{REVISION, field, meta};
 use super::super::jsonrpc::Envelope;
+use super::super::lenient::Members;
 use super::super::request_state::RequestState;
 
 /// Takes the bytes as a header's value, as a state, and as one message.
 pub fn hold(input: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(input)
+        && let Some(value) = field::encoded(text)
+    {
+        assert_eq!(field::decoded(value.as_bytes()).as_deref(), Ok(text));
+    }
     if let Ok(text) = field::decoded(input) {
         assert_eq!(field::decoded(encoded(&text).as_bytes()), Ok(text));
     }
@@ -25,6 +35,7 @@ pub fn hold(input: &[u8]) {
         let result: Value = serde_json::from_str(&result).expect("still JSON");
         assert_eq!(result["resultType"], "complete");
     }
+    hold_upstream(&envelope);
     assert!(
         !matches!(ladder::era(&envelope, &HeaderMap::new()), Ok(Era::Modern(_))),
         "taken without headers"
@@ -42,6 +53,26 @@ pub fn hold(input: &[u8]) {
             let is_its_own = field::decoded(headers[name].as_bytes()).as_deref() == Ok("other");
             assert!(is_its_own || read.is_err(), "{name} may say anything");
         }
+    }
+}
+
+/// What goes to servers of the revision and comes back is JSON, and says what it must.
+fn hold_upstream(envelope: &Envelope<'_>) {
+    let said = Introduction { capabilities: "{}".to_owned(), client: None };
+    let method = envelope.method();
+    if let Some(params) = outgoing::params(envelope.params, &said, OfRequest::default()) {
+        let members = Members::of(&params).expect("still JSON");
+        let said = members.object("_meta").expect("what the revision requires");
+        assert_eq!(said.text(meta::VERSION).as_deref(), Some(REVISION));
+        assert!(members.get("requestState").or(members.get("inputResponses")).is_none());
+        outgoing::headers(method, envelope.params, &[]);
+    }
+    let Some(result) = envelope.result else { return };
+    if let Ok(result) = answered::result(method, result) {
+        serde_json::from_slice::<&RawValue>(&result).expect("still JSON");
+    }
+    if let Some(Ok(input)) = InputRequired::of(result) {
+        assert!(!input.questions.is_empty() || input.state.is_some());
     }
 }
 

@@ -28,7 +28,8 @@ pub fn check_token(message: &Envelope<'_>) -> Result<(), Malformed> {
     if is_long { Err(Malformed::long_token()) } else { Ok(()) }
 }
 
-fn raw_token<'a>(request: &Envelope<'a>) -> Option<&'a RawValue> {
+/// The progress token of a request, as it is written there.
+pub fn raw_token<'a>(request: &Envelope<'a>) -> Option<&'a RawValue> {
     let params = request.params.filter(|params| params.get().contains("progressToken"));
     let meta: Meta<'_> = serde_json::from_str(RequestTarget::of(params)?.meta?.get()).ok()?;
     meta.progress_token

@@ -9,7 +9,8 @@ use crate::net::{Body, collect};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::catalog::probe;
 use crate::runner::session::instance::Instance;
-use crate::runner::session::open::{self, Opening, SessionOwner};
+use crate::runner::session::open::{self, Opening};
+use crate::runner::session::owner::SessionOwner;
 use crate::runner::session::table::{InstanceKey, SlotClaim};
 use crate::runner::unserved::{cannot_open, newer, plain, unreadable};
 use crate::runner::upkeep::watch;
@@ -76,7 +77,11 @@ impl Runner {
             Some(Ok(instance)) => {
                 // An opening that another request has left: its state is still to be brought back.
                 let is_left = holds && start == Start::Existing && instance.is_held();
-                let start = if is_left { Start::Fresh } else { start };
+                let start = match start {
+                    Start::Fresh if instance.loses_nothing() && !holds => Start::Renewed,
+                    _ if is_left => Start::Fresh,
+                    _ => start,
+                };
                 let mut response = events::json(instance.result.clone());
                 start.write(response.headers_mut());
                 write_epoch(response.headers_mut(), epoch);
@@ -118,7 +123,7 @@ impl Runner {
         let outcome = open.await.map(Arc::new);
         match &outcome {
             Ok(instance) => {
-                if asked.renews {
+                if asked.renews || (instance.loses_nothing() && !asked.holds) {
                     instance.mark_renewal();
                 }
                 if asked.holds {

@@ -81,6 +81,8 @@ impl SharedRunner {
     /// Forgets what was found out about a server under its settings before.
     fn forget(&self, server: &ServerName) {
         self.resources.shared_processes.retire(server);
+        self.resources.modern_processes.retire(server);
+        self.resources.eras.forget(server);
         self.resources.old_transport.lock().remove(server);
         self.resources.wanting_tokens.lock().remove(server);
         self.resources.revisions.lock().remove(server);

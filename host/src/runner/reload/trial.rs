@@ -14,6 +14,7 @@ use crate::net::Pool;
 use crate::protocol::initialize::ClientSet;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::admission::starts::Starts;
+use crate::runner::bridge::process::ModernProcesses;
 use crate::runner::catalog::discover::{Subject, discover};
 use crate::runner::catalog::gathered::Gathered;
 use crate::runner::session::resources::Resources;
@@ -67,6 +68,8 @@ impl SharedRunner {
         let resources = Resources {
             starts,
             spares: Spares::none(),
+            eras: Arc::default(),
+            modern_processes: ModernProcesses::default(),
             shared_processes: SharedProcesses::default(),
             old_transport: Arc::default(),
             wanting_tokens: Arc::default(),

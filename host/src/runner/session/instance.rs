@@ -19,6 +19,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::methods;
 use crate::protocol::own_id::{Sender, own_id};
 use crate::protocol::version::Version;
+use crate::runner::bridge::session::Bridged;
 use crate::runner::channel::pipe::{LostSignal, Pipe};
 use crate::runner::channel::responses;
 use crate::runner::remote::http::RemoteHttp;
@@ -41,6 +42,8 @@ pub enum Backend {
     Seat(Seat),
     Http(Box<RemoteHttp>),
     Sse(RemoteSse),
+    /// At a server without sessions.
+    Bridged(Bridged),
 }
 
 /// A session at a server, open until it is closed or lost.
@@ -130,6 +133,7 @@ impl Instance {
             Backend::Stdio(stdio) => Channel::Pipe(stdio.pipe()),
             Backend::Seat(seat) => Channel::Pipe(seat.pipe()),
             Backend::Sse(remote) => Channel::Pipe(remote.pipe()),
+            Backend::Bridged(bridged) => Channel::Pipe(bridged.pipe()),
             Backend::Http(remote) => Channel::Http(remote),
         }
     }
@@ -151,13 +155,23 @@ impl Instance {
             return responses::accepted();
         }
         match self.channel() {
-            Channel::Pipe(pipe) => pipe.post(message, envelope, takes_events).await,
+            Channel::Pipe(pipe) => {
+                self.pass(forwarded);
+                pipe.post(message, envelope, takes_events).await
+            }
             Channel::Http(remote) => {
                 if !remote.takes(envelope) {
                     return responses::accepted();
                 }
                 remote.post(pool, message, &[envelope], forwarded, takes_events).await
             }
+        }
+    }
+
+    /// Keeps the client's headers for a server that gets each message as a request of its own.
+    fn pass(&self, forwarded: &HeaderMap) {
+        if let Backend::Bridged(bridged) = &self.backend {
+            bridged.pass(forwarded);
         }
     }
 
@@ -171,7 +185,10 @@ impl Instance {
         forwarded: &HeaderMap,
     ) -> Response<Body> {
         match self.channel() {
-            Channel::Pipe(pipe) => pipe.post_all(messages, takes_events).await,
+            Channel::Pipe(pipe) => {
+                self.pass(forwarded);
+                pipe.post_all(messages, takes_events).await
+            }
             Channel::Http(remote) => {
                 let taken: Vec<_> = messages.iter().filter(|(_, e)| remote.takes(e)).collect();
                 let body = if taken.len() == messages.len() { body } else { batch_of(&taken) };
@@ -230,6 +247,7 @@ impl Instance {
             Backend::Stdio(stdio) => stdio.close(),
             Backend::Seat(seat) => seat.close(),
             Backend::Sse(remote) => remote.close(),
+            Backend::Bridged(bridged) => bridged.close(),
             Backend::Http(remote) => remote.close(pool).await,
         }
     }
@@ -281,9 +299,15 @@ impl Instance {
     pub fn holds_state(&self) -> bool {
         match &self.backend {
             Backend::Stdio(_) | Backend::Sse(_) => true,
-            Backend::Seat(_) => false,
+            Backend::Seat(_) | Backend::Bridged(_) => false,
             Backend::Http(remote) => remote.has_session(),
         }
+    }
+
+    /// Whether a new instance has everything that this one has: its server knows no sessions.
+    #[must_use]
+    pub fn loses_nothing(&self) -> bool {
+        matches!(self.backend, Backend::Bridged(_))
     }
 
     /// Whether the client has subscribed to resources.
@@ -297,7 +321,7 @@ impl Instance {
     pub fn stdio(&self) -> Option<&Stdio> {
         match &self.backend {
             Backend::Stdio(stdio) => Some(stdio),
-            Backend::Seat(_) | Backend::Http(_) | Backend::Sse(_) => None,
+            Backend::Seat(_) | Backend::Http(_) | Backend::Sse(_) | Backend::Bridged(_) => None,
         }
     }
 
@@ -407,6 +431,7 @@ impl Instance {
         match &self.backend {
             Backend::Stdio(stdio) => Some(stdio.pid()),
             Backend::Seat(seat) => Some(seat.pid()),
+            Backend::Bridged(bridged) => bridged.process().map(|(pid, ..)| pid),
             Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
@@ -417,6 +442,7 @@ impl Instance {
     pub fn restarts(&self) -> Option<u64> {
         match &self.backend {
             Backend::Seat(seat) => Some(seat.restarts()),
+            Backend::Bridged(bridged) => bridged.process().map(|(_, restarts, _)| restarts),
             Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
         }
     }
@@ -426,6 +452,10 @@ impl Instance {
     pub fn behind(&self) -> *const () {
         match &self.backend {
             Backend::Seat(seat) => seat.process(),
+            Backend::Bridged(bridged) => {
+                let own = || std::ptr::from_ref(self).cast();
+                bridged.process().map_or_else(own, |(_, _, process)| process)
+            }
             Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => {
                 std::ptr::from_ref(self).cast()
             }
@@ -439,6 +469,8 @@ impl Instance {
             Backend::Seat(_) => "stdio, shared",
             Backend::Http(_) => "http",
             Backend::Sse(_) => "sse",
+            Backend::Bridged(bridged) if bridged.process().is_some() => "stdio, shared",
+            Backend::Bridged(_) => "http",
         }
     }
 

@@ -1,12 +1,13 @@
 //! Opens a session at a server: finds the transport, and sends `initialize`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::model::{Principal, QuotaKey, ServerName, SessionId};
+use crate::model::ServerName;
 use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet, InitializeParams, InitializeResult};
 use crate::protocol::jsonrpc::{self, Envelope};
@@ -14,6 +15,9 @@ use crate::protocol::version::Version;
 use crate::protocol::{headers, methods, own_id};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::admission::starts::Opener;
+use crate::runner::bridge::discover::NotDiscovered;
+use crate::runner::bridge::eras::Verdict;
+use crate::runner::bridge::setting::EraSetting;
 use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::challenge::WantsToken;
 use crate::runner::channel::own_answers::{self, Absent};
@@ -27,9 +31,11 @@ use crate::seam::Handshake;
 
 use super::instance::{Backend, Instance};
 use super::launch::Launch;
+use super::modern_opening::ModernOpening;
+use super::owner::SessionOwner;
 use super::remote_opening::{self, NoResult};
 use super::resources::Resources;
-use super::revision::Asking;
+use super::revision::{Asking, asked_in, may_be_modern};
 use super::served::{Recipe, Served};
 
 /// When a server that refuses a token may take another one.
@@ -38,6 +44,7 @@ const REFUSED: Duration = Duration::from_secs(5);
 const TOLD: Duration = Duration::from_secs(30);
 
 /// What a session is opened with.
+#[derive(Clone, Copy)]
 pub struct Opening<'a> {
     /// The client's `initialize` parameters.
     pub params: &'a [u8],
@@ -48,16 +55,8 @@ pub struct Opening<'a> {
     pub owner: Option<SessionOwner<'a>>,
 }
 
-/// Whom a session is of.
-#[derive(Clone, Copy)]
-pub struct SessionOwner<'a> {
-    pub session: SessionId,
-    pub principal: &'a Principal,
-    /// Whom its process counts for.
-    pub quota: &'a QuotaKey,
-}
-
-/// Starts the server and opens its session with the client's parameters.
+/// Starts the server and opens its session with the client's parameters. One that may have no
+/// sessions is asked whether it serves the revision without them, unless its entry says so.
 ///
 /// # Errors
 /// Why the session could not be opened.
@@ -68,31 +67,179 @@ pub async fn open(
     pool: &Pool,
     resources: &Resources,
 ) -> Result<Instance, OpenError> {
-    let wanted = Bytes::copy_from_slice(opening.params);
-    let mut asking = Asking::of(server, wanted, &resources.revisions);
-    loop {
-        let Opening { handshake, forwarded, owner, .. } = opening;
-        let opening = Opening { params: &asking.params, handshake, forwarded, owner };
-        let start = ServerStart { server, served, opening, asking: &asking, pool, resources };
-        let error = match start.run_in_time().await {
-            Ok(instance) => {
-                resources.wanting_tokens.lock().remove(server);
-                asking.granted();
-                return Ok(instance);
+    let eras = &resources.eras;
+    let start = SessionStart { server, served, opening, pool, resources };
+    let is_auto = served.era == EraSetting::Auto;
+    let known = if is_auto { eras.known(server, served) } else { None };
+    if served.era == EraSetting::Modern || known == Some(Verdict::Modern) {
+        match Box::pin(start.modern(false)).await {
+            Ok(instance) => return Ok(instance),
+            Err(NotDiscovered::Open(error)) => return Err(error),
+            // It has been replaced by one that has sessions.
+            Err(NotDiscovered::OtherEra(_)) if is_auto => eras.doubt(server),
+            Err(NotDiscovered::OtherEra(reason)) => {
+                let reason = format!("server/discover: {reason}");
+                return Err(OpenError::Start { server: server.clone(), reason });
             }
-            Err(error) => error,
+        }
+    }
+    let probes = is_auto && known != Some(Verdict::Legacy);
+    let looks_modern = AtomicBool::new(false);
+    let error = match start.legacy(probes, &looks_modern).await {
+        Ok(instance) => return Ok(instance),
+        Err(error) => error,
+    };
+    if !probes || !looks_modern.load(Ordering::Relaxed) {
+        return Err(error);
+    }
+    match Box::pin(start.modern(true)).await {
+        Ok(instance) => {
+            tracing::info!(server = %server, "the server opens no sessions, and is used without; set its \"era\" to \"modern\" to skip the attempt");
+            eras.note(server, served, Verdict::Modern);
+            Ok(instance)
+        }
+        Err(not_discovered) => {
+            tracing::debug!(server = %server, "server/discover: {not_discovered}");
+            let is_shown = matches!(not_discovered, NotDiscovered::OtherEra(_))
+                || matches!(served.recipe, Recipe::Stdio(_));
+            if is_shown {
+                eras.note(server, served, Verdict::Legacy);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What is opened, and with what.
+#[derive(Clone, Copy)]
+struct SessionStart<'a> {
+    server: &'a ServerName,
+    served: &'a Arc<Served>,
+    opening: Opening<'a>,
+    pool: &'a Pool,
+    resources: &'a Resources,
+}
+
+impl SessionStart<'_> {
+    /// Opens a session of the server's own, in the revision that it takes.
+    async fn legacy(&self, probes: bool, looks_modern: &AtomicBool) -> Result<Instance, OpenError> {
+        let Self { server, served, opening, pool, resources } = *self;
+        let wanted = Bytes::copy_from_slice(opening.params);
+        let mut asking = Asking::of(server, wanted, &resources.revisions);
+        asking.probes = probes;
+        loop {
+            let opening = Opening { params: &asking.params, ..opening };
+            let asking_now = &asking;
+            let start = ServerStart {
+                server,
+                served,
+                opening,
+                asking: asking_now,
+                looks_modern,
+                pool,
+                resources,
+            };
+            let error = match start.run_in_time().await {
+                Ok(instance) => {
+                    resources.wanting_tokens.lock().remove(server);
+                    asking.granted();
+                    return Ok(instance);
+                }
+                Err(error) => error,
+            };
+            self.note_token(&error);
+            let OpenError::Refused { reason, .. } = &error else {
+                asking.given_up();
+                return Err(error);
+            };
+            if may_be_modern(reason) {
+                looks_modern.store(true, Ordering::Relaxed);
+            }
+            if !asking.asks_again(reason) {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Plays a session at a server that has none.
+    async fn modern(&self, is_trial: bool) -> Result<Instance, NotDiscovered> {
+        let Self { server, served, opening, pool, resources } = *self;
+        let is_remote = !matches!(served.recipe, Recipe::Stdio(_));
+        let opener = if opening.owner.is_some() { Opener::Client } else { Opener::Gateway };
+        let attempt = match is_remote && !is_trial {
+            true => {
+                let began = resources.starts.begin_elsewhere(server).await;
+                let paused = |pause| OpenError::Paused { server: server.clone(), pause };
+                Some(began.map_err(paused)?)
+            }
+            false => None,
         };
+        let revision = asked_in(opening.params).unwrap_or_default();
+        let modern = ModernOpening {
+            server,
+            served,
+            params: opening.params,
+            revision: &revision,
+            forwarded: opening.forwarded,
+            owner: opening.owner,
+            terms: terms(self),
+            pool,
+            resources,
+            is_trial,
+        };
+        let bridged = match modern.run().await {
+            Ok(bridged) => bridged,
+            Err(error) => {
+                if let NotDiscovered::Open(error) = &error {
+                    self.note_token(error);
+                }
+                return Err(error);
+            }
+        };
+        match attempt {
+            Some(attempt) => attempt.opened_elsewhere(opener),
+            // What it has refused before counts no more.
+            None if is_remote => resources.starts.lives(server, Duration::MAX, true),
+            None => {}
+        }
+        resources.wanting_tokens.lock().remove(server);
+        let params = String::from_utf8_lossy(opening.params);
+        let message = jsonrpc::request(own_id::OPENING, methods::INITIALIZE, &params);
+        let failed = |reason: String| OpenError::Start { server: server.clone(), reason };
+        let envelope = Envelope::parse(&message).map_err(|error| failed(error.to_string()))?;
+        let response = bridged.pipe().post(message.clone(), &envelope, true).await;
+        let result =
+            answer::result_of(response).await.map_err(|error| failed(error.to_string()))?;
+        bridged.pipe().may_prime(primes(&result));
+        Ok(self.instance(Backend::Bridged(bridged), result).await)
+    }
+
+    fn note_token(&self, error: &OpenError) {
         if matches!(error, OpenError::NeedsOauth { .. } | OpenError::NoToken { .. }) {
             let said = error.to_string().into();
-            resources.wanting_tokens.lock().insert(server.clone(), said);
+            self.resources.wanting_tokens.lock().insert(self.server.clone(), said);
         }
-        let OpenError::Refused { reason, .. } = &error else {
-            asking.given_up();
-            return Err(error);
-        };
-        if !asking.asks_again(reason) {
-            return Err(error);
+    }
+
+    /// The instance, whose server has answered `initialize`.
+    async fn instance(&self, transport: Backend, result: Bytes) -> Instance {
+        let client_set = serde_json::from_slice::<InitializeParams<'_>>(self.opening.params)
+            .ok()
+            // A shared process is initialized without client capabilities.
+            .filter(|_| !matches!(transport, Backend::Seat(_)))
+            .map(|params| ClientSet::of(params.capabilities))
+            .unwrap_or_default();
+        let version = Version::parse(&version_of(&result));
+        let instance =
+            Instance::new(transport, result, client_set, version, Arc::clone(self.served));
+        if self.opening.handshake == Handshake::Runner {
+            let message = jsonrpc::notification(methods::INITIALIZED);
+            if let Ok(envelope) = Envelope::parse(&message) {
+                let forwarded = self.opening.forwarded;
+                instance.post(message.clone(), &envelope, true, self.pool, forwarded).await;
+            }
         }
+        instance
     }
 }
 
@@ -102,6 +249,8 @@ struct ServerStart<'a> {
     served: &'a Arc<Served>,
     opening: Opening<'a>,
     asking: &'a Asking<'a>,
+    /// Set if the server has answered `initialize` as one without sessions may.
+    looks_modern: &'a AtomicBool,
     pool: &'a Pool,
     resources: &'a Resources,
 }
@@ -151,23 +300,12 @@ impl ServerStart<'_> {
             },
             Recipe::HttpOrSse(upstream) => self.either(upstream, message).await?,
         };
-        let client_set = serde_json::from_slice::<InitializeParams<'_>>(self.opening.params)
-            .ok()
-            // A shared process is initialized without client capabilities.
-            .filter(|_| !matches!(transport, Backend::Seat(_)))
-            .map(|params| ClientSet::of(params.capabilities))
-            .unwrap_or_default();
-        let version = Version::parse(&version_of(&result));
-        let instance =
-            Instance::new(transport, result, client_set, version, Arc::clone(self.served));
-        if self.opening.handshake == Handshake::Runner {
-            let message = jsonrpc::notification(methods::INITIALIZED);
-            if let Ok(envelope) = Envelope::parse(&message) {
-                let forwarded = self.opening.forwarded;
-                instance.post(message.clone(), &envelope, true, self.pool, forwarded).await;
-            }
-        }
-        Ok(instance)
+        Ok(self.of_session().instance(transport, result).await)
+    }
+
+    fn of_session(&self) -> SessionStart<'_> {
+        let Self { server, served, opening, pool, resources, .. } = *self;
+        SessionStart { server, served, opening, pool, resources }
     }
 
     /// Takes a seat at a shared process. `None` if this session gets its own process. A
@@ -192,6 +330,7 @@ impl ServerStart<'_> {
                     starts: Arc::clone(starts),
                     journal: journal.clone(),
                     revisions: Arc::clone(&self.resources.revisions),
+                    probes: self.asking.probes,
                     quota: Some(quota.clone()),
                     patience: self.served.start_timeout,
                     idle,
@@ -301,6 +440,9 @@ impl ServerStart<'_> {
             {
                 Ok(result) => result,
                 Err(no_result) => {
+                    if no_result.is_refusal || is_another_transport(status) {
+                        self.looks_modern.store(true, Ordering::Relaxed);
+                    }
                     if let Some(session) = session {
                         // Some servers keep a session whose `initialize` they have refused.
                         client.set(headers::SESSION, session);
@@ -381,13 +523,7 @@ impl ServerStart<'_> {
     }
 
     fn terms(&self) -> SessionTerms {
-        let terms = self.resources.terms(self.opening.owner.map(|owner| owner.quota));
-        let limits = SessionLimits { timeouts: self.served.timeouts, ..terms.limits };
-        // The gateway asks in its own sessions for what a server may not have.
-        let counted = self.resources.errors.load();
-        let counted = counted.get(self.server).filter(|_| terms.has_client);
-        let errors = counted.map_or_else(|| Arc::clone(&terms.errors), Arc::clone);
-        SessionTerms { limits, errors, ..terms }
+        terms(&self.of_session())
     }
 
     fn failed(&self, reason: String) -> OpenError {
@@ -431,6 +567,16 @@ impl ServerStart<'_> {
             other => self.failed(other.to_string()),
         }
     }
+}
+
+fn terms(start: &SessionStart<'_>) -> SessionTerms {
+    let terms = start.resources.terms(start.opening.owner.map(|owner| owner.quota));
+    let limits = SessionLimits { timeouts: start.served.timeouts, ..terms.limits };
+    // The gateway asks in its own sessions for what a server may not have.
+    let counted = start.resources.errors.load();
+    let counted = counted.get(start.server).filter(|_| terms.has_client);
+    let errors = counted.map_or_else(|| Arc::clone(&terms.errors), Arc::clone);
+    SessionTerms { limits, errors, ..terms }
 }
 
 /// Whether a server that speaks only HTTP+SSE may answer a POST with this status.

@@ -8,6 +8,8 @@ use tokio::sync::Semaphore;
 
 use crate::model::{QuotaKey, ServerName};
 use crate::runner::admission::starts::Starts;
+use crate::runner::bridge::eras::Eras;
+use crate::runner::bridge::process::ModernProcesses;
 use crate::runner::channel::error_counts::ErrorCounts;
 use crate::runner::channel::terms::{SessionLimits, SessionTerms};
 use crate::runner::process::child::Children;
@@ -46,6 +48,10 @@ pub struct Resources {
     pub wanting_tokens: Arc<Locked<BTreeMap<ServerName, Arc<str>>>>,
     /// The revision that a server is asked for, since it has refused newer ones.
     pub revisions: Revisions,
+    /// What is known of the servers' eras.
+    pub eras: Arc<Eras>,
+    /// The processes of servers without sessions.
+    pub modern_processes: ModernProcesses,
     /// The processes that sessions share.
     pub shared_processes: SharedProcesses,
     /// The errors that clients got, by server.

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::model::ServerName;
 use crate::protocol::initialize::InitializeParams;
+use crate::protocol::jsonrpc::code;
+use crate::protocol::lenient::Members;
 use crate::protocol::splice;
 use crate::protocol::version::Version;
 use crate::sync::Locked;
@@ -44,6 +47,8 @@ pub struct Asking<'a> {
     guesses: bool,
     /// The revisions that were refused.
     refused: Vec<String>,
+    /// Whether a refusal may mean that the server has no sessions, which is then found out.
+    pub probes: bool,
 }
 
 impl<'a> Asking<'a> {
@@ -60,6 +65,7 @@ impl<'a> Asking<'a> {
             is_remembered: false,
             guesses: true,
             refused: Vec::new(),
+            probes: false,
         };
         let remembered = known.lock().get(server).cloned();
         match remembered {
@@ -76,10 +82,12 @@ impl<'a> Asking<'a> {
         asking
     }
 
-    /// Whether a refusal leaves another revision to ask for.
+    /// Whether a refusal leaves another revision to ask for, that without sessions among them.
     #[must_use]
     pub fn may_ask_again(&self, refusal: &str) -> bool {
-        self.is_remembered || self.next(refusal).is_some()
+        self.is_remembered
+            || self.next(refusal).is_some()
+            || (self.probes && may_be_modern(refusal))
     }
 
     /// The revision to ask for after a refusal.
@@ -142,6 +150,27 @@ impl<'a> Asking<'a> {
         (self.params, self.revision) = (params, revision);
         true
     }
+}
+
+/// Whether a server of the revision without sessions may refuse `initialize` so: it does not have
+/// the method, misses what every request has to say there, or does not serve the revision.
+#[must_use]
+pub fn may_be_modern(refusal: &str) -> bool {
+    // Of one over HTTP there is more to tell behind it.
+    let mut values = serde_json::Deserializer::from_str(refusal).into_iter::<&RawValue>();
+    let error = values.next().and_then(|first| Members::of(first.ok()?.get()));
+    let code = error.and_then(|error| error.get("code")?.get().parse::<i64>().ok());
+    code.is_some_and(|code| {
+        matches!(
+            code,
+            code::INVALID_REQUEST
+                | code::METHOD_NOT_FOUND
+                | code::INVALID_PARAMS
+                | code::HEADER_MISMATCH
+                | code::MISSING_CAPABILITY
+                | code::UNSUPPORTED_VERSION
+        )
+    })
 }
 
 /// The flaw of a server that is asked for another revision.
@@ -209,7 +238,7 @@ pub fn asked_in(params: &[u8]) -> Option<String> {
 #[must_use]
 pub fn with(params: &Bytes, revision: &str) -> Option<Bytes> {
     let text = std::str::from_utf8(params).ok()?;
-    let raw = crate::protocol::lenient::Members::of(text)?.get("protocolVersion")?;
+    let raw = Members::of(text)?.get("protocolVersion")?;
     let span = splice::span(params, raw)?;
     Some(splice::replace(params, span, splice::quoted(revision).as_bytes()))
 }
@@ -272,6 +301,21 @@ mod tests {
                 let next = after_refusal(refusal, &other, &[asked.to_owned()], true);
                 assert_ne!(next.as_deref(), Some(asked), "{refusal}");
             }
+        }
+    }
+
+    #[test]
+    fn a_refusal_may_show_that_a_server_has_no_sessions() {
+        for (refusal, expect) in [
+            (r#"{"code":-32601,"message":"Method not found"}"#, true),
+            (r#"{"code":-32022,"message":"m","data":{"supported":["2026-07-28"]}}"#, true),
+            (r#"{"code":-32602,"message":"m"}"#, true),
+            (r#"{"code":-32601,"message":"m"} (over Streamable HTTP, with 404)"#, true),
+            (r#"{"code":-32000,"message":"no API key"}"#, false),
+            (r#"{"code":-32603,"message":"m"}"#, false),
+            ("answers 500", false),
+        ] {
+            assert_eq!(may_be_modern(refusal), expect, "{refusal}");
         }
     }
 

@@ -8,10 +8,11 @@ use arc_swap::ArcSwap;
 use http::HeaderName;
 
 use crate::model::{Selection, ServerName};
+use crate::runner::bridge::setting::EraSetting;
 use crate::runner::channel::timeout::Timeouts;
 use crate::runner::process::program::Program;
 use crate::runner::remote::upstream::Upstream;
-use crate::runner::shared_process::process::Sharing;
+use crate::runner::shared_process::process::{Sharers, Sharing};
 
 use super::recycling::Recycling;
 
@@ -54,6 +55,10 @@ pub struct Served {
     pub ends_when_lost: bool,
     /// Whether sessions share a process. A remote server keeps its sessions apart itself.
     pub sharing: Sharing,
+    /// The revisions in which it is used.
+    pub era: EraSetting,
+    /// Which sessions share a process of it, where it is used without sessions.
+    pub modern_sharers: Sharers,
     /// What this process's file hides of it; the edge merges those of all nodes.
     pub selection: Option<Arc<Selection>>,
     /// The programs that write and read its state. `None` if it has none.
@@ -85,12 +90,15 @@ impl Served {
         self.recipe == other.recipe
             && self.timeouts == other.timeouts
             && self.passthrough == other.passthrough
+            && self.era == other.era
+            && self.modern_sharers == other.modern_sharers
             && (!shares || self.sharing == other.sharing)
     }
 
     /// Spare processes to keep. Only sessions that do not share a process use them.
     #[must_use]
     pub fn spares(&self) -> usize {
-        if self.sharing.is_on() { 0 } else { self.warm }
+        let shares = self.sharing.is_on() || self.era == EraSetting::Modern;
+        if shares { 0 } else { self.warm }
     }
 }

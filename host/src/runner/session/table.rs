@@ -233,7 +233,7 @@ impl Table {
 
     fn note_quiet_end(&self, key: &InstanceKey, slot: &Slot) {
         if let SlotState::Ready(instance) = SlotState::at(&slot.opened)
-            && instance.was_left_idle()
+            && (instance.was_left_idle() || instance.loses_nothing())
         {
             self.renewals.note(key);
         }

@@ -86,6 +86,8 @@ pub struct Beginning {
     pub starts: Arc<Starts>,
     pub journal: Journal,
     pub revisions: Revisions,
+    /// Whether a refusal may mean that the server has no sessions, which is then found out.
+    pub probes: bool,
     /// Whom it counts for: the session that needs it first. `None` if the gateway itself does.
     pub quota: Option<QuotaKey>,
     /// Longest time from its start to its answer to `initialize`.
@@ -107,6 +109,7 @@ impl SharedProcess {
     async fn start(server: &ServerName, with: &Beginning) -> Result<Self, OpenError> {
         let own = initialize::own_params(ClientSet::default(), None);
         let mut asking = Asking::of(server, own.into(), &with.revisions);
+        asking.probes = with.probes;
         loop {
             let error = match Self::start_once(server, with, &asking).await {
                 Ok(started) => {

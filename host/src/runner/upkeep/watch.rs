@@ -126,6 +126,11 @@ fn forget(
             tracing::debug!(session = %session, server = %key.1, "{why}; the next message takes another seat");
             return;
         }
+        if instance.loses_nothing() {
+            // Its process counts and logs its loss itself.
+            tracing::debug!(session = %session, server = %key.1, "{why}; the next message opens it again");
+            return;
+        }
         if instance.was_left_idle() {
             tracing::debug!(session = %session, server = %key.1, "{why} while nothing of it was under way; the next message opens it again");
             return;

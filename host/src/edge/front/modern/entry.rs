@@ -4,6 +4,7 @@ use http::Response;
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::front::begin::{MAX_FIRST, MAX_PARAMS};
+use crate::edge::pass_through::stateless::StatelessPass;
 use crate::edge::refusal::{Refusal, Refused, malformed};
 use crate::edge::relay::accepted;
 use crate::edge::session::recent_session::RecentSession;
@@ -70,6 +71,12 @@ impl Worker {
         claim: &EraClaim<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, recent } = sent;
+        if let Some(server) = self.stateless_server(scope) {
+            let method = envelope.method();
+            let passed =
+                StatelessPass { worker: self, context, principal, server, message, method };
+            return Box::pin(passed.run()).await;
+        }
         let unknown = || EraFault::Method(envelope.method().to_owned());
         let method = Method::of(envelope.method()).ok_or_else(unknown)?;
         let id = envelope.id_text().unwrap_or("null");

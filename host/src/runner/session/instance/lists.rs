@@ -37,7 +37,7 @@ impl Instance {
     pub fn common_lists(&self) -> Option<&CommonLists> {
         match &self.backend {
             Backend::Seat(seat) => Some(seat.lists()),
-            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) => None,
+            Backend::Stdio(_) | Backend::Http(_) | Backend::Sse(_) | Backend::Bridged(_) => None,
         }
     }
 

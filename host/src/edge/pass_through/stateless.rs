@@ -1,0 +1,122 @@
+//! Requests without a session at a server without sessions, on a URL that shows it whole: they pass
+//! as they came, to any node that has the server, as the strategy says.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+
+use crate::edge::client_request::ClientRequest;
+use crate::edge::delivery::call::Call;
+use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::delivery::tried::{Tried, not_opened};
+use crate::edge::refusal::Refusal;
+use crate::edge::relay::relay;
+use crate::edge::routing::bind::Chosen;
+use crate::edge::scope;
+use crate::edge::session::client_session::{Origin, Session};
+use crate::edge::worker::Worker;
+use crate::model::{Node, Principal, Scope, ServerName};
+use crate::net::{Body, Failure};
+use crate::protocol::era::discovered::is_marked;
+use crate::protocol::headers::is_stateless;
+use crate::protocol::initialize::ClientSet;
+use crate::protocol::methods;
+use crate::seam::{Facts, Outcome};
+
+/// Attempts to pass one request on, as those of a delivery.
+const MAX_ATTEMPTS: usize = 8;
+
+/// A request, and who has sent it.
+pub struct StatelessPass<'a> {
+    pub worker: &'a Worker,
+    pub context: &'a ClientRequest,
+    pub principal: &'a Principal,
+    pub server: &'a ServerName,
+    pub message: &'a Bytes,
+    pub method: &'a str,
+}
+
+impl Worker {
+    /// The server of a scope that shows it whole, if it serves requests without a session itself.
+    #[must_use]
+    pub(in crate::edge) fn stateless_server<'a>(&self, scope: &'a Scope) -> Option<&'a ServerName> {
+        let server = scope::pass_through_server(&self.edge, scope)?;
+        let topology = self.edge.topology.load();
+        let catalog = self.edge.catalogs.known(&topology, server, ClientSet::default())?;
+        is_marked(catalog.initialize.get()).then_some(server)
+    }
+}
+
+impl StatelessPass<'_> {
+    /// The server's own response.
+    ///
+    /// # Errors
+    /// If no node can take the request, or the connection to one broke: then it may have run.
+    pub async fn run(&self) -> Result<Response<Body>, Refusal> {
+        let Self { worker, context, server, message, .. } = *self;
+        // It is of no session: strategies see an id that no other request has.
+        let params = Bytes::from_static(b"{}");
+        let session = Session::mint(self.principal.clone(), params, false);
+        let session = Session { origin: Origin::Request, ..session };
+        let call = Call::of_client(worker, context, &session, server);
+        let mut deciding = worker.edge.decisions.begin(Some(context.id()), session.id, server);
+        let mut tried = Tried::default();
+        let mut is_repeated = false;
+        for _ in 0..MAX_ATTEMPTS {
+            let chosen = call.choose(message, &tried.nodes, &mut deciding);
+            let Some(Chosen { node, token }) = chosen else { break };
+            let topology = worker.edge.topology.load_full();
+            let known = topology.node(&node).filter(|node| node.health.accepts());
+            let Some(node) = known.map(Arc::clone) else {
+                deciding.fails("the node has left, or drains");
+                tried.nodes.push(node);
+                continue;
+            };
+            let facts =
+                Facts { is_stateless: true, quota: Some(context.quota.clone()), ..session.facts() };
+            let why = match call.exchange(&node, facts, self.request(&call, &node)).await {
+                Ok(response) => match Outcome::read(response.headers()) {
+                    None | Some(Outcome::Sent) => {
+                        deciding.opened(&node.id);
+                        let mut response = relay(response);
+                        worker.edge.write_token(token.as_ref(), response.headers_mut());
+                        return Ok(response);
+                    }
+                    Some(Outcome::NotSent | Outcome::UnknownSession) => {
+                        not_opened(&node, response).await
+                    }
+                },
+                Err(Failure::NotSent(why) | Failure::Short(why)) => {
+                    worker.suspect(&node.id, &why);
+                    why.into()
+                }
+                Err(Failure::Broken(why)) => {
+                    worker.suspect(&node.id, &why);
+                    let may_repeat = methods::is_safe_to_repeat(self.method);
+                    if !may_repeat || std::mem::replace(&mut is_repeated, true) {
+                        return Err(Refusal::Lost { server: server.clone(), why });
+                    }
+                    why.into()
+                }
+            };
+            deciding.fails(&why.reason);
+            tried.failed(&node.id, why);
+        }
+        let absent = worker.edge.absent_beside(server, &tried);
+        let why = "no node that hosts it is up";
+        let refusal = absent.unwrap_or_else(|| tried.refusal(server, why));
+        deciding.refused(&refusal.to_string());
+        Err(refusal)
+    }
+
+    fn request(&self, call: &Call<'_>, node: &Node) -> Request<Body> {
+        let mut request = call.request(node, &Outgoing::post(self.message.clone()));
+        for (name, value) in &self.context.headers {
+            if is_stateless(name) {
+                request.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        request
+    }
+}

@@ -1,0 +1,183 @@
+//! What a server answers to `server/discover` (2026-07-28, server/discover), and to a client that
+//! asks in an earlier revision for the same.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::protocol::lenient::{Members, elements, text};
+use crate::protocol::splice::quoted;
+use crate::protocol::version::Version;
+
+use super::outgoing::push;
+use super::{REVISION, meta};
+
+/// The extension of tasks, which sessions do not have in that form.
+const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// Whether a result says that its server serves the revision without sessions. `None` if it is no
+/// answer to `server/discover` at all.
+#[must_use]
+pub fn serves_revision(result: &[u8]) -> Option<bool> {
+    let raw = Members::of_bytes(result)?.get("supportedVersions")?;
+    if !raw.get().starts_with('[') {
+        return None;
+    }
+    let versions = elements(Some(raw))?;
+    Some(versions.into_iter().filter_map(text).any(|version| version == REVISION))
+}
+
+/// The same of an error's data, which name the revisions that are served.
+#[must_use]
+pub fn error_serves_revision(error: &[u8]) -> Option<bool> {
+    let data = Members::of_bytes(error)?.object("data")?;
+    let supported = elements(Some(data.get("supported")?))?;
+    Some(supported.into_iter().filter_map(text).any(|version| version == REVISION))
+}
+
+/// Marks what the gateway itself reads of a server that takes requests without a session as they are.
+const MARK: &str = r#""mooring/era":"modern""#;
+
+/// Whether an `InitializeResult` has the mark. A server that sets it itself gains nothing: it gets
+/// requests that it does not serve.
+#[must_use]
+pub fn is_marked(initialize: &str) -> bool {
+    memchr::memmem::find(initialize.as_bytes(), MARK.as_bytes()).is_some()
+}
+
+/// The `InitializeResult` for a client of a session that asks for this revision: what the server
+/// offers, without what sessions have not.
+#[must_use]
+pub fn initialize_result(discovered: &[u8], requested: &str, is_marked: bool) -> Bytes {
+    let said = Members::of_bytes(discovered).unwrap_or_default();
+    let server = said.object("_meta").and_then(|meta| meta.get(meta::SERVER));
+    // In drafts it stood beside the capabilities.
+    let server = server.or_else(|| said.get("serverInfo"));
+    let server = server.filter(|raw| {
+        let said = Members::of(raw.get()).unwrap_or_default();
+        said.text("name").is_some() && said.text("version").is_some()
+    });
+    let version = Version::negotiate(requested);
+    let mut out = String::from("{");
+    push(&mut out, "protocolVersion", &quoted(version.as_str()));
+    push(&mut out, "capabilities", &capabilities(said.get("capabilities")));
+    let unnamed = r#"{"name":"unnamed","version":"0"}"#;
+    push(&mut out, "serverInfo", server.map_or(unnamed, RawValue::get));
+    if let Some(instructions) = said.get("instructions") {
+        push(&mut out, "instructions", instructions.get());
+    }
+    if is_marked {
+        push(&mut out, "_meta", &format!("{{{MARK}}}"));
+    }
+    out.push('}');
+    out.into()
+}
+
+fn capabilities(raw: Option<&RawValue>) -> String {
+    let read = raw.and_then(|raw| {
+        serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(raw.get()).ok()
+    });
+    let Some(mut read) = read else { return "{}".to_owned() };
+    read.shift_remove("tasks");
+    if let Some(all) = read.get_mut("extensions").and_then(|all| all.as_object_mut()) {
+        all.shift_remove(TASKS);
+        if all.is_empty() {
+            read.shift_remove("extensions");
+        }
+    }
+    serde_json::Value::Object(read).to_string()
+}
+
+/// What a server announces that concerns notifications.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// Whether it tells of changes of the list of tools.
+    pub tools: bool,
+    /// The same for prompts.
+    pub prompts: bool,
+    /// The same for resources.
+    pub resources: bool,
+    /// Whether it tells of single resources that have changed.
+    pub subscriptions: bool,
+    /// Whether it sends log messages.
+    pub logging: bool,
+}
+
+impl Announced {
+    /// Those in a result of `server/discover`.
+    #[must_use]
+    pub fn of(discovered: &[u8]) -> Self {
+        let said = Members::of_bytes(discovered).unwrap_or_default();
+        let said = said.object("capabilities").unwrap_or_default();
+        let flag = |capability: &str, member: &str| {
+            let members = said.object(capability).unwrap_or_default();
+            members.get(member).is_some_and(|value| value.get() == "true")
+        };
+        Self {
+            tools: flag("tools", "listChanged"),
+            prompts: flag("prompts", "listChanged"),
+            resources: flag("resources", "listChanged"),
+            subscriptions: flag("resources", "subscribe"),
+            logging: said.get("logging").is_some(),
+        }
+    }
+
+    /// Whether it tells of changed lists.
+    #[must_use]
+    pub fn has_lists(self) -> bool {
+        self.tools || self.prompts || self.resources
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_server_of_the_revision_is_known_by_its_answer() {
+        for (result, expect) in [
+            (r#"{"supportedVersions":["2026-07-28"]}"#, Some(true)),
+            (r#"{"supportedVersions":["2025-11-25","2026-07-28"],"x":1}"#, Some(true)),
+            (r#"{"supportedVersions":["2027-01-01"]}"#, Some(false)),
+            (r#"{"supportedVersions":[]}"#, Some(false)),
+            (r#"{"supportedVersions":"2026-07-28"}"#, None),
+            (r#"{"capabilities":{}}"#, None),
+            ("[]", None),
+            ("null", None),
+            ("", None),
+        ] {
+            assert_eq!(serves_revision(result.as_bytes()), expect, "{result}");
+        }
+        let error =
+            br#"{"code":-32022,"message":"m","data":{"supported":["2026-07-28"],"requested":"x"}}"#;
+        assert_eq!(error_serves_revision(error), Some(true));
+        assert_eq!(error_serves_revision(br#"{"code":-32022,"message":"m"}"#), None);
+    }
+
+    #[test]
+    fn a_client_of_a_session_learns_what_it_can_use() {
+        let found = br#"{"supportedVersions":["2026-07-28"],"ttlMs":0,"resultType":"complete","capabilities":{
+            "tools":{"listChanged":true},"resources":{"subscribe":true},"tasks":{},
+            "extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}},"instructions":"Do.",
+            "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"2"}}}"#;
+        let result = initialize_result(found, "2025-06-18", false);
+        assert!(!is_marked(std::str::from_utf8(&result).unwrap()));
+        let result: Value = serde_json::from_slice(&result).unwrap();
+        let expect = json!({
+            "protocolVersion": "2025-06-18",
+            "capabilities": {"tools": {"listChanged": true}, "resources": {"subscribe": true}, "extensions": {"a/b": {}}},
+            "serverInfo": {"name": "s", "version": "2"},
+            "instructions": "Do.",
+        });
+        assert_eq!(result, expect);
+        let announced = Announced::of(found);
+        let expect = Announced { tools: true, subscriptions: true, ..Announced::default() };
+        assert_eq!(announced, expect);
+        let bare = initialize_result(b"{}", "2026-07-28", true);
+        assert!(is_marked(std::str::from_utf8(&bare).unwrap()));
+        let bare: Value = serde_json::from_slice(&bare).unwrap();
+        assert_eq!(bare["protocolVersion"], "2025-11-25");
+        assert!(bare["serverInfo"]["name"].is_string() && bare["capabilities"] == json!({}));
+        assert_eq!(Announced::of(b"7"), Announced::default());
+    }
+}

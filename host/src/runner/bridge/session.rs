@@ -1,0 +1,263 @@
+//! A session at a server that has none: reads what the session sends, as its server would, and
+//! answers it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::model::ServerName;
+use crate::protocol::era::discovered::{Announced, initialize_result};
+use crate::protocol::era::outgoing::Introduction;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
+use crate::protocol::log_level::LogLevel;
+use crate::protocol::methods;
+use crate::protocol::splice::{self, RequestTarget};
+use crate::runner::channel::message_ids::{cancelled_request, key};
+use crate::runner::channel::pipe::Pipe;
+use crate::runner::channel::queue::Unwritten;
+use crate::runner::channel::sink::MessageSink as _;
+use crate::runner::channel::terms::SessionTerms;
+use crate::sync::{Locked, Signal, Watcher};
+
+use super::eras::Eras;
+use super::questions::Questions;
+use super::server::ModernServer;
+use super::talk::Talk;
+use super::tools::ToolHeaders;
+use super::{call, listening};
+
+/// Time for requests that a process has not read before it ended.
+const LAST_WORDS: Duration = Duration::from_millis(20);
+
+/// A session that the gateway plays.
+pub struct Bridged {
+    pipe: Arc<Pipe>,
+    at: ModernServer,
+    /// Raised by `close`; dropping it ends the session too.
+    closing: Signal,
+}
+
+/// What a session begins with.
+pub struct Beginning<'a> {
+    pub server: &'a ServerName,
+    pub at: ModernServer,
+    /// The server's answer to `server/discover`.
+    pub found: &'a Bytes,
+    /// The client's `initialize` parameters, and the revision that it asks for.
+    pub params: &'a [u8],
+    pub revision: &'a str,
+    pub terms: SessionTerms,
+    /// Whether the server takes requests of clients without sessions as they are.
+    pub takes_others: bool,
+    pub eras: Arc<Eras>,
+    pub tools: Arc<ToolHeaders>,
+}
+
+impl Bridged {
+    /// Serves the session on the calling worker. It is opened by `initialize`, as at any server.
+    #[must_use]
+    pub fn begin(with: Beginning<'_>) -> Self {
+        let Beginning { server, at, found, params, revision, terms, takes_others, eras, tools } =
+            with;
+        let has_client = terms.has_client;
+        let (pipe, outbox) = Pipe::new(server, terms);
+        let talk = Talk {
+            server: server.clone(),
+            pipe: Arc::clone(&pipe),
+            at: at.clone(),
+            client: Introduction::of(params),
+            announced: Announced::of(found),
+            // For clients the gateway is the server, and of the gateway's own they see nothing.
+            result: initialize_result(found, revision, takes_others && !has_client),
+            eras,
+            tools,
+            has_client,
+            level: Locked::default(),
+            questions: Questions::default(),
+            subscribed: watch::Sender::default(),
+            acknowledged: watch::Sender::default(),
+        };
+        let closing = Signal::default();
+        tokio::spawn(serve(Arc::new(talk), outbox, closing.watch()));
+        Self { pipe, at, closing }
+    }
+
+    #[must_use]
+    pub fn pipe(&self) -> &Arc<Pipe> {
+        &self.pipe
+    }
+
+    /// Keeps the client's headers for what is sent from now on.
+    pub fn pass(&self, forwarded: &HeaderMap) {
+        if let ModernServer::Http(server) = &self.at {
+            server.pass(forwarded);
+        }
+    }
+
+    /// The process that serves it, and how often such a one has ended by itself before.
+    #[must_use]
+    pub fn process(&self) -> Option<(u32, u64, *const ())> {
+        let ModernServer::Process(place) = &self.at else { return None };
+        let restarts = place.mux().restarts.load(std::sync::atomic::Ordering::Relaxed);
+        Some((place.pid(), restarts, Arc::as_ptr(place.mux()).cast()))
+    }
+
+    /// Ends the session, calls in flight included.
+    pub fn close(&self) {
+        self.closing.raise();
+        self.pipe.end();
+    }
+}
+
+/// The requests of a session that are under way.
+#[derive(Default)]
+struct Calls {
+    tasks: JoinSet<String>,
+    by_id: HashMap<String, AbortHandle>,
+}
+
+impl Calls {
+    fn begin(&mut self, id: &str, serving: impl Future<Output = String> + Send + 'static) {
+        self.by_id.insert(key(id), self.tasks.spawn(serving));
+    }
+
+    /// Ends a request; its exchange is cancelled with it.
+    fn cancel(&mut self, id: &str) {
+        if let Some(task) = self.by_id.remove(&key(id)) {
+            task.abort();
+        }
+    }
+
+    fn ended(&mut self, id: &str) {
+        if self.by_id.get(id).is_some_and(AbortHandle::is_finished) {
+            self.by_id.remove(id);
+        }
+    }
+}
+
+async fn serve(talk: Arc<Talk>, mut outbox: Unwritten, mut closing: Watcher) {
+    let mut calls = Calls::default();
+    let mut is_listening = false;
+    let mut lost = match &talk.at {
+        ModernServer::Process(place) => Some(place.mux().lost.subscribe()),
+        ModernServer::Http(_) => None,
+    };
+    let how = loop {
+        tokio::select! {
+            biased;
+            () = closing.raised() => break None,
+            Some(ended) = calls.tasks.join_next(), if !calls.tasks.is_empty() => {
+                if let Ok(id) = ended {
+                    calls.ended(&id);
+                }
+            }
+            message = outbox.recv() => {
+                let Some((message, _room)) = message else { break None };
+                let begins = take(&talk, &message, &mut calls);
+                if begins && !std::mem::replace(&mut is_listening, true) {
+                    let talk = Arc::clone(&talk);
+                    calls.tasks.spawn(async move {
+                        listening::listen(&talk).await;
+                        String::new()
+                    });
+                }
+            }
+            how = ended(&mut lost) => break Some(how),
+        }
+    };
+    if how.is_some() {
+        // Requests that the process has not read say so themselves.
+        tokio::time::sleep(LAST_WORDS).await;
+    }
+    drop(calls);
+    talk.pipe.end();
+    if let Some(how) = how {
+        talk.pipe.mark_lost(&how);
+    }
+}
+
+/// Why the process is gone, once it is.
+async fn ended(lost: &mut Option<watch::Receiver<Option<Arc<str>>>>) -> String {
+    let Some(lost) = lost else { return std::future::pending().await };
+    match lost.wait_for(Option::is_some).await {
+        Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
+        Err(_) => "it was given up".to_owned(),
+    }
+}
+
+/// Takes one message of the session. Returns whether the client is ready to hear something.
+fn take(talk: &Arc<Talk>, message: &Bytes, calls: &mut Calls) -> bool {
+    let Ok(envelope) = Envelope::parse(message) else { return false };
+    match envelope.kind() {
+        Kind::Response => talk.questions.answer(&envelope),
+        Kind::Notification => match envelope.method() {
+            methods::INITIALIZED => return talk.has_client,
+            methods::CANCELLED => {
+                if let Some(id) = cancelled_request(&envelope) {
+                    calls.cancel(id);
+                }
+            }
+            // The revision has no others.
+            _ => {}
+        },
+        Kind::Request => request(talk, message, &envelope, calls),
+    }
+    false
+}
+
+fn request(talk: &Arc<Talk>, message: &Bytes, envelope: &Envelope<'_>, calls: &mut Calls) {
+    let Some(id) = envelope.id_text() else { return };
+    let answer = match envelope.method() {
+        methods::INITIALIZE => jsonrpc::result(id, &talk.result),
+        methods::PING => jsonrpc::result(id, b"{}"),
+        methods::SET_LEVEL if talk.announced.logging => match level_in(envelope) {
+            Some(level) => {
+                *talk.level.lock() = Some(level);
+                jsonrpc::result(id, b"{}")
+            }
+            None => jsonrpc::error(Some(id), code::INVALID_PARAMS, "params.level is no log level"),
+        },
+        methods::SUBSCRIBE | methods::UNSUBSCRIBE if talk.announced.subscriptions => {
+            let Some(uri) = uri_in(envelope) else {
+                let text = "params.uri must be a string";
+                return talk.hand(jsonrpc::error(Some(id), code::INVALID_PARAMS, text));
+            };
+            let is_wanted = envelope.method() == methods::SUBSCRIBE;
+            let subscribing = subscribe(Arc::clone(talk), id.to_owned(), uri, is_wanted);
+            return calls.begin(id, subscribing);
+        }
+        methods::SET_LEVEL | methods::SUBSCRIBE | methods::UNSUBSCRIBE => not_found(id, envelope),
+        // Tasks of sessions are others than those of this revision.
+        method if method.starts_with("tasks/") => not_found(id, envelope),
+        _ => return calls.begin(id, call::call(Arc::clone(talk), message.clone())),
+    };
+    talk.hand(answer);
+}
+
+fn not_found(id: &str, envelope: &Envelope<'_>) -> Bytes {
+    let text = format!("Method not found: {}", envelope.method());
+    jsonrpc::error(Some(id), code::METHOD_NOT_FOUND, &text)
+}
+
+async fn subscribe(talk: Arc<Talk>, id: String, uri: String, is_wanted: bool) -> String {
+    let answer = match listening::subscribe(&talk, &uri, is_wanted).await {
+        Ok(()) => jsonrpc::result(&id, b"{}"),
+        Err(text) => jsonrpc::error(Some(&id), code::RESOURCE, &text),
+    };
+    talk.pipe.take(answer).await;
+    key(&id)
+}
+
+fn level_in(envelope: &Envelope<'_>) -> Option<LogLevel> {
+    let level = RequestTarget::of(envelope.params)?.level?;
+    LogLevel::parse(&splice::string(level)?)
+}
+
+fn uri_in(envelope: &Envelope<'_>) -> Option<String> {
+    splice::string(RequestTarget::of(envelope.params)?.uri?)
+}

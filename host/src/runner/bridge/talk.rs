@@ -1,0 +1,105 @@
+//! What the tasks of one session share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
+
+use crate::model::ServerName;
+use crate::protocol::era::arguments::Mirrored;
+use crate::protocol::era::discovered::Announced;
+use crate::protocol::era::outgoing::{self, Introduction, OfRequest};
+use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::log_level::LogLevel;
+use crate::protocol::splice::{self, RequestTarget, quoted};
+use crate::runner::channel::pipe::Pipe;
+use crate::sync::Locked;
+
+use super::eras::Eras;
+use super::exchange::Outgoing;
+use super::questions::Questions;
+use super::server::{Exchange, ModernServer};
+use super::tools::ToolHeaders;
+
+/// What a server has acknowledged.
+#[derive(Debug, Default, Clone)]
+pub struct Acknowledged {
+    /// The resources that it was asked for.
+    pub asked: BTreeSet<String>,
+    /// Those that it will tell of. `None` if it has refused to tell of anything.
+    pub honoured: Option<Vec<String>>,
+}
+
+/// A session, as its tasks see it.
+pub struct Talk {
+    pub server: ServerName,
+    pub pipe: Arc<Pipe>,
+    pub at: ModernServer,
+    /// What the client has said of itself.
+    pub client: Introduction,
+    pub announced: Announced,
+    /// The answer to `initialize`.
+    pub result: Bytes,
+    pub eras: Arc<Eras>,
+    pub tools: Arc<ToolHeaders>,
+    /// Whether somebody is there to be told anything.
+    pub has_client: bool,
+    pub level: Locked<Option<LogLevel>>,
+    pub questions: Questions,
+    /// The resources that the client has subscribed to.
+    pub subscribed: watch::Sender<BTreeSet<String>>,
+    /// What the server has last said that it will tell of.
+    pub acknowledged: watch::Sender<Acknowledged>,
+}
+
+/// A request of the session, as it is to be sent once.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    pub method: &'a str,
+    /// The client's parameters.
+    pub params: Option<&'a RawValue>,
+    pub wants_progress: bool,
+    pub answers: Option<&'a str>,
+    pub state: Option<&'a str>,
+}
+
+impl Talk {
+    /// Sends a request. `None` if its parameters are no object.
+    pub async fn send(&self, turn: Turn<'_>) -> Option<Exchange> {
+        let number = self.at.number();
+        let id = number.to_string();
+        let level = *self.level.lock();
+        let request = OfRequest {
+            level,
+            token: turn.wants_progress.then_some(&id),
+            answers: turn.answers,
+            state: turn.state,
+        };
+        let params = outgoing::params(turn.params, &self.client, request)?;
+        let mirrored = self.mirrored(&turn);
+        let headers =
+            outgoing::headers(turn.method, turn.params, mirrored.as_deref().unwrap_or_default());
+        let method = quoted(turn.method);
+        let message =
+            format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{params}}}");
+        let message = Bytes::from(message);
+        Some(self.at.send(Outgoing { number, message, headers, takes_logs: level.is_some() }).await)
+    }
+
+    /// The arguments of the tool that it calls which stand in headers.
+    fn mirrored(&self, turn: &Turn<'_>) -> Option<Arc<[Mirrored]>> {
+        if turn.method != "tools/call" || matches!(self.at, ModernServer::Process(_)) {
+            return None;
+        }
+        self.tools.of(&splice::string(RequestTarget::of(turn.params)?.name?)?)
+    }
+
+    /// Hands a message to the session without waiting for its reader.
+    pub fn hand(&self, message: Bytes) {
+        if let Ok(envelope) = Envelope::parse(&message) {
+            self.pipe.hand(message.clone(), &envelope);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Clients without sessions at servers without: what a URL of one server gets passes as it came, and
+//! several servers are reached through a session of the gateway's own.
+
+use mooring_tests::{Front, Stateless, eventually};
+use serde_json::{Value, json};
+
+use super::both;
+use super::upstreams::{Far, near};
+
+/// Both servers behind both fronts, each at a URL of its own.
+#[track_caller]
+fn alone(test: impl Fn(&Stateless, &str)) {
+    let far = Far::start(&[]);
+    let servers = json!({"near": near(&[]), "far": far.entry()});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["near", "far"]);
+        for server in ["near", "far"] {
+            eprintln!("{server}");
+            let client = Stateless::new(front.gateway().address(), &format!("/mcp/{server}"));
+            // A coordinator knows what its nodes have discovered a moment later.
+            eventually("the server's own answer", || {
+                let result = client.result("server/discover", json!({}));
+                (result["cacheScope"] == "public").then_some(())
+            });
+            test(&client, server);
+        }
+    });
+}
+
+fn text(result: &Value) -> &str {
+    result["content"][0]["text"].as_str().unwrap_or_default()
+}
+
+fn events(client: &Stateless) -> Vec<Value> {
+    let said = client.call("journal", json!({}));
+    said["structuredContent"]["events"].as_array().cloned().unwrap_or_default()
+}
+
+#[test]
+fn what_the_server_says_passes_as_it_came() {
+    alone(|client, server| {
+        let found = client.result("server/discover", json!({}));
+        assert_eq!(found["supportedVersions"], json!(["2026-07-28"]));
+        assert_eq!(found["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "stateless");
+        assert!(found["_meta"]["mooring/conversation"].is_null(), "{found}");
+        let list = client.result("tools/list", json!({"cursor": "rest"}));
+        let names: Vec<_> = list["tools"].as_array().unwrap().iter().map(|t| &t["name"]).collect();
+        assert!(names.contains(&&json!("unusable")), "{names:?}");
+        assert_eq!((&list["ttlMs"], &list["cacheScope"]), (&json!(0), &json!("public")));
+        let own = client.result("vendor/echo", json!({"x": 1.5}));
+        assert_eq!(own["params"]["x"], 1.5);
+        let echo = client.call("echo", json!({"n": 1.5}));
+        let said = &echo["structuredContent"];
+        assert_eq!(said["params"]["_meta"], client.meta);
+        if server == "far" {
+            assert_eq!(said["headers"]["mcp-name"], "echo");
+            assert!(said["headers"]["mcp-session-id"].is_null());
+        }
+        for (method, params, status, code) in [
+            ("tools/call", json!({"name": "none"}), 200, -32602),
+            ("tools/call", json!({"name": "incapable"}), 400, -32021),
+            ("no/such", json!({}), 404, -32601),
+        ] {
+            let (request, id) = client.request(method, params);
+            let response = request.send(client.address()).expect(status);
+            assert_eq!((response.error_code(), &response.json()["id"]), (code, &id), "{method}");
+        }
+    });
+}
+
+#[test]
+fn questions_are_the_servers_own() {
+    alone(|client, _| {
+        let asks = client.call("ask", json!({}));
+        assert_eq!(asks["resultType"], "input_required");
+        assert_eq!(asks["requestState"], "asked \u{e4}");
+        assert_eq!(asks["inputRequests"]["roots"]["method"], "roots/list");
+        let given = json!({
+            "name": {"action": "accept", "content": {"name": "Alice"}},
+            "city": {"role": "assistant", "content": {"type": "text", "text": "Paris"}},
+            "roots": {"roots": [{"uri": "file:///r"}]},
+        });
+        let params = json!({"name": "ask", "arguments": {}, "inputResponses": given,
+            "requestState": asks["requestState"]});
+        assert_eq!(text(&client.result("tools/call", params)), "Alice, Paris, file:///r");
+    });
+}
+
+#[test]
+fn notifications_come_with_the_clients_own_names() {
+    alone(|client, server| {
+        let params = json!({"name": "progress", "_meta": {"progressToken": "mine"}});
+        let told = client.send("tools/call", params).expect(200);
+        let messages = told.messages();
+        let progress = messages.iter().filter(|m| m["method"] == "notifications/progress");
+        let tokens: Vec<_> = progress.map(|m| m["params"]["progressToken"].clone()).collect();
+        assert_eq!(tokens, ["mine", "mine", "mine"]);
+        let uri = format!("{server}://a");
+        let wanted = json!({"toolsListChanged": true, "resourceSubscriptions": [uri, "other://a"]});
+        let (mut stream, id) =
+            client.open("subscriptions/listen", json!({"notifications": wanted}));
+        let named = |message: &Value| {
+            assert_eq!(message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], id);
+        };
+        let first = stream.message(|message| message.get("method").is_some());
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+        assert_eq!(first["params"]["notifications"]["resourceSubscriptions"], json!([uri]));
+        named(&first);
+        let _ = client.call("touch", json!({"uri": uri}));
+        let updated = stream.message(|m| m["method"] == "notifications/resources/updated");
+        assert_eq!(updated["params"]["uri"], json!(uri));
+        named(&updated);
+        let left = || events(client).iter().filter(|event| !event["left"].is_null()).count();
+        let before = left();
+        drop(stream);
+        eventually("the end of the subscription", || (left() > before).then_some(()));
+    });
+}
+
+#[test]
+fn a_response_that_is_closed_cancels_at_the_server() {
+    alone(|client, _| {
+        let count = || events(client).iter().filter(|e| !e["cancelled"].is_null()).count();
+        let before = count();
+        let meta = json!({"io.modelcontextprotocol/logLevel": "debug"});
+        let params = json!({"name": "slow", "arguments": {}, "_meta": meta});
+        let (mut stream, _) = client.open("tools/call", params);
+        stream.message(|message| message["method"] == "notifications/message");
+        drop(stream);
+        eventually("the cancellation", || (count() > before).then_some(()));
+    });
+}
+
+/// Over several servers there is a session of the gateway's own between the two.
+#[test]
+fn several_servers_without_sessions_are_one_for_a_client_without() {
+    let far = Far::start(&[]);
+    let servers = json!({"near": near(&[]), "far": far.entry()});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["near", "far"]);
+        let able = json!({"elicitation": {"form": {}}, "sampling": {}, "roots": {}});
+        let client = Stateless::new(front.gateway().address(), "/mcp").able(able);
+        for prefix in ["near-", "far-"] {
+            let tool = format!("{prefix}ask");
+            let asks = client.call(&tool, json!({}));
+            assert_eq!(asks["resultType"], "input_required", "{asks}");
+            let mut given = json!({});
+            for (key, asked) in asks["inputRequests"].as_object().expect("questions") {
+                given[key] = match asked["method"].as_str().unwrap_or_default() {
+                    "elicitation/create" => {
+                        json!({"action": "accept", "content": {"name": "Alice"}})
+                    }
+                    "roots/list" => json!({"roots": [{"uri": "file:///r"}]}),
+                    _ => {
+                        let text = json!({"type": "text", "text": "Paris"});
+                        json!({"role": "assistant", "model": "m", "content": text})
+                    }
+                };
+            }
+            let params = json!({"name": tool, "arguments": {}, "inputResponses": given,
+                "requestState": asks["requestState"]});
+            assert_eq!(text(&client.result("tools/call", params)), "Alice, Paris, file:///r");
+        }
+    });
+}
