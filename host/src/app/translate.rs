@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderName;
 
 use crate::config::{
     self, Config, GroupEntries, Isolation, Lock, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
@@ -18,6 +19,7 @@ use crate::model::{
     Choice, Choices, KeepRule, Prefixes, Replica, Selection, ServerName, StatePlan,
 };
 use crate::net::{Proxy, ProxyKind, TargetTls};
+use crate::protocol::claim_headers;
 use crate::runner::{
     self, ClientAuth, Confinement, EraSetting, ProcessCaps, Program, Recipe, Recycling,
     RunnerConfig, START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms,
@@ -198,7 +200,7 @@ pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
         .map(|server| {
             let weight = server.weight.unwrap_or(node).into();
             let replica = Replica {
-                passthrough: server.passthrough_headers.iter().map(|n| n.as_str().into()).collect(),
+                passthrough: passed_to(server),
                 ends_when_lost: server.on_lost == OnLost::Fail,
                 selection: selection(config, server),
                 state: state_plan(config, server),
@@ -223,6 +225,7 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
             total: options.max_total_timeout,
         },
         passthrough: server.passthrough_headers.clone(),
+        claims: claims_for(server),
         start_timeout: server.start_timeout.unwrap_or(START_TIMEOUT),
         idle: server.idle_timeout,
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
@@ -238,6 +241,25 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         selection: selection(config, server),
         state: state_programs(config, server),
     }
+}
+
+/// What the edge is asked for: the client's headers, and claims of its token.
+fn passed_to(server: &Server) -> Vec<Arc<str>> {
+    let mut names: Vec<Arc<str>> =
+        server.passthrough_headers.iter().map(|name| name.as_str().into()).collect();
+    for (asked, _) in claims_for(server) {
+        if !names.iter().any(|name| **name == *asked.as_str()) {
+            names.push(asked.as_str().into());
+        }
+    }
+    names
+}
+
+fn claims_for(server: &Server) -> Vec<(HeaderName, HeaderName)> {
+    let claim = |(header, claim): &(HeaderName, String)| {
+        Some((claim_headers::name_of(claim)?, header.clone()))
+    };
+    server.claim_headers.iter().filter_map(claim).collect()
 }
 
 fn sharers(server: &Server) -> Sharers {

@@ -10,16 +10,22 @@ use serde_json::{Map, Value};
 
 use super::reader::document::{DIALECT, without_bom};
 use super::reader::known_keys::is_note;
+use super::sections::server_lists::ServerLists;
 
 /// Where clients have their servers, as keys from the top of the file on.
-const HOMES: [&[&str]; 5] = [
+const HOMES: [&[&str]; 7] = [
     &["mcpServers"],
     // VS Code's own file, and its settings.
     &["servers"],
     &["mcp", "servers"],
     &["context_servers"],
     &["mcp", "mcpServers"],
+    // Amp's and Codex's words.
+    &["amp.mcpServers"],
+    &["mcp_servers"],
 ];
+/// Where OpenCode and Goose have theirs, and other clients something else.
+const LOOSE_HOMES: [&str; 2] = ["mcp", "extensions"];
 /// Servers of one file.
 const MAX_SERVERS: usize = 10_000;
 /// Members of Zed's entries that say nothing to a gateway.
@@ -50,10 +56,12 @@ pub fn servers_of(text: &str) -> Result<ForeignServers, String> {
     let file: Value = parse_to_serde_value(without_bom(text), &DIALECT)
         .map_err(|error| format!("is not JSON: {error}"))?;
     let at = |home: &&[&str]| home.iter().try_fold(&file, |value, key| value.get(*key));
-    let found = HOMES.iter().filter_map(at).find_map(Value::as_object);
+    let loose = LOOSE_HOMES.iter().filter_map(|home| file.get(*home)).filter(|it| has_server(it));
+    let found = HOMES.iter().filter_map(at).chain(loose).find_map(named);
     let found = found.ok_or_else(|| {
         "has no servers: neither mcpServers, servers, mcp.servers nor context_servers".to_owned()
     })?;
+    let lists = ServerLists::of_file(&file);
     if found.len() > MAX_SERVERS {
         return Err(format!("has more than {MAX_SERVERS} servers"));
     }
@@ -64,11 +72,44 @@ pub fn servers_of(text: &str) -> Result<ForeignServers, String> {
         };
         let mut entry = Value::Object(flat(entry));
         name_inputs(&mut entry, &mut servers.variables);
+        restrict(&mut entry, name, &lists);
         servers.servers.push((name.clone(), entry));
     }
     servers.variables.sort();
     servers.variables.dedup();
     Ok(servers)
+}
+
+/// Servers by their names, which they say themselves where they stand in a list.
+fn named(home: &Value) -> Option<Map<String, Value>> {
+    if let Some(list) = home.as_array() {
+        let name = |entry: &Value| Some(entry.get("name")?.as_str()?.to_owned());
+        let named = list.iter().filter_map(|entry| Some((name(entry)?, entry.clone())));
+        let named: Map<String, Value> = named.collect();
+        return (!named.is_empty()).then_some(named);
+    }
+    home.as_object().cloned()
+}
+
+/// Whether an entry of an object looks like a server.
+fn has_server(home: &Value) -> bool {
+    let tells =
+        |entry: &Value| ["command", "url", "cmd", "uri"].iter().any(|key| entry.get(key).is_some());
+    home.as_object().is_some_and(|entries| entries.values().any(tells))
+}
+
+/// What the file says of the server elsewhere: without that, one that is off would run.
+fn restrict(entry: &mut Value, name: &str, lists: &ServerLists) {
+    let Some(members) = entry.as_object_mut() else { return };
+    if !lists.allow(name) {
+        members.insert("enabled".to_owned(), Value::Bool(false));
+    }
+    let mut denied: Vec<Value> = lists.denied(name).map(Value::from).collect();
+    if !denied.is_empty() {
+        let before = members.get("excludeTools").and_then(Value::as_array);
+        denied.extend(before.cloned().unwrap_or_default());
+        members.insert("excludeTools".to_owned(), Value::Array(denied));
+    }
 }
 
 /// Zed has program, arguments and variables in one object: `"command": {"path", "args", "env"}`.
@@ -236,6 +277,26 @@ mod tests {
                 r#"{"context_servers": {"a": {"command": "x", "args": []}}} // new form"#,
                 json!({"command": "x", "args": []}),
             ),
+            (
+                r#"{"mcp": {"a": {"type": "local", "command": ["x", "y"], "enabled": false}}}"#,
+                json!({"type": "local", "command": ["x", "y"], "enabled": false}),
+            ),
+            (
+                r#"{"extensions": {"a": {"type": "stdio", "cmd": "x", "args": []}}}"#,
+                json!({"type": "stdio", "cmd": "x", "args": []}),
+            ),
+            (
+                r#"{"mcp_servers": {"a": {"command": "x", "enabled_tools": ["t"]}}}"#,
+                json!({"command": "x", "enabled_tools": ["t"]}),
+            ),
+            (
+                r#"{"amp.mcpServers": {"a": {"url": "http://x"}}, "mcp": {"inputs": []}}"#,
+                json!({"url": "http://x"}),
+            ),
+            (
+                r#"{"mcpServers": [{"name": "a", "command": "x"}, {"command": "unnamed"}]}"#,
+                json!({"name": "a", "command": "x"}),
+            ),
         ] {
             let found = servers_of(text).unwrap();
             assert_eq!(found.servers, [("a".to_owned(), expect)], "{text}");
@@ -245,9 +306,33 @@ mod tests {
             ("{}", "no servers"),
             ("[]", "no servers"),
             (r#"{"servers": {"a": 1}}"#, "not an object"),
+            (
+                r#"{"extensions": {"a": {"enabled": true}}, "mcp": {"allowed": ["a"]}}"#,
+                "no servers",
+            ),
         ] {
             assert!(servers_of(text).unwrap_err().contains(word), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_file_says_of_its_servers_elsewhere_comes_along() {
+        let found = servers_of(
+            r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x", "enabled": true},
+                "c": {"command": "x", "excludeTools": ["u"]}, "d": {"command": "x"}},
+                "mcp": {"excluded": ["b"]}, "permissions": {"deny": ["mcp__c__t", "mcp__d", "Bash"]},
+                "tools": {"exclude": ["c__v(x)"]}}"#,
+        )
+        .unwrap();
+        let off = json!({"command": "x", "enabled": false});
+        let expect = [
+            json!({"command": "x"}),
+            off.clone(),
+            json!({"command": "x", "excludeTools": ["v", "t", "u"]}),
+            off,
+        ];
+        let entries: Vec<Value> = found.servers.into_iter().map(|(_, entry)| entry).collect();
+        assert_eq!(entries, expect);
     }
 
     #[test]

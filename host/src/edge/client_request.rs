@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue, Uri};
+use serde_json::Value;
 
 use crate::edge::access::identity::CallerIdentity;
 use crate::model::{QuotaKey, SessionId};
@@ -36,6 +37,12 @@ impl ClientRequest {
     #[must_use]
     pub fn by(self, identity: Option<Arc<CallerIdentity>>) -> Self {
         Self { identity, ..self }
+    }
+
+    /// What the client's token says under this name.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.identity.as_ref()?.token.as_ref()?.claims.get(name)
     }
 
     /// The name of the request in explanations: its client's `X-Request-Id`, if that can be shown

@@ -59,13 +59,26 @@ impl<'a> InitializeResult<'a> {
         self.capabilities.as_ref().map(|known| known.get(capability).is_some())
     }
 
-    /// Whether the server announces no capability at all, as those do whose author has set none.
+    /// Whether the server announces no capability that is known here, as those do whose author has
+    /// set none, or has written them otherwise.
     #[must_use]
     pub fn announces_nothing(&self) -> bool {
-        let is_null = |(_, value): (&str, &RawValue)| value.get() == "null";
-        self.capabilities.as_ref().is_some_and(|known| known.iter().all(is_null))
+        let is_known = |name: &&str| self.announces(name) == Some(true);
+        self.capabilities.is_some() && !CAPABILITIES.iter().any(is_known)
     }
 }
+
+/// The capabilities of servers (2025-11-25, schema, `ServerCapabilities`).
+const CAPABILITIES: [&str; 8] = [
+    "tools",
+    "prompts",
+    "resources",
+    "logging",
+    "completions",
+    "tasks",
+    "experimental",
+    "extensions",
+];
 
 /// Bytes of the longest revision that a session keeps, if it is not known here.
 pub const MAX_NAMED: usize = 32;

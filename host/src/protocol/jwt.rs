@@ -110,7 +110,8 @@ pub struct TokenClaims(Map<String, Value>);
 impl TokenClaims {
     /// A claim by its name; or, if there is none of that name, by the path of names with dots
     /// between them.
-    fn get(&self, name: &str) -> Option<&Value> {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(name) {
             return Some(value);
         }

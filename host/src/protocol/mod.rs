@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod claim_headers;
 pub mod depth;
 pub mod era;
 pub mod error_kind;

@@ -12,6 +12,7 @@ use memchr::memmem;
 
 use crate::model::is_reserved_header;
 
+use super::claim_headers;
 use super::headers::seam;
 
 /// Parts of the names of headers that carry credentials, or what proves who somebody is.
@@ -56,6 +57,10 @@ pub fn never_passes(name: &HeaderName) -> bool {
 /// parts, since every product has its own: `x-api-key`, `cf-access-jwt-assertion`.
 #[must_use]
 pub fn is_credential(name: &HeaderName) -> bool {
+    if claim_headers::is_claim(name.as_str()) {
+        // What a verified token says of its holder opens nothing.
+        return false;
+    }
     let is_word = |word: &str| CREDENTIAL_WORDS.contains(&word);
     CREDENTIALS.iter().any(|part| name.as_str().contains(part))
         || name.as_str().split(['-', '_', '.']).any(is_word)
@@ -130,6 +135,13 @@ pub fn let_through(
         if let Some(value) = consumed.remainder(name, value) {
             seam.append(&ours, value);
         }
+    }
+}
+
+/// Adds a claim of the client's token to the seam, for a server that asks for it by this header.
+pub fn let_claim_through(name: &HeaderName, value: HeaderValue, seam: &mut HeaderMap) {
+    if let Ok(ours) = HeaderName::try_from(format!("{}{name}", self::seam::CLIENT_PREFIX)) {
+        seam.insert(ours, value);
     }
 }
 

@@ -288,8 +288,15 @@ impl Runner {
     /// The client's headers that the operator has passed on to this server.
     pub(super) fn forwarded(&self, server: &ServerName, seam: &HeaderMap) -> HeaderMap {
         match self.shared.servers.load().get(server) {
-            Some(served) if !served.passthrough.is_empty() => {
-                passthrough::passed_through(&served.passthrough, seam)
+            Some(served) if served.passes_headers() => {
+                let mut passed = passthrough::passed_through(&served.passthrough, seam);
+                for (asked, sent) in &served.claims {
+                    let claim = passthrough::passed_through(std::slice::from_ref(asked), seam);
+                    if let Some(value) = claim.get(asked) {
+                        passed.insert(sent.clone(), value.clone());
+                    }
+                }
+                passed
             }
             _ => HeaderMap::new(),
         }
@@ -310,10 +317,7 @@ impl Asks {
     }
 
     fn of(served: &Served) -> Self {
-        Self {
-            passes_headers: !served.passthrough.is_empty(),
-            withholds: served.selection.is_some(),
-        }
+        Self { passes_headers: served.passes_headers(), withholds: served.selection.is_some() }
     }
 }
 

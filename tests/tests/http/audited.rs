@@ -110,6 +110,14 @@ fn a_call_is_audited_with_the_rule_that_has_decided_about_it() {
             let line = wait_for(audit, "the refusal", |line| call(line, "reader", &unknown));
             assert_eq!(decided(&line), ["reader", "refused", "-", "-"], "{line}");
         }
+        // With the server's name in front it is the same tool.
+        let reader = client(gateway, "reader", "/mcp/counter").initialize();
+        let prefixed = json!({"name": "counter-whoami", "arguments": {}});
+        assert!(reader.answer("tools/call", prefixed).get("error").is_some());
+        let line = wait_for(audit, "the refusal", |line| {
+            line["scope"] == "/mcp/counter" && line["target"] == "counter-whoami"
+        });
+        assert_eq!(decided(&line), ["reader", "refused", "denied", "no names"], "{line}");
         // A completion is refused too, and nothing else is told of those that are let through.
         let reader = client(gateway, "reader", "/mcp").initialize();
         let completed = json!({

@@ -333,6 +333,10 @@ fn reloaded(told: &mut Told, gateway: &Gateway, good: &Value) {
 
 fn all_that_is_told(gateway: &mut Gateway, folder: &Path, issuer: &Issuer, good: &Value) {
     let mut told = Told::default();
+    let talkative = Request::new("PUT", "/api/log-level")
+        .header("Authorization", &format!("Bearer {}", canary("key")))
+        .json(&json!({"filter": "trace"}));
+    assert_eq!(told.ask(gateway, "the log's level", &talkative), 200);
     let mut secrets = used(&mut told, gateway, issuer);
     for (what, request) in refused(issuer) {
         told.ask(gateway, what, &request);

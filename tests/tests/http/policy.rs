@@ -301,6 +301,53 @@ fn what_a_rule_denies_is_denied_whatever_others_allow() {
 }
 
 #[test]
+fn tasks_exist_for_those_who_may_use_their_server() {
+    let task = json!({
+        "taskId": "t1", "status": "working", "ttl": 60_000, "pollInterval": 100,
+        "createdAt": "2025-11-25T00:00:00Z", "lastUpdatedAt": "2025-11-25T00:00:00Z",
+    });
+    let with_tasks = |name: &str| {
+        server(name)
+            .with_capabilities(json!({"tools": {}, "tasks": {"list": {}, "cancel": {}}}))
+            .answers("tasks/list", json!({"tasks": [task]}))
+            .answers("tasks/get", task.clone())
+            .answers("tasks/cancel", task.clone())
+    };
+    let servers = Servers { a: with_tasks("a"), b: with_tasks("b") };
+    each(&servers.entries(), &rules(), |gateway| {
+        for (name, open) in [("boss", &["a~t1", "b~t1"][..]), ("only-a", &["a~t1"])] {
+            let session = eventually("tasks are announced", || {
+                let session = client(gateway, name, "/mcp").initialize();
+                session.result["capabilities"]["tasks"].is_object().then_some(session)
+            });
+            for server in ["a", "b"] {
+                let call = json!({"name": format!("{server}-get_it"), "arguments": {}});
+                let _ = session.answer("tools/call", call);
+            }
+            let listed = session.request("tasks/list", json!({}));
+            let ids = listed["tasks"].as_array().unwrap().iter();
+            let mut ids: Vec<&str> = ids.map(|task| task["taskId"].as_str().unwrap()).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, open, "{name}");
+            for id in ["a~t1", "b~t1"] {
+                for method in ["tasks/get", "tasks/cancel"] {
+                    let answer = session.answer(method, json!({"taskId": id}));
+                    let unknown = session.answer(method, json!({"taskId": "c~t1"}));
+                    if open.contains(&id) {
+                        assert_eq!(answer["result"]["taskId"], id, "{name} {method}: {answer}");
+                        continue;
+                    }
+                    let said =
+                        |answer: &Value, id: &str| answer["error"].to_string().replace(id, "it");
+                    assert!(answer.get("error").is_some(), "{name} {method}: {answer}");
+                    assert_eq!(said(&answer, id), said(&unknown, "c~t1"), "{name} {method}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn the_management_api_shows_what_its_caller_may_use() {
     let servers = Servers::new();
     each(&servers.entries(), &rules(), |gateway| {

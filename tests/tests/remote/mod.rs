@@ -1,6 +1,7 @@
 //! Servers on other machines.
 
 pub mod as_a_client;
+pub mod claims;
 pub mod crowded;
 pub mod fetched_tokens;
 pub mod judged;

@@ -402,3 +402,28 @@ fn what_strict_clients_refuse_of_an_entry_is_put_right() {
         assert!(alone.request("tools/list", json!({}))["tools"][0].get("inputSchema").is_none());
     }
 }
+
+/// Some servers take `notifications/initialized` up beside the request that follows it.
+#[test]
+fn a_server_that_is_not_ready_at_once_is_asked_again_in_the_same_session() {
+    let servers = Way::ALL.map(|way| {
+        let seen = Mutex::new(HashMap::<usize, usize>::new());
+        let server = OddServer::start(way, move |session, message, say| {
+            let mut seen = seen.lock().unwrap();
+            let count = seen.entry(session).or_default();
+            if message["method"] != "tools/list" || *count > 0 {
+                return as_usual(message, say);
+            }
+            *count += 1;
+            let text = "Received request before initialization was complete";
+            let error = json!({"code": -32602, "message": text});
+            say(json!({"jsonrpc": "2.0", "id": message["id"], "error": error}).to_string());
+        });
+        (way, server)
+    });
+    let entries = servers.iter().map(|(way, server)| (way.name().to_owned(), server.entry()));
+    for place in Place::each(&entries.collect()) {
+        let session = place.client("/mcp").initialize();
+        wait_for_tools(&session, &["stdio-ask", "http-ask", "sse-ask"]);
+    }
+}

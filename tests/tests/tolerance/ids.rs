@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use mooring_tests::odd_server::{answer, as_usual};
 use mooring_tests::{Connection, OddServer, Way, eventually};
@@ -301,6 +302,50 @@ fn ids_that_a_server_mixes_up_are_in_flight_at_once() {
                         assert_eq!(*text, id.to_string(), "{path} {answer}");
                     }
                 }
+            }
+        }
+    }
+}
+
+/// A request whose answer names none would wait for ever.
+#[test]
+fn an_answer_that_names_no_request_fails_the_only_one() {
+    let servers = Way::ALL.map(|way| {
+        let server = OddServer::good_but(way, move |message, say| {
+            let how = message["params"]["arguments"]["how"].as_str().unwrap_or_default();
+            let id = &message["id"];
+            let id = match how {
+                "none" => String::new(),
+                "null" => "\"id\":null,".to_owned(),
+                "a list" => format!("\"id\":[{id}],"),
+                "an object" => format!("\"id\":{{\"id\":{id}}},"),
+                "a flag" => "\"id\":true,".to_owned(),
+                _ => return false,
+            };
+            if way == Way::Http {
+                // On an event stream that stays open.
+                say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#.into());
+            }
+            say(format!(r#"{{"jsonrpc":"2.0",{id}"result":{{"content":[],"is":"odd"}}}}"#));
+            true
+        });
+        (way, server)
+    });
+    for place in Place::each(&entries(&servers)) {
+        for way in Way::ALL {
+            let session = place.client(&format!("/mcp/{}", way.name())).initialize();
+            for how in ["none", "null", "a list", "an object", "a flag", ""] {
+                let began = Instant::now();
+                let params = json!({"name": "ask", "arguments": {"how": how}});
+                let answer = session.answer("tools/call", params);
+                assert!(began.elapsed() < Duration::from_secs(5), "{way:?} {how}");
+                if how.is_empty() {
+                    assert!(answer["result"].is_object(), "{way:?}: the session goes on");
+                    continue;
+                }
+                assert_eq!(answer["error"]["code"], -32603, "{way:?} {how}: {answer}");
+                let text = answer["error"]["message"].as_str().unwrap();
+                assert!(text.contains("odd"), "{way:?} {how}: {text}");
             }
         }
     }

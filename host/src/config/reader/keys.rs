@@ -37,6 +37,7 @@ pub(in crate::config) const USED: &[&str] = &[
     "mcpServers.*.sandbox.network",
     "mcpServers.*.url",
     "mcpServers.*.headers",
+    "mcpServers.*.headersFromClaims",
     "mcpServers.*.oauth",
     "mcpServers.*.oauth.accessToken",
     "mcpServers.*.oauth.grant",

@@ -37,6 +37,11 @@ pub(in crate::config) fn of(section: &str, key: &str) -> Option<ServerList> {
     WORDS.iter().find(|(home, word, _)| *home == section && *word == key).map(|(.., list)| *list)
 }
 
+/// Every section with a key in it, and what that lists. A section without a name is the file.
+pub(in crate::config) fn all() -> impl Iterator<Item = (&'static str, &'static str, ServerList)> {
+    WORDS.into_iter()
+}
+
 /// Whether a key at the top of the file is a section with such lists. OpenCode has its servers under
 /// one of these names, and switches of tools under another.
 pub(in crate::config) fn is_section(key: &str, value: &Value<'_>) -> bool {

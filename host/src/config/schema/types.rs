@@ -61,6 +61,11 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("mcpServers.*.sandbox.network", Flag, ""),
     ("mcpServers.*.url", Text, "The URL of a remote server."),
     ("mcpServers.*.headers", Any, "Headers of every request to it."),
+    (
+        "mcpServers.*.headersFromClaims",
+        Any,
+        "Headers that carry a claim of the client's token: {\"X-User\": \"sub\"}.",
+    ),
     ("mcpServers.*.oauth", Any, ""),
     ("mcpServers.*.oauth.accessToken", Text, "A token that is sent as it is."),
     (

@@ -4,6 +4,7 @@
 
 use jsonc_parser::ast::Value;
 use jsonc_parser::common::Ranged;
+use serde_json::Value as Tree;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
@@ -30,10 +31,34 @@ impl ServerLists {
             && !self.denied.iter().any(|rule| matches!(of_server(rule, name), Some("" | "*")))
     }
 
+    /// The lists in a file that was read as a tree.
+    pub(in crate::config) fn of_file(file: &Tree) -> Self {
+        let mut lists = Self::default();
+        for (section, key, list) in server_words::all() {
+            let home = if section.is_empty() { Some(file) } else { file.get(section) };
+            let names: Vec<String> = match home.and_then(|home| home.get(key)) {
+                Some(Tree::String(name)) => vec![name.clone()],
+                Some(Tree::Array(names)) => {
+                    names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+                }
+                _ => continue,
+            };
+            if !names.is_empty() {
+                lists.add(list, names);
+            }
+        }
+        lists
+    }
+
+    /// The tools of a server that are denied.
+    pub(in crate::config) fn denied<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let denied = self.denied.iter().filter_map(move |rule| of_server(rule, name));
+        denied.filter(|tool| !matches!(*tool, "" | "*"))
+    }
+
     /// Hides what is denied of a server's tools.
     pub(in crate::config) fn hide(&self, name: &str, tools: &mut Selections) {
-        let denied = self.denied.iter().filter_map(|rule| of_server(rule, name));
-        for tool in denied.filter(|tool| !matches!(*tool, "" | "*")) {
+        for tool in self.denied(name) {
             let shown = EntrySettings { enabled: true, description: None };
             tools.entry(tool.to_owned()).or_insert(shown).enabled = false;
         }
@@ -93,6 +118,10 @@ impl ServerLists {
         if items.is_empty() {
             return;
         }
+        self.add(list, names);
+    }
+
+    fn add(&mut self, list: ServerList, names: Vec<String>) {
         match list {
             ServerList::Excluded => self.excluded.extend(names),
             ServerList::Denied => self.denied.extend(names),

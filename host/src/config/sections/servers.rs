@@ -1,5 +1,6 @@
 //! The MCP servers of this process: `mcpServers`.
 
+mod claim_headers;
 pub mod confinement;
 mod entry_env;
 mod kind;
@@ -68,6 +69,8 @@ pub struct Server {
     pub misconfigured: Option<String>,
     /// Headers of client requests that reach the server; all others are dropped.
     pub passthrough_headers: Vec<HeaderName>,
+    /// Headers that carry a claim of the client's token, each with the claim's name.
+    pub claim_headers: Vec<(HeaderName, String)>,
     /// Weight of this server's replica on this node, 1 to 1000; the node's if absent.
     pub weight: Option<u16>,
     pub on_lost: OnLost,
@@ -229,6 +232,8 @@ fn server(
     shown_tools::narrow(&entry, Listed::Prompts, None, &mut prompts);
     let mut resources = selections(&entry, "resources", problems);
     shown_tools::narrow(&entry, Listed::Resources, None, &mut resources);
+    let passthrough_headers =
+        entry.get("passthroughHeaders").map(|item| headers::list(&item)).unwrap_or_default();
     let mut server = Server {
         name,
         enabled,
@@ -239,10 +244,8 @@ fn server(
         prompts,
         resources,
         options: timeouts::read(&entry),
-        passthrough_headers: entry
-            .get("passthroughHeaders")
-            .map(|item| headers::list(&item))
-            .unwrap_or_default(),
+        claim_headers: claim_headers::read(&entry, &passthrough_headers),
+        passthrough_headers,
         weight: u16::try_from(entry.whole("weight", 0, 1..=MAX_WEIGHT))
             .ok()
             .filter(|weight| *weight > 0),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::model::{Policy, Principal, Rights, RuleSubject};
+use crate::protocol::jwt::TokenClaims;
 use crate::sync::Locked;
 
 use super::issuer::Issuer;
@@ -34,6 +35,8 @@ pub struct CallerIdentity {
 pub struct TokenGrounds {
     pub issuer: Arc<Issuer>,
     pub groups: Box<[String]>,
+    /// What servers may be told of the caller.
+    pub claims: TokenClaims,
 }
 
 /// The table of rules, and the rights that it has come to so far. Callers with the same rules share

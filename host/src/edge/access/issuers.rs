@@ -166,7 +166,8 @@ impl Issuers {
         let has_scopes = settings.scopes.iter().all(|scope| granted.contains(&scope.as_str()));
         let identity = self.policy.identity(&principal, Some(&issuer.name), &groups, false);
         let groups = groups.into_iter().map(str::to_owned).collect();
-        let token = Some(TokenGrounds { issuer: Arc::clone(issuer), groups });
+        let grounds = TokenGrounds { issuer: Arc::clone(issuer), groups, claims: token.claims };
+        let token = Some(grounds);
         let identity = CallerIdentity { token, ..identity };
         Ok(TokenHolder {
             principal,

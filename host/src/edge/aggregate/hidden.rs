@@ -2,10 +2,11 @@
 //! something that is not there; the audit log is told this.
 
 use crate::edge::catalog::merge::Asked;
+use crate::edge::config::Member;
 use crate::edge::observed::ruling::{RuledEntry, ruling};
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Worker;
-use crate::model::{EntryKind, PolicyRuling};
+use crate::model::{EntryKind, PolicyRuling, Scope};
 use crate::protocol::methods::{self, Destination};
 
 use super::requested::Requested;
@@ -44,9 +45,13 @@ impl Worker {
         };
         // What it would be without any rules.
         let whole = scope.of_url();
-        let owner = self
-            .scope_catalog_now(whole, self.set_of(session))
-            .owner(requested.asked, &requested.name)?;
+        let known = self.scope_catalog_now(whole, self.set_of(session));
+        let find = |name: &str| known.owner(requested.asked, name);
+        let owner = find(&requested.name).or_else(|| {
+            let Scope::Server(server) = whole else { return None };
+            let prefixes = Member::whole(server.clone()).prefixes(&self.edge.config.separator);
+            prefixes.stripped(&requested.name).find_map(find)
+        })?;
         let about = RuledEntry { server: &owner.server, entry: Some((kind, &owner.name)) };
         let found = ruling(&self.edge, whole, rights, about);
         // What is allowed was refused for another reason.

@@ -13,6 +13,7 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Health, Node, Reach, ServerName};
 use crate::net::{Body, Failure, Unanswered, is_event_stream};
+use crate::protocol::claim_headers;
 use crate::protocol::passthrough::{self, Consumed};
 use crate::seam::{Facts, Outbound};
 
@@ -120,9 +121,14 @@ impl<'a> Call<'a> {
             affinity_header: &config.affinity_header,
         };
         for name in &replica.passthrough {
-            if let Ok(name) = HeaderName::try_from(&**name)
-                && self.gets(node, &name)
-            {
+            let Ok(name) = HeaderName::try_from(&**name) else { continue };
+            if let Some(claim) = claim_headers::claim_of(name.as_str()) {
+                // From the verified token alone: what the client's headers say of it does not count.
+                let value = client.claim(&claim).and_then(claim_headers::value_of);
+                if let Some(value) = value {
+                    passthrough::let_claim_through(&name, value, headers);
+                }
+            } else if self.gets(node, &name) {
                 passthrough::let_through(&name, &client.headers, &consumed, headers);
             }
         }

@@ -158,6 +158,7 @@ mod tests {
             ("{}", vec![List::Tools], 0),
             ("[]", vec![List::Tools], 0),
             (r#"{"tools":null}"#, vec![List::Tools], 0),
+            (r#"{"Tools":{},"Prompts":{}}"#, vec![List::Tools], 0),
             (r#"["tools"]"#, all.clone(), 1),
             ("null", all.clone(), 1),
             ("7", all.clone(), 1),

@@ -30,6 +30,8 @@ const MAX_BYTES: usize = 32 << 20;
 /// Deepest nesting of an entry. Many clients read no deeper than 128 (serde_json) or 1000 (Python),
 /// and lose a whole list with one entry that is; a list adds three levels to it.
 const DEEPEST: usize = 100;
+/// Pause before a server that is not ready yet is asked again, once.
+const EARLY_PAUSE: Duration = Duration::from_millis(300);
 /// Longest wait for one page.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time for all pages of a list.
@@ -54,6 +56,7 @@ pub async fn read_list(instance: &Instance, pool: &Pool, list: List) -> ListRead
     let mut seen = Seen::default();
     let deadline = Instant::now() + LIST_TIMEOUT;
     let mut cursor: Option<String> = None;
+    let mut may_be_early = true;
     for _ in 0..MAX_PAGES {
         let params = match &cursor {
             Some(cursor) => format!("{{\"cursor\":{}}}", splice::quoted(cursor)),
@@ -63,6 +66,10 @@ pub async fn read_list(instance: &Instance, pool: &Pool, list: List) -> ListRead
         let due = deadline.min(Instant::now() + PAGE_TIMEOUT);
         let page = match tokio::time::timeout_at(due, call).await {
             Ok(Ok(page)) => page,
+            Ok(Err(error)) if is_early(&error) && std::mem::take(&mut may_be_early) => {
+                tokio::time::sleep(EARLY_PAUSE).await;
+                continue;
+            }
             Ok(Err(error)) => {
                 read.refused(list, &error);
                 return read;
@@ -93,6 +100,13 @@ pub async fn read_list(instance: &Instance, pool: &Pool, list: List) -> ListRead
         MAX_BYTES >> 20,
     ));
     read
+}
+
+/// Whether a server says that it is not ready yet: some take `notifications/initialized` up beside
+/// the request that follows it.
+fn is_early(error: &CallError) -> bool {
+    let CallError::Refused(why, RefusalKind::Other) = error else { return false };
+    why.to_ascii_lowercase().contains("initializ")
 }
 
 /// What the pages of a list have had so far.

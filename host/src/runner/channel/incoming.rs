@@ -35,8 +35,9 @@ impl MessageSink for Pipe {
                 Box::pin(self.take_one(object)).await;
             }
             match spoilt::answered(&message) {
-                Some(id) => self.answers_nonsense(&id, &message),
-                None => {
+                Some(id) if spoilt::is_id(&id) => self.answers_nonsense(&id, &message),
+                _ if spoilt::answers_somebody(&message) => self.answers_only_nonsense(&message),
+                _ => {
                     tracing::debug!(server = %self.server, bytes = message.len(), "ignored a line that is not a JSON-RPC message");
                 }
             }

@@ -364,6 +364,15 @@ impl Pipe {
         self.answer_for_server(id, code::INTERNAL, &text);
     }
 
+    /// Fails the only request in flight, if there is just one: an answer came that names none.
+    pub(super) fn answers_only_nonsense(&self, message: &[u8]) {
+        let text = spoilt::tell(&self.server, message);
+        let found = self.mailbox().nonsense(&text);
+        if let Some((stream, answer)) = found {
+            self.put(&stream, answer, Part::Answer);
+        }
+    }
+
     /// Answers a request with an error in the server's place, if it is still in flight.
     pub fn answer_for_server(&self, id: &str, code: i64, text: &str) {
         self.mailbox().answer_for_server(id, code, text);

@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::model::ServerName;
+use crate::protocol::lenient::Members;
 use crate::protocol::objects::object_only;
 
 use super::judge;
@@ -34,6 +35,22 @@ pub fn answered(text: &[u8]) -> Option<String> {
     long_line::id_at_the_beginning(text).or_else(|| long_line::id_at_the_end(text))
 }
 
+/// Whether this can be the id of a request.
+#[must_use]
+pub fn is_id(written: &str) -> bool {
+    written.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+}
+
+/// Whether a text answers a request, without saying which: its id is no id, or is not there.
+#[must_use]
+pub fn answers_somebody(text: &[u8]) -> bool {
+    let Some(members) = Members::of_bytes(text) else { return false };
+    let says = |name| members.get(name).is_some_and(|value| value.get().len() > 2);
+    members.get("jsonrpc").is_some()
+        && members.get("method").is_none()
+        && (says("result") || says("error"))
+}
+
 fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
@@ -44,6 +61,13 @@ pub fn tell(server: &ServerName, text: &[u8]) -> String {
     tracing::warn!(server = %server, "the server sent an answer that is not a JSON-RPC 2.0 message");
     let words = judge::first_words(text).unwrap_or_default();
     format!("server {server} sent an answer that is not a JSON-RPC 2.0 message: {words}")
+}
+
+/// What the gateway says of an answer that is a message, and tells nothing.
+#[must_use]
+pub fn neither(answer: &[u8]) -> String {
+    let words = judge::first_words(answer).unwrap_or_default();
+    format!("the server's answer is neither a result nor an error: {words}")
 }
 
 /// The objects that a line holds besides: several without a line break between them, one behind a
@@ -99,6 +123,21 @@ mod tests {
             ("7", None),
         ] {
             assert_eq!(answered(text.as_bytes()).as_deref(), id, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_somebody_is_told_from_what_programs_log() {
+        for (text, is) in [
+            (r#"{"jsonrpc":"2.0","id":[7],"result":{"a":1}}"#, true),
+            (r#"{"jsonrpc":"2.0","id":{},"error":{"code":1,"message":"x"}}"#, true),
+            (r#"{"jsonrpc":"2.0","id":null,"result":{}}"#, false),
+            (r#"{"jsonrpc":"2.0","id":true,"method":"x","result":{"a":1}}"#, false),
+            (r#"{"level":"error","error":{"code":1}}"#, false),
+            (r#"{"level":"info","result":"done"}"#, false),
+            ("done", false),
+        ] {
+            assert_eq!(answers_somebody(text.as_bytes()), is, "{text}");
         }
     }
 

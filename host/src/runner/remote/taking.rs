@@ -39,11 +39,18 @@ pub async fn take_one(
 ) {
     let Ok(envelope) = Envelope::parse(&message) else {
         match spoilt::answered(&message) {
-            Some(id) => {
+            Some(id) if spoilt::is_id(&id) => {
                 let text = spoilt::tell(&session.server, &message);
                 session.mailbox().answer_for_server(&id, code::INTERNAL, &text);
             }
-            None => {
+            _ if spoilt::answers_somebody(&message) => {
+                let text = spoilt::tell(&session.server, &message);
+                let failed = session.mailbox().nonsense_on(stream, &text);
+                if let Some((asked, answer)) = failed {
+                    asked.push(answer, Part::Answer).await;
+                }
+            }
+            _ => {
                 tracing::debug!(server = %session.server, bytes = message.len(), "dropped an event that is not a JSON-RPC message");
             }
         }
@@ -118,7 +125,12 @@ fn answered(
         }
     }
     // On the stream of one request it is about that one.
-    let taken = mailbox.answer_on(stream, envelope.error?)?;
+    let Some(error) = envelope.error else {
+        let names_none = envelope.id_text().is_none();
+        let text = spoilt::neither(message);
+        return if names_none { mailbox.nonsense_on(stream, &text) } else { None };
+    };
+    let taken = mailbox.answer_on(stream, error)?;
     mailbox.errors.note_answer(envelope);
     Some(taken)
 }

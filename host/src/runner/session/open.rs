@@ -401,7 +401,7 @@ impl ServerStart<'_> {
     ) -> Result<Result<(Backend, Bytes), NoResult>, OpenError> {
         self.wait_for_token(upstream).await?;
         let mut client = UpstreamClient::new(upstream.clone());
-        if !self.served.passthrough.is_empty() {
+        if self.served.passes_headers() {
             client.passes_headers();
         }
         // The gateway's own sessions come back by themselves.

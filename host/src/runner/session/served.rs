@@ -39,6 +39,9 @@ pub struct Served {
     pub timeouts: Timeouts,
     /// The client's headers that are passed on to a remote server.
     pub passthrough: Vec<HeaderName>,
+    /// The claims of the client's token that a remote server gets: the header by which the edge is
+    /// asked for one, and the header that the server gets.
+    pub claims: Vec<(HeaderName, HeaderName)>,
     /// Longest time from its start to its answer to `initialize`. For a process, it
     /// begins when its turn has come.
     pub start_timeout: Duration,
@@ -92,7 +95,14 @@ impl Served {
             && self.passthrough == other.passthrough
             && self.era == other.era
             && self.modern_sharers == other.modern_sharers
+            && self.claims == other.claims
             && (!shares || self.sharing == other.sharing)
+    }
+
+    /// Whether anything of a client's requests is passed on.
+    #[must_use]
+    pub fn passes_headers(&self) -> bool {
+        !(self.passthrough.is_empty() && self.claims.is_empty())
     }
 
     /// Spare processes to keep. Only sessions that do not share a process use them.

@@ -97,6 +97,7 @@ impl EntryReader<'_, '_> {
             TransportKind::Stdio => {
                 self.warn_of_unused("url");
                 self.warn_of_unused("tls");
+                self.warn_of_unused("headersFromClaims");
                 self.stdio(base)
             }
             TransportKind::Http => self.remote().map(Transport::Http),

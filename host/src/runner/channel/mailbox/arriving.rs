@@ -9,9 +9,9 @@ use crate::protocol::answer::{self, AnswerForm, is_error_object};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, RequestTarget};
-use crate::runner::channel::judge::first_words;
 use crate::runner::channel::message_ids::key;
 use crate::runner::channel::own_answers::{self, Absent};
+use crate::runner::channel::spoilt;
 use crate::streams::{Part, Stream};
 
 use super::{Delivery, GET, Mailbox};
@@ -70,13 +70,15 @@ impl Mailbox {
 
     /// The stream of the request that this answers, and the answer under the request's own id. An
     /// error without an id is about a message that the server could not parse: with a single request
-    /// in flight that is the one, unless a notification may be meant.
+    /// in flight that is the one, unless a notification may be meant. A result without one can be
+    /// believed to be nobody's, but its request gets no other answer.
     pub fn answer(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Option<(Arc<Stream>, Bytes)> {
         let Some(id) = envelope.id.filter(|id| id.get() != "null") else {
-            if self.notices.take_one() {
+            let says_something = envelope.result.is_some_and(|result| !is_empty(result));
+            if !says_something && self.notices.take_one() {
                 return None;
             }
-            let error = envelope.error?;
+            let Some(error) = envelope.error else { return self.nonsense(&spoilt::neither(&line)) };
             let (id, request) = self.in_flight.take_only()?;
             self.errors.note_answer(envelope);
             return Some((request.stream, error_under(&id, error)));
@@ -96,6 +98,26 @@ impl Mailbox {
             _ => None,
         };
         Some((request.stream, answer.unwrap_or_else(|| no_answer(id, &line))))
+    }
+
+    /// Fails the only request in flight for an answer that says of none that it is meant.
+    pub fn nonsense(&mut self, text: &str) -> Option<(Arc<Stream>, Bytes)> {
+        let (id, request) = self.in_flight.take_only()?;
+        self.errors.note_own(code::INTERNAL);
+        Some((request.stream, jsonrpc::error(Some(&id), code::INTERNAL, text)))
+    }
+
+    /// The same for what came on the stream of a single request.
+    pub fn nonsense_on(
+        &mut self,
+        stream: &Arc<Stream>,
+        text: &str,
+    ) -> Option<(Arc<Stream>, Bytes)> {
+        let mut of_stream = self.in_flight.ids_at(stream).into_iter();
+        let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
+        let request = self.in_flight.remove(&id)?;
+        self.errors.note_own(code::INTERNAL);
+        Some((request.stream, jsonrpc::error(Some(&id), code::INTERNAL, text)))
     }
 
     /// Takes an error under an id that no request had, where a single request is in flight: some
@@ -189,6 +211,12 @@ fn under_own(line: Bytes, written: &RawValue, own: Option<String>) -> Bytes {
     }
 }
 
+/// Whether a result says nothing, as that of a notification which a server answers nevertheless.
+fn is_empty(result: &RawValue) -> bool {
+    let text = result.get();
+    text == "null" || text.len() < 8 && text.bytes().all(|byte| b"{}[] \t\r\n".contains(&byte))
+}
+
 fn error_under(id: &str, error: &RawValue) -> Bytes {
     let text = error.get();
     if !is_error_object(error) {
@@ -199,7 +227,5 @@ fn error_under(id: &str, error: &RawValue) -> Bytes {
 
 /// The gateway's error in place of what no client takes for an answer.
 fn no_answer(id: &str, came: &[u8]) -> Bytes {
-    let words = first_words(came).unwrap_or_default();
-    let text = format!("the server's answer is neither a result nor an error: {words}");
-    jsonrpc::error(Some(id), code::INTERNAL, &text)
+    jsonrpc::error(Some(id), code::INTERNAL, &spoilt::neither(came))
 }

@@ -206,3 +206,43 @@ fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
     assert_eq!(mailbox.expect(&[&most], 2, Asker::Gateway).err(), Some(MailboxRefusal::TooMany));
     assert_eq!(mailbox.admits(&[&most], 2, Asker::Gateway).err(), Some(MailboxRefusal::TooMany));
 }
+
+#[test]
+fn an_answer_without_an_id_fails_the_only_request() {
+    let call = |id: u32| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"x"}}"#);
+    let nothing = r#"{"jsonrpc":"2.0","result":{}}"#;
+    let something = r#"{"jsonrpc":"2.0","result":{"content":[]}}"#;
+    for (notices, message, goes) in [
+        (0, something, "sent"),
+        (0, nothing, "sent"),
+        (1, something, "sent"),
+        // It may be about the notification.
+        (1, nothing, "done"),
+    ] {
+        let mut mailbox = mailbox();
+        let one = expect(&mut mailbox, &call(1));
+        (0..notices).for_each(|_| mailbox.sends_notice());
+        assert_eq!(deliver(&mut mailbox, message), goes, "{notices} {message}");
+        let told = texts(&one);
+        assert_eq!(told.len(), usize::from(goes == "sent"));
+        assert!(told.iter().all(|text| text.contains("-32603") && text.contains("\"id\":1")));
+    }
+    let mut mailbox = mailbox();
+    let (one, two) = (expect(&mut mailbox, &call(1)), expect(&mut mailbox, &call(2)));
+    assert_eq!(deliver(&mut mailbox, something), "done");
+    assert!(!one.has_ended() && !two.has_ended(), "either may be meant");
+}
+
+#[test]
+fn ids_that_a_server_may_mix_up_have_other_ones_there() {
+    let mut mailbox = mailbox();
+    let six = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":6,"method":"x"}"#);
+    let text = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":"06","method":"x"}"#);
+    let at_server = mailbox.renamed("\"06\"").unwrap();
+    let answer = format!(r#"{{"jsonrpc":"2.0","id":{at_server},"result":{{"a":1}}}}"#);
+    assert_eq!(deliver(&mut mailbox, answer.leak()), "sent");
+    assert_eq!(texts(&text), [r#"{"jsonrpc":"2.0","id":"06","result":{"a":1}}"#]);
+    assert!(!six.has_ended() && !mailbox.has_renamed());
+    assert_eq!(deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":6,"result":{}}"#), "sent");
+    assert!(six.has_ended());
+}
