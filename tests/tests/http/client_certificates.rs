@@ -144,6 +144,39 @@ fn where_certificates_are_optional_a_key_does_too_and_without_either_nobody_come
     assert_eq!(other.try_request("tools/call", json!({"name": "count"})).status, 404);
 }
 
+/// Rules and limits of requests are for holders of certificates as for others.
+#[test]
+fn rules_know_a_client_by_the_name_in_its_certificate() {
+    let (certificate, authority) = (Certificate::of(&["localhost"]), Authority::new());
+    let [ann, bob] = ["ann", "bob"].map(|name| of(&authority, name));
+    let rules = json!([
+        {"effect": "allow", "who": {"keys": "certificate"}, "servers": ["counter"]},
+        {"effect": "allow", "who": {"principals": "certificate:ann"}, "servers": ["clock"]},
+    ]);
+    let rates = json!([
+        {"name": "slow", "who": {"principals": "certificate:bob"}, "per": "principal",
+         "requests": 1, "within": 1_000_000, "burst": 6},
+    ]);
+    let settings = settings::merged(
+        settings_with(&certificate, json!({"clientCa": authority.ca})),
+        json!({"systemConfig": {"policy": rules, "limits": {"rates": rates}}}),
+    );
+    let gateway = Setup::new(&settings).start();
+    gateway.wait_until_discovered(&["counter", "clock"]);
+    let tools = |identity: &Identity| client(&gateway, Some(identity), "/mcp").initialize().tools();
+    assert!(tools(&ann).iter().any(|tool| tool.starts_with("clock-")));
+    let of_bob = tools(&bob);
+    assert!(of_bob.iter().all(|tool| tool.starts_with("counter-")), "{of_bob:?}");
+    assert_eq!(client(&gateway, Some(&ann), "/mcp/clock").try_initialize().status, 200);
+    // What he may not use does not exist; that was his fourth request.
+    assert_eq!(client(&gateway, Some(&bob), "/mcp/clock").try_initialize().status, 404);
+    let asked: Vec<u16> = (0..4)
+        .map(|_| client(&gateway, Some(&bob), "/mcp/counter").try_initialize().status)
+        .collect();
+    assert_eq!(asked[3], 429, "{asked:?}");
+    assert_eq!(client(&gateway, Some(&ann), "/mcp/counter").try_initialize().status, 200);
+}
+
 #[test]
 fn this_machine_may_do_without_tls_and_needs_a_key_then() {
     let (certificate, authority) = (Certificate::of(&["localhost"]), Authority::new());

@@ -10,8 +10,7 @@ use super::finding::Notes;
 use super::keys::{ACCEPTED, AMBIGUOUS, IGNORED, USED};
 use super::place::Place;
 use super::words::nearest::nearest;
-use super::words::{server_like, spellings, strategies};
-use super::{server_words, switches, tool_lists};
+use super::words::{server_like, server_words, spellings, strategies, switches, tool_lists};
 
 /// The section that holds a plugin's own settings.
 const STRATEGY_SETTINGS: &str = "systemConfig.cluster.stickySession";

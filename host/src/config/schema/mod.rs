@@ -6,8 +6,7 @@ mod types;
 use serde_json::{Map, Value, json};
 
 use super::reader::keys::{ACCEPTED, IGNORED};
-use super::reader::words::spellings;
-use super::reader::{server_words, tool_lists};
+use super::reader::words::{server_words, spellings, tool_lists};
 
 use types::{TYPES, Takes};
 

@@ -8,7 +8,7 @@ use serde_json::Value as Tree;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
-use crate::config::reader::server_words::{self, ServerList};
+use crate::config::reader::words::server_words::{self, ServerList};
 
 use super::servers::shown_tools::{EntrySettings, Selections};
 

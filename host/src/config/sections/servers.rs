@@ -28,8 +28,8 @@ use crate::config::reader::known_keys::is_note;
 use crate::config::reader::place::EntryProblems;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
-use crate::config::reader::switches;
-use crate::config::reader::tool_lists::Listed;
+use crate::config::reader::words::switches;
+use crate::config::reader::words::tool_lists::Listed;
 use crate::model::ServerName;
 
 use self::shown_tools::{ALL_OTHERS, EntrySettings, Selections};

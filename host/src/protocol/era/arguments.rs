@@ -159,7 +159,7 @@ fn is_annotated_well(schema: &Value, is_reached: bool, names: &mut Vec<String>) 
     let lower = name.to_ascii_lowercase();
     let is_own = !names.contains(&lower);
     names.push(lower);
-    is_reached && is_simple && is_own && HeaderName::try_from(format!("{PREFIX}{name}")).is_ok()
+    is_reached && is_simple && is_own && HeaderName::try_from(format!("{PARAMETER}{name}")).is_ok()
 }
 
 /// Whether a header's text stands for the argument. Numbers are compared as numbers.

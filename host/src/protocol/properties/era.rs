@@ -65,7 +65,7 @@ fn hold_upstream(envelope: &Envelope<'_>) {
         let said = members.object("_meta").expect("what the revision requires");
         assert_eq!(said.text(meta::VERSION).as_deref(), Some(REVISION));
         assert!(members.get("requestState").or(members.get("inputResponses")).is_none());
-        outgoing::headers(method, envelope.params, &[]);
+        let _ = outgoing::headers(method, envelope.params, &[]);
     }
     let Some(result) = envelope.result else { return };
     if let Ok(result) = answered::result(method, result) {

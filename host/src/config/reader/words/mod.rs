@@ -2,5 +2,8 @@
 
 pub mod nearest;
 pub mod server_like;
+pub mod server_words;
 pub mod spellings;
 pub mod strategies;
+pub mod switches;
+pub mod tool_lists;

@@ -9,7 +9,7 @@ use jsonc_parser::common::Ranged;
 
 use crate::config::reader::item::Item;
 use crate::config::reader::section::Section;
-use crate::config::reader::tool_lists::{self, Listed, ToolList};
+use crate::config::reader::words::tool_lists::{self, Listed, ToolList};
 
 /// Choices by the name of a tool or prompt, or the URI of a resource.
 pub type Selections = BTreeMap<String, EntrySettings>;

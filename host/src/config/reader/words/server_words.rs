@@ -3,7 +3,7 @@
 
 use jsonc_parser::ast::Value;
 
-use super::words::server_like;
+use super::server_like;
 
 /// What a list says of what it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
