@@ -203,10 +203,10 @@ fn a_protocol_version_that_nobody_knows_is_400() {
 }
 
 #[test]
-fn initialize_without_a_protocol_version_is_an_error_and_no_session() {
+fn initialize_without_parameters_is_an_error_and_no_session() {
     let gateway = gateway();
     for path in ["/mcp", "/mcp/counter"] {
-        let response = gateway.client(path).params(json!({})).try_initialize();
+        let response = gateway.client(path).params(json!([])).try_initialize();
         assert_eq!(response.error_code(), -32602, "{}", response.text());
         assert_eq!(response.header("mcp-session-id"), None);
     }

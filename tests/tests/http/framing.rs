@@ -78,6 +78,7 @@ fn a_body_has_one_length() {
             [own.clone(), chunked.clone(), length.clone()],
             [own.clone(), "transfer-encoding: Chunked".to_owned(), "CONTENT-LENGTH:5".to_owned()],
             [chunked.clone(), own.clone(), "content-length: 0".to_owned()],
+            [own.clone(), length.clone(), "Transfer-encoding:\tchunked".to_owned()],
         ] {
             assert_eq!(status(&gateway, line, &headers), (400, false), "{line} {headers:?}");
         }

@@ -261,7 +261,7 @@ fn flaws_are_shown_by_the_command_line() {
     let server = OddServer::good_but(Way::Http, |message, say| {
         let is_list = message["method"] == "tools/list";
         if is_list {
-            let ask = json!({"name": "ask", "inputSchema": {}});
+            let ask = json!({"name": "ask", "inputSchema": {"type": "object"}});
             say(answer(message, &json!({"tools": [ask, {"title": "no name"}]})));
         }
         is_list
@@ -305,22 +305,19 @@ fn an_entry_that_some_clients_cannot_read_or_read_otherwise_costs_itself_alone()
     });
     for place in Place::each(&entries) {
         let session = place.client("/mcp").initialize();
-        let names = ["ask", "last", "own"];
-        let names = Way::ALL.iter().flat_map(|way| names.map(|it| format!("{}-{it}", way.name())));
-        let names: Vec<String> = names.collect();
-        wait_for_tools(&session, &names.iter().map(String::as_str).collect::<Vec<_>>());
+        wait_for_tools(&session, &["stdio-ask", "http-ask", "sse-ask"]);
         let (message, _) = session.message("tools/list", json!({}));
         let listed = session.post(&message).send(session.client.address()).text();
-        for hidden in ["first", "other", &"[".repeat(101)] {
+        for hidden in ["first", "last", "other", "own", &"[".repeat(101)] {
             assert!(!listed.contains(hidden), "{hidden} in {listed}");
         }
         assert_eq!(session.list("prompts", "name").len(), 3);
-        for name in ["stdio-last", "http-own", "sse-ask"] {
+        for name in ["stdio-ask", "http-ask", "sse-ask"] {
             assert!(session.answer("tools/call", json!({"name": name}))["result"].is_object());
         }
         for way in Way::ALL {
             assert_flaw(&place, way.name(), "nested deeper than 100 levels");
-            assert_flaw(&place, way.name(), "that some readers do not see");
+            assert_flaw(&place, way.name(), "some readers read another");
         }
     }
 }

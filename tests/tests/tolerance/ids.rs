@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mooring_tests::odd_server::{answer, as_usual};
-use mooring_tests::{Connection, OddServer, Way, eventually};
+use mooring_tests::{Connection, OddServer, Way, eventually, settings};
 use serde_json::{Map, Value, json};
 
 use super::{Place, wait_for_tools};
@@ -275,9 +275,11 @@ fn ids_that_a_server_mixes_up_are_in_flight_at_once() {
         });
         (way, server)
     });
-    for place in Place::each(&entries(&servers)) {
-        for (way, _) in &servers {
-            let name = way.name();
+    let mut all = entries(&servers);
+    let shared = settings::merged(servers[0].1.entry(), json!({"isolation": "shared"}));
+    all.insert("shared".to_owned(), shared);
+    for place in Place::each(&all) {
+        for name in ["stdio", "sse", "shared"] {
             for (path, tool) in
                 [("/mcp".to_owned(), format!("{name}-ask")), (format!("/mcp/{name}"), "ask".into())]
             {

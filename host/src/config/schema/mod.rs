@@ -228,6 +228,8 @@ mod tests {
             "mcpServers.*.perSessionClient",
             "mcpServers.*.startOnDemand",
             "mcpServers.*.sandbox.network",
+            // Of other clients, and refused without Mooring's own words.
+            "mcpServers.*.sandboxEnabled",
             // Of remote servers alone.
             "mcpServers.*.oauth.grant",
             "mcpServers.*.oauth.authMethod",

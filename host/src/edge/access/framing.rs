@@ -39,7 +39,7 @@ pub fn check<B>(request: &Request<B>) -> Result<Framing, Refusal> {
             hosts += 1;
             host = Some(value);
         } else if name == TRANSFER_ENCODING {
-            if !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            if has_coding || !value.as_bytes().eq_ignore_ascii_case(b"chunked") {
                 return Err(Refusal::Coding);
             }
             has_coding = true;
@@ -105,6 +105,14 @@ mod tests {
             ("/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")]),
             ("/", &[("host", "a"), ("transfer-encoding", "chunked, chunked")]),
             ("/", &[("host", "a"), ("transfer-encoding", "identity")]),
+            (
+                "/",
+                &[
+                    ("host", "a"),
+                    ("transfer-encoding", "chunked"),
+                    ("transfer-encoding", "chunked"),
+                ],
+            ),
             (
                 "/",
                 &[("host", "a"), ("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],

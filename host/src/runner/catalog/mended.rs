@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::protocol::lenient::Members;
+use crate::protocol::lenient::{self, Members};
 use crate::protocol::members::is_lookalike;
 use crate::protocol::methods::List;
 use crate::protocol::splice;
@@ -54,8 +54,18 @@ struct Mending {
     changes: Vec<String>,
 }
 
+/// Whether some readers read another name of the entry than this one. What is hidden or renamed by
+/// one must not be shown as the other.
+#[must_use]
+pub fn has_other_name(entry: &Members<'_>, key: &str, name: &str) -> bool {
+    entry.iter().any(|(member, value)| {
+        let is_name = member == key || is_lookalike(member, &[key]);
+        is_name && lenient::text(value).is_some_and(|other| other != name)
+    })
+}
+
 /// The entry as all clients read it, and what was changed; `None` if nothing has to be. Its key is a
-/// text.
+/// text, and the same for all readers.
 pub fn mended(list: List, entry: &Members<'_>) -> Option<(Box<RawValue>, Vec<String>)> {
     let key = list.key();
     let mut mending = Mending { members: Vec::new(), changes: Vec::new() };
@@ -259,18 +269,21 @@ mod tests {
     #[test]
     fn an_entry_has_one_name_for_all_readers() {
         for (entry, expect) in [
-            (r#"{"name":"h","x":1e400,"name":"a"}"#, r#"{"name":"a","x":1e400}"#),
-            (r#"{"name":"a","n\u0061me":"b"}"#, r#"{"name":"b"}"#),
-            (r#"{"Name":"h","name":"a","y":[1]}"#, r#"{"name":"a","y":[1]}"#),
-            (r#"{"name":"a","NAME":"h","_name":"i"}"#, r#"{"name":"a"}"#),
+            (r#"{"name":"a","x":1e400,"name":"a"}"#, r#"{"name":"a","x":1e400}"#),
+            (r#"{"name":"a","Name":null,"y":[1]}"#, r#"{"name":"a","y":[1]}"#),
+            (r#"{"name":"a","NAME":"a","_name":7}"#, r#"{"name":"a"}"#),
         ] {
             check(List::Prompts, entry, Some(expect));
+            assert!(!has_other_name(&Members::of(entry).unwrap(), "name", "a"), "{entry}");
         }
         check(List::Prompts, r#"{"name":"a","title":"Name","names":["h"]}"#, None);
-        check(
-            List::Templates,
-            r#"{"uriTemplate":"h:","name":"n","uri_template":"x:","uriTemplate":"a:"}"#,
-            Some(r#"{"uriTemplate":"a:","name":"n"}"#),
-        );
+        for (entry, key, name) in [
+            (r#"{"name":"h","name":"a"}"#, "name", "a"),
+            (r#"{"name":"a","n\u0061me":"b"}"#, "name", "b"),
+            (r#"{"Name":"h","name":"a"}"#, "name", "a"),
+            (r#"{"uriTemplate":"a:","uri_template":"x:"}"#, "uriTemplate", "a:"),
+        ] {
+            assert!(has_other_name(&Members::of(entry).unwrap(), key, name), "{entry}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::protocol::splice;
 use crate::runner::channel::answer::{CallError, RefusalKind};
 use crate::runner::session::instance::Instance;
 
-use super::mended::mended;
+use super::mended::{has_other_name, mended};
 use super::own_call;
 
 /// Pages read of one list: a server's cursors may never end.
@@ -196,6 +196,13 @@ impl ListRead {
             ));
             return;
         }
+        if has_other_name(&members, key, &name) {
+            self.note(format!(
+                "{method}: {}, an entry of which some readers read another \"{key}\", is left out",
+                visible(&name, MAX_SHOWN)
+            ));
+            return;
+        }
         if seen.entries.contains(&name) {
             if !std::mem::replace(&mut seen.has_told_of_repeats, true) {
                 self.flaws.push(format!("{method}: an entry comes twice, {name}"));
@@ -260,9 +267,9 @@ mod tests {
 
     #[test]
     fn a_change_of_many_entries_is_told_once() {
-        let page = r#"{"tools":[{"name":"a"},{"name":"b"},{"name":"c","Name":"d","inputSchema":{"type":"object"}}]}"#;
+        let page = r#"{"tools":[{"name":"a"},{"name":"b"},{"name":"c","Name":null,"inputSchema":{"type":"object"}},{"name":"d","name":"e"}]}"#;
         let (read, _) = pages(List::Tools, &[page]);
-        assert_eq!((read.items.len(), read.flaws.len()), (3, 2), "{:?}", read.flaws);
+        assert_eq!((read.items.len(), read.flaws.len()), (3, 3), "{:?}", read.flaws);
         let schema = r#"{"name":"b","inputSchema":{"type":"object"}}"#;
         assert_eq!(read.items[1].get(), schema);
     }

@@ -17,7 +17,7 @@ pub(in crate::config) enum ServerList {
 }
 
 /// The keys, by the section that they stand in, if any.
-const WORDS: [(&str, &str, ServerList); 9] = [
+const WORDS: [(&str, &str, ServerList); 10] = [
     // Of Gemini CLI.
     ("mcp", "allowed", ServerList::Allowed),
     ("mcp", "excluded", ServerList::Excluded),
@@ -27,6 +27,7 @@ const WORDS: [(&str, &str, ServerList); 9] = [
     ("", "excludeMCPServers", ServerList::Excluded),
     ("", "excludeTools", ServerList::Denied),
     // Of Claude Code.
+    ("", "disabledServers", ServerList::Excluded),
     ("", "disabledMcpServers", ServerList::Excluded),
     ("", "disabledMcpjsonServers", ServerList::Excluded),
     ("permissions", "deny", ServerList::Denied),

@@ -50,6 +50,11 @@ const AUTH_METHODS: [(&str, bool); 4] = [
 /// A way to read a text of one line, with its variables replaced.
 type Line<'l> = &'l mut dyn FnMut(&Item<'_>) -> Option<String>;
 
+/// Whether `oauth` only says whether a client is to ask its user, or says nothing.
+pub(in crate::config) fn is_switch(entry: &Section<'_>) -> bool {
+    entry.get("oauth").is_some_and(|item| item.is_empty() || item.is_flag())
+}
+
 /// Reads the section. `None` after a finding; `Some(None)` if no tokens are fetched.
 pub(in crate::config) fn read(
     entry: &Section<'_>,
@@ -57,6 +62,9 @@ pub(in crate::config) fn read(
     sources: &Sources<'_>,
     own_proxy: &OwnProxy,
 ) -> Option<Option<TokenSettings>> {
+    if is_switch(entry) {
+        return Some(None);
+    }
     let section = entry.section("oauth");
     if section.object.is_none() {
         return Some(None);

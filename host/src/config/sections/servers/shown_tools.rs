@@ -40,13 +40,13 @@ pub(in crate::config) fn narrow(
     for list in std::iter::once(&listed).chain(only.map(|(_, items)| items)) {
         // With a mistake in them all, nothing is named, and nothing shown.
         let is_given = !list.is_empty();
-        let included = names(list);
+        let included = names(what, list);
         if is_given && !included.iter().any(|name| name == ALL_OTHERS) {
             include(included, tools);
         }
     }
     let without = lists.iter().filter(|(list, _)| *list == ToolList::Without);
-    for name in without.flat_map(|(_, items)| names(items)) {
+    for name in without.flat_map(|(_, items)| names(what, items)) {
         let shown = EntrySettings { enabled: true, description: None };
         tools.entry(name).or_insert(shown).enabled = false;
     }
@@ -89,14 +89,14 @@ fn include(named: Vec<String>, tools: &mut Selections) {
 }
 
 /// The names. Gemini CLI allows `name(arguments)`, which means the tool.
-fn names(items: &[Item<'_>]) -> Vec<String> {
+fn names(what: Listed, items: &[Item<'_>]) -> Vec<String> {
     let name = |item: &Item<'_>| {
         let text = item.text()?;
         if text != ALL_OTHERS && text.contains('*') {
             item.warn("is read as a name, not as a pattern", "name each tool");
         }
         Some(match text.split_once('(') {
-            Some((name, _)) if !name.is_empty() => name.to_owned(),
+            Some((name, _)) if what == Listed::Tools && !name.is_empty() => name.to_owned(),
             _ => text,
         })
     };

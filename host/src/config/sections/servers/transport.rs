@@ -130,7 +130,8 @@ impl EntryReader<'_, '_> {
         };
         let proxy = self.proxy();
         let confinement = confinement::read(self.entry);
-        let sandbox = match self.entry.get("sandbox").filter(|_| !sandbox::is_foreign(self.entry)) {
+        let is_foreign = sandbox::is_foreign(self.entry);
+        let sandbox = match self.entry.get("sandbox").filter(|_| !is_foreign) {
             Some(item) => self.sandbox(&item.section(), base).map(Some),
             None => Some(None),
         };
@@ -270,8 +271,7 @@ impl EntryReader<'_, '_> {
     /// The header of `oauth.accessToken`, if there is one and no other Authorization is set.
     fn access_token(&mut self) -> Option<Option<(HeaderName, HeaderValue)>> {
         // Some clients only switch it on or off.
-        let switch = self.entry.get("oauth").filter(|item| item.is_empty() || item.is_flag());
-        if let Some(item) = switch {
+        if let Some(item) = self.entry.get("oauth").filter(|_| oauth::is_switch(self.entry)) {
             if item.is_true() {
                 let advice = "give a token in \"oauth\": { \"accessToken\": … } or in \"headers\"";
                 item.warn("is true, but the gateway asks nobody for a token", advice);

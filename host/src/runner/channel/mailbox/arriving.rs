@@ -204,7 +204,11 @@ impl Mailbox {
 
 /// The message with the request's own id or token in place of the one that the server has written.
 fn under_own(line: Bytes, written: &RawValue, own: Option<String>) -> Bytes {
-    let span = own.as_ref().and_then(|_| splice::span(&line, written));
+    let span = own.as_ref().and_then(|_| {
+        // A shared process's line was written anew since it was read.
+        let again = || splice::span(&line, Envelope::parse(&line).ok()?.id?);
+        splice::span(&line, written).or_else(again)
+    });
     match (own, span) {
         (Some(own), Some(span)) => splice::replace(&line, span, own.as_bytes()),
         _ => line,
