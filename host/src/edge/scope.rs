@@ -120,6 +120,20 @@ pub async fn scope(
     Ok(judged(&worker.edge, Scope::Server(server), reach.rights))
 }
 
+/// Whether a scope is what stands behind one of these paths; or behind any, if there are none.
+pub fn is_behind(config: &EdgeConfig, paths: &[String], scope: &Scope) -> bool {
+    let leads_there = |path: &String| match name_in(path) {
+        Ok(None) => matches!(scope.of_url(), Scope::All | Scope::Key(_)),
+        Ok(Some(name)) => match (group(config, &name), scope.of_url()) {
+            (Some(group), Scope::Group(own)) => group.name == *own,
+            (None, Scope::Server(own)) => own.as_str() == name,
+            _ => false,
+        },
+        Err(_) => false,
+    };
+    paths.is_empty() || paths.iter().any(leads_there)
+}
+
 /// The rule that hides what stands behind a path from a client with these rights. `None` if nothing does,
 /// or it is not hidden.
 pub fn hiding_rule(edge: &Edge, path: &str, rights: &Rights) -> Option<PolicyRuling> {

@@ -96,6 +96,10 @@ pub enum Destination {
     Task,
     /// Answered with the tasks of every server that is open in the session.
     TaskList,
+    /// Answered with the skills of every server that has some (SEP-2640).
+    Skills,
+    /// To the server that has the skill or directory in `params.uri`.
+    Skill,
     /// Kept at the edge, and sent to every server that is open in the session.
     LogLevel,
     /// None of the above, as notifications and custom methods are: no owner is known.
@@ -118,6 +122,8 @@ pub fn destination(method: &str) -> Destination {
         "completion/complete" => Destination::Completion,
         "tasks/get" | "tasks/result" | "tasks/cancel" => Destination::Task,
         TASK_LIST => Destination::TaskList,
+        SKILLS => Destination::Skills,
+        SKILL | DIRECTORY => Destination::Skill,
         "logging/setLevel" => Destination::LogLevel,
         _ => Destination::Unknown,
     }
@@ -158,6 +164,12 @@ pub const INITIALIZED: &str = "notifications/initialized";
 pub const SET_LEVEL: &str = "logging/setLevel";
 /// Request: calls a tool.
 pub const CALL: &str = "tools/call";
+/// Request: the skills of a server (SEP-2640).
+pub const SKILLS: &str = "skills/list";
+/// Request: one skill.
+pub const SKILL: &str = "skills/get";
+/// Request: what is in a directory of resources.
+pub const DIRECTORY: &str = "resources/directory/read";
 /// Request: the contents of one resource.
 pub const READ: &str = "resources/read";
 /// Request: the client wants [`UPDATED`] for one resource.
@@ -202,5 +214,6 @@ pub fn is_list_changed(method: &str) -> bool {
 pub fn is_safe_to_repeat(method: &str) -> bool {
     method.ends_with("/list")
         || matches!(method, "ping" | "resources/read" | "prompts/get" | "completion/complete")
+        || matches!(method, SKILL | DIRECTORY)
         || matches!(method, CANCELLED | PROGRESS | ROOTS_CHANGED)
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::process::Output;
 
 use mooring_tests::{
-    Cluster, Gateway, Issuer, OverSse, Request, Scripted, Setup, Signer, eventually, servers,
-    settings,
+    Cluster, Gateway, Issuer, OverSse, Request, Scripted, Setup, Signer, TokenServer, eventually,
+    servers, settings,
 };
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Every secret begins like this.
 const CANARY: &str = "canary-";
@@ -70,32 +71,56 @@ impl Told {
     }
 }
 
-fn servers_with_secrets(far: &Scripted) -> Value {
-    let secret_headers = json!({
-        "Authorization": format!("Bearer {}", canary("upstream")), "X-Api-Key": canary("header"),
-    });
-    let mut counter = servers::counter();
-    counter["env"] = json!({"API_TOKEN": canary("env"), "PLAIN": "${PLANTED}"});
-    json!({
-        "counter": counter,
-        "fails": {
-            "command": "false", "args": ["--token", canary("arg"), format!("--key={}", canary("arg"))],
-            "env": {"PASSWORD": canary("env")},
-        },
-        "far": {
-            "type": "streamable-http", "url": format!("{}?key={}", far.url("/mcp"), canary("url")),
-            "headers": secret_headers, "passthroughHeaders": ["X-User-Token"],
-        },
-        // Nobody is there.
-        "gone": {
-            "type": "streamable-http", "url": format!("http://127.0.0.1:1/mcp?key={}", canary("url")),
-            "headers": secret_headers,
-        },
-        "old": {
-            "type": "sse", "url": format!("http://127.0.0.1:1/sse?key={}", canary("url")),
-            "headers": secret_headers,
-        },
-    })
+/// Servers elsewhere, of which one wants tokens, one refuses the client that asks for some, and others are
+/// not there at all.
+struct Elsewhere {
+    far: Scripted,
+    tokens: TokenServer,
+    refusing: TokenServer,
+    folder: TempDir,
+}
+
+impl Elsewhere {
+    fn start() -> Self {
+        let far = Scripted::start(|_, out| Some(out));
+        let (tokens, refusing) = (TokenServer::start(), TokenServer::start());
+        let told = json!({"error": "invalid_client", "error_description": "no such client"});
+        refusing.set_instead(Some(("401 Unauthorized", &told.to_string())));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), canary("file")).unwrap();
+        Self { far, tokens, refusing, folder }
+    }
+
+    fn entries(&self) -> Value {
+        let headers = json!({
+            "Authorization": format!("Bearer {}", canary("upstream")), "X-Api-Key": canary("header"),
+        });
+        let nobody = |kind: &str, path: &str| {
+            let url = format!("http://127.0.0.1:1/{path}?key={}", canary("url"));
+            json!({"type": kind, "url": url, "headers": headers})
+        };
+        let remote = |more: Value| settings::merged(self.far.entry(), more);
+        let file = format!("${{file:{}}}", self.folder.path().join("key").display());
+        let env = json!({"API_TOKEN": canary("env"), "PLAIN": "${PLANTED}", "OF_FILE": file});
+        json!({
+            "counter": settings::merged(servers::counter(), json!({"env": env})),
+            "fails": {
+                "command": "false",
+                "args": ["--token", canary("arg"), format!("--key={}", canary("arg"))],
+                "env": {"PASSWORD": canary("env")},
+            },
+            "far": remote(json!({
+                "url": format!("{}?key={}", self.far.url("/mcp"), canary("url")),
+                "headers": headers, "passthroughHeaders": ["X-User-Token"],
+            })),
+            "of-file": remote(json!({"headers": {"X-Api-Key": file}})),
+            "given": remote(json!({"oauth": {"accessToken": canary("access")}})),
+            "fetched": remote(json!({"oauth": self.tokens.oauth()})),
+            "not-fetched": remote(json!({"oauth": self.refusing.oauth()})),
+            "gone": nobody("streamable-http", "mcp"),
+            "old": nobody("sse", "sse"),
+        })
+    }
 }
 
 fn access(folder: &Path, issuer: &Issuer) -> Value {
@@ -192,7 +217,9 @@ fn used(told: &mut Told, gateway: &Gateway, issuer: &Issuer) -> Vec<String> {
         eventually("it is let in", || {
             (client("/mcp/counter").try_initialize().status == 200).then_some(())
         });
-        for path in ["/mcp", "/mcp/counter", "/mcp/far"] {
+        for path in
+            ["/mcp", "/mcp/counter", "/mcp/far", "/mcp/of-file", "/mcp/given", "/mcp/fetched"]
+        {
             let session = client(path).initialize();
             secrets.push(session.id.clone());
             let tools = session.tools();
@@ -208,7 +235,7 @@ fn used(told: &mut Told, gateway: &Gateway, issuer: &Issuer) -> Vec<String> {
             let missing = json!({"uri": "file:///nothing", "token": canary("argument")});
             told.add("resources/read", session.answer("resources/read", missing).to_string());
         }
-        for path in ["/mcp/fails", "/mcp/gone", "/mcp/old"] {
+        for path in ["/mcp/fails", "/mcp/gone", "/mcp/old", "/mcp/not-fetched"] {
             told.add(path, client(path).try_initialize().text());
         }
         let mut sse =
@@ -243,7 +270,9 @@ fn looked_at(told: &mut Told, gateway: &Gateway) {
     let key = format!("Bearer {}", canary("key"));
     for (route, door) in routes {
         let names = match route {
-            "/api/logs" => vec!["/api/logs?server=fails".to_owned(), "/api/logs?server=far".into()],
+            "/api/logs" => ["fails", "far", "not-fetched"]
+                .map(|server| format!("{route}?server={server}"))
+                .to_vec(),
             "/api/cluster/explain" => vec![route.to_owned(), format!("{route}?limit=100")],
             "/ui/{name}" => vec!["/ui/page.js".to_owned()],
             _ => vec![
@@ -286,6 +315,14 @@ fn mistakes() -> Vec<Value> {
             json!({"url": "http://127.0.0.1:1/", "headers": {"A": format!("{}\n", canary("header"))}}),
         ),
         server(json!({"url": "http://127.0.0.1:1/", "headers": canary("headers")})),
+        server(json!({"url": "http://127.0.0.1:1/", "oauth": {"accessToken": [canary("access")]}})),
+        server(json!({"url": "http://127.0.0.1:1/", "oauth": {
+            "clientId": "c", "clientSecret": canary("client"),
+            "tokenUrl": format!("http://user:{}@127.0.0.1:1/", canary("token")),
+        }})),
+        server(json!({"url": "http://127.0.0.1:1/", "oauth": {
+            "clientId": "c", "clientSecret": {"is": canary("client")}, "tokenUrl": "http://127.0.0.1:1/",
+        }})),
         system(json!({"cluster": {"token": [canary("token")]}})),
         system(json!({"cluster": {"token": format!("{}\u{e4}", canary("token"))}})),
         system(json!({"cluster": {"secret": {"is": canary("secret")}}})),
@@ -357,8 +394,8 @@ fn all_that_is_told(gateway: &mut Gateway, folder: &Path, issuer: &Issuer, good:
 #[test]
 fn a_gateway_tells_no_secret() {
     let (folder, issuer) = (tempfile::tempdir().unwrap(), Issuer::start());
-    let far = Scripted::start(|_, out| Some(out));
-    let all = settings::standalone(servers_with_secrets(&far));
+    let elsewhere = Elsewhere::start();
+    let all = settings::standalone(elsewhere.entries());
     let good = settings::merged(all, access(folder.path(), &issuer));
     let setup = Setup::new(&good).env("PLANTED", &canary("variable"));
     let mut gateway = setup.env("MOORING_SECRET", &canary("sealing")).start();
@@ -368,7 +405,7 @@ fn a_gateway_tells_no_secret() {
 #[test]
 fn a_cluster_tells_no_secret() {
     let (folder, issuer) = (tempfile::tempdir().unwrap(), Issuer::start());
-    let far = Scripted::start(|_, out| Some(out));
+    let elsewhere = Elsewhere::start();
     let cluster = json!({"token": canary("cluster"), "secret": canary("sealing")});
     let good = settings::merged(settings::coordinator(cluster), access(folder.path(), &issuer));
     let coordinator = Setup::new(&good).env("PLANTED", &canary("variable")).start();

@@ -245,6 +245,16 @@ fn a_token_for_one_resource_opens_no_other() {
     ] {
         assert_eq!(status("/mcp", &of(other)), 401, "{other}");
     }
+    // What is posted to a stream is for the URL of the stream, whoever has opened that.
+    let of_sse = of("https://mcp.example.com/sse/counter");
+    for (path, expect) in [("/sse/counter", 202), ("/sse", 404)] {
+        let bearer = bearer(&of_all);
+        let mut sse = OverSse::open_with(gateway.address(), path, &[("Authorization", &bearer)]);
+        sse.begin();
+        let ping = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
+        let post = Request::post(&sse.endpoint).header("Authorization", &self::bearer(&of_sse));
+        assert_eq!(post.json(&ping).send(gateway.address()).status, expect, "{path}");
+    }
 }
 
 #[test]

@@ -92,6 +92,8 @@ fn a_server_that_says_that_its_lists_have_changed_is_heard_each_time() {
             [("/mcp/fixture", ""), ("/mcp/far", ""), ("/mcp", "fixture-"), ("/mcp", "far-")]
         {
             let client = client(front, path);
+            // So that the lists are known by then, and no news.
+            let _ = client.result("tools/list", json!({}));
             let (mut tools, granted) = listen(&client, json!({"toolsListChanged": true}));
             assert_eq!(granted, json!({"toolsListChanged": true}));
             let (mut prompts, _) = listen(&client, json!({"promptsListChanged": true}));

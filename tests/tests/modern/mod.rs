@@ -10,6 +10,7 @@ mod listening;
 mod passed_on;
 mod plugins;
 mod requests;
+mod skills;
 mod upstreams;
 
 use mooring_tests::{Gateway, Stateless, settings};

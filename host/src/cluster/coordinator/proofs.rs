@@ -43,10 +43,6 @@ pub struct NodeRequest<'a> {
 
 /// A message that nodes send.
 pub trait NodeMessage: DeserializeOwned {
-    /// Whether a node sends it to become known. What comes from others without a proof is not even
-    /// looked at: who has none does not learn which nodes there are.
-    const INTRODUCES: bool;
-
     /// The node that it speaks of.
     fn id(&self) -> &str;
 
@@ -55,8 +51,6 @@ pub trait NodeMessage: DeserializeOwned {
 }
 
 impl NodeMessage for Registration {
-    const INTRODUCES: bool = true;
-
     fn id(&self) -> &str {
         &self.id
     }
@@ -67,8 +61,6 @@ impl NodeMessage for Registration {
 }
 
 impl NodeMessage for Heartbeat {
-    const INTRODUCES: bool = false;
-
     fn id(&self) -> &str {
         &self.id
     }
@@ -148,11 +140,9 @@ impl Proofs {
             proof.is_some_and(|proof| proof.holds(key.expose().as_bytes(), &proved))
         };
         // Of a body without a proof nothing is read.
-        let is_nothing = match &self.token {
-            Some(token) => !holds(token),
-            None => proof.is_none() && !T::INTRODUCES,
-        };
-        if is_nothing {
+        if let Some(token) = &self.token
+            && !holds(token)
+        {
             return Err(self.deny(headers, peer));
         }
         let message: T = serde_json::from_slice(body).map_err(|error| {

@@ -37,6 +37,8 @@ pub struct TokenGrounds {
     pub groups: Box<[String]>,
     /// What servers may be told of the caller.
     pub claims: TokenClaims,
+    /// The paths for which alone the token is; empty if it is for the gateway as a whole.
+    pub paths: Box<[String]>,
 }
 
 /// The table of rules, and the rights that it has come to so far. Callers with the same rules share

@@ -40,8 +40,6 @@ pub struct Issuers {
 pub struct TokenHolder {
     pub principal: Principal,
     pub identity: Arc<CallerIdentity>,
-    /// The paths for which alone the token is; empty if it is for the gateway as a whole.
-    paths: Vec<String>,
     /// Its issuer, by its place; and the number of the keys that it was verified with.
     issuer: usize,
     keys: u64,
@@ -166,13 +164,12 @@ impl Issuers {
         let has_scopes = settings.scopes.iter().all(|scope| granted.contains(&scope.as_str()));
         let identity = self.policy.identity(&principal, Some(&issuer.name), &groups, false);
         let groups = groups.into_iter().map(str::to_owned).collect();
-        let grounds = TokenGrounds { issuer: Arc::clone(issuer), groups, claims: token.claims };
-        let token = Some(grounds);
+        let (issuer, paths) = (Arc::clone(issuer), paths.into_boxed_slice());
+        let token = Some(TokenGrounds { issuer, groups, claims: token.claims, paths });
         let identity = CallerIdentity { token, ..identity };
         Ok(TokenHolder {
             principal,
             identity: Arc::new(identity),
-            paths,
             issuer: place,
             keys: known.number,
             from,
@@ -190,7 +187,8 @@ impl TokenHolder {
         if now < self.from {
             return Err(invalid("the token does not count yet"));
         }
-        if !self.paths.is_empty() && !self.paths.iter().any(|own| is_of(own, path)) {
+        let paths = self.identity.token.as_ref().map_or(&[][..], |token| &token.paths[..]);
+        if !paths.is_empty() && !paths.iter().any(|own| is_of(own, path)) {
             return Err(invalid("the token is for another resource of the gateway"));
         }
         if self.has_scopes { Ok(()) } else { Err(TokenFault::Insufficient) }
@@ -198,7 +196,7 @@ impl TokenHolder {
 }
 
 /// Whether a token for one path counts for another. Clients post to `/messages` what belongs to a
-/// stream of `/sse`, which was opened with a token too.
+/// stream of `/sse`; of which one is looked at there.
 fn is_of(own: &str, path: &str) -> bool {
     let path = path.trim_end_matches('/');
     own == path || (path == "/messages" && own.starts_with("/sse"))

@@ -14,5 +14,6 @@ pub mod requested;
 pub mod requests;
 pub mod rewrite;
 pub mod server_ids;
+mod skills;
 pub mod tasks;
 pub mod unlisted;

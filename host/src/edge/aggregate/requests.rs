@@ -191,6 +191,8 @@ impl Worker {
                 self.send_to(request, addressed).await
             }
             Destination::TaskList => local(&self.list_tasks(scope, session).await),
+            Destination::Skills => local(&Box::pin(self.list_skills(request)).await?),
+            Destination::Skill => Box::pin(self.skill(request)).await,
             Destination::Initialize => {
                 Err(Refusal::Initialized("leave out the session header to start another"))
             }
@@ -400,6 +402,11 @@ impl Worker {
             },
             "serverInfo": {"name": "mooring", "version": env!("CARGO_PKG_VERSION")},
         });
+        if let Some(skills) = self.skills_offered(scope, session)
+            && let Ok(extensions) = serde_json::from_str::<serde_json::Value>(&skills)
+        {
+            result["capabilities"]["extensions"] = extensions;
+        }
         if self.has_tasks(scope, session) {
             result["capabilities"]["tasks"] = serde_json::json!({
                 "list": {}, "cancel": {}, "requests": {"tools": {"call": {}}},

@@ -16,6 +16,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::edge::access::admit::Caller;
+use crate::edge::access::identity::TokenGrounds;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::observed::call::ObservedCall;
@@ -67,7 +68,12 @@ impl Worker {
         // for the same reason. A token may say something else than the one that opened it.
         let live = live.filter(|live| {
             let client = (&caller.principal, caller.identity.as_ref());
+            let token = caller.identity.as_ref().and_then(|identity| identity.token.as_ref());
+            let is_for_it = |token: &TokenGrounds| {
+                scope::is_behind(&self.edge.config, &token.paths, &live.scope)
+            };
             !scope::is_shut_out(&self.edge, &self.edge, &live.scope, client)
+                && token.is_none_or(is_for_it)
         });
         let live = live.ok_or(refused(Refusal::UnknownSession))?;
         let Caller { peer, quota, identity, .. } = caller;

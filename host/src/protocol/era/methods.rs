@@ -1,6 +1,6 @@
 //! The methods of the revision without sessions (2026-07-28, schema).
 
-use crate::protocol::methods::List;
+use crate::protocol::methods::{self, List};
 
 /// What serves a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum Method {
     Resource,
     /// `completion/complete`.
     Completion,
+    /// `skills/list`, of an extension (SEP-2640).
+    Skills,
+    /// `skills/get` and `resources/directory/read`, of the same.
+    Skill,
 }
 
 impl Method {
@@ -32,6 +36,8 @@ impl Method {
             "prompts/get" => Self::Prompt,
             "resources/read" => Self::Resource,
             "completion/complete" => Self::Completion,
+            methods::SKILLS => Self::Skills,
+            methods::SKILL | methods::DIRECTORY => Self::Skill,
             _ => Self::List(List::ALL.into_iter().find(|list| list.method() == method)?),
         })
     }
@@ -46,14 +52,14 @@ impl Method {
     /// server/utilities/caching).
     #[must_use]
     pub fn is_kept(self) -> bool {
-        matches!(self, Self::Discover | Self::List(_) | Self::Resource)
+        matches!(self, Self::Discover | Self::List(_) | Self::Resource | Self::Skills | Self::Skill)
     }
 
     /// The capability without which the method is not there, if there is one.
     #[must_use]
     pub fn capability(self) -> Option<&'static str> {
         match self {
-            Self::Discover | Self::Listen => None,
+            Self::Discover | Self::Listen | Self::Skills | Self::Skill => None,
             Self::List(list) => Some(list.capability()),
             Self::Tool => Some("tools"),
             Self::Prompt => Some("prompts"),

@@ -49,7 +49,10 @@ pub fn from(envelope: &Envelope<'_>, selection: &Selection) -> Option<Withheld> 
         Destination::Prompt => (target.name, prompts, none),
         Destination::Resource => (none, prompts, target.uri),
         Destination::Completion => (reference.name, prompts, reference.uri),
-        Destination::Unknown => return refused(code::METHOD_NOT_FOUND, "Method not found".into()),
+        // Nobody has judged what skills are made of.
+        Destination::Skills | Destination::Skill | Destination::Unknown => {
+            return refused(code::METHOD_NOT_FOUND, "Method not found".into());
+        }
         _ => return None,
     };
     let hides = |name: &String| choice_of(choices, name).is_some_and(|choice| !choice.enabled);

@@ -96,9 +96,12 @@ impl Worker {
             Method::Discover => request.discover().await,
             Method::Listen => request.listen().await,
             Method::List(list) => request.list(list).await,
-            Method::Tool | Method::Prompt | Method::Resource | Method::Completion => {
-                request.call().await
-            }
+            Method::Tool
+            | Method::Prompt
+            | Method::Resource
+            | Method::Completion
+            | Method::Skills
+            | Method::Skill => request.call().await,
         }
     }
 }
