@@ -37,5 +37,5 @@ pub use records::{RecordCounts, Records};
 pub use reported::{ReportOutcome, Reported};
 pub use session_files::NODE_ID;
 pub use shared::redis::RedisStore;
-pub use state::session_states::SessionStates;
+pub use state::session_states::{OthersLogs, SessionStates};
 pub use state::state_log::{KeptCall, LogBounds, Mark, SavedState, StateLog};

@@ -3,7 +3,9 @@
 
 use mooring_tests::http::Incoming;
 use mooring_tests::orders::{announce, late, notification, tools};
-use mooring_tests::{Canned, Client, Pair, RedisServer, Session, eventually, process, servers};
+use mooring_tests::{
+    Canned, Client, Gateway, Pair, RedisServer, Session, eventually, process, servers,
+};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -207,7 +209,7 @@ fn what_a_client_has_set_holds_wherever_its_server_is_begun_again() {
     session.request("resources/subscribe", json!({"uri": "res://kept"}));
     let before = server.told().len();
     // The other coordinator begins it anew, at whichever node is left.
-    let pids: Vec<u32> = pair.nodes.iter().map(mooring_tests::Gateway::pid).collect();
+    let pids: Vec<u32> = pair.nodes.iter().map(Gateway::pid).collect();
     let pid = server.told().last().unwrap().0;
     let at = pids.iter().position(|node| process::descendants(*node).contains(&pid));
     pair.nodes[at.expect("a node has it")].kill9();
@@ -275,30 +277,98 @@ fn a_loss_is_told_once_wherever_it_is_found_and_wherever_the_client_listens() {
     }
 }
 
+/// What a coordinator keeps is written a moment after the call that it is of.
+#[track_caller]
+fn wait_until_state_is_written(coordinator: &Gateway) {
+    eventually("what it keeps is in the store", || {
+        let metrics = coordinator.get("/metrics").expect(200).text();
+        metrics.lines().any(|line| line == "mooring_state_unwritten 0").then_some(())
+    });
+}
+
 #[test]
-fn state_that_two_coordinators_have_passed_on_is_not_said_to_be_back() {
+fn state_that_two_coordinators_have_passed_on_is_brought_back_by_either() {
     let mut counter = servers::counter();
     counter["state"] = json!({"replay": ["count"]});
     let Some(pair) = pair("state elsewhere", &json!({"counter": counter})) else { return };
     for (path, prefix) in [("/mcp/counter", ""), ("/mcp", "counter-")] {
         let (count, whoami) = (format!("{prefix}count"), format!("{prefix}whoami"));
         let session = pair.client(0, path).initialize();
+        let sessions = [0, 1].map(|at| pair.elsewhere(at, path, &session));
         let kill = || {
+            pair.coordinators.iter().for_each(wait_until_state_is_written);
             let pid = session.whoami(&whoami).pid;
             process::signal(pid, Signal::KILL);
             eventually("the server is gone", || (!process::runs(pid)).then_some(()));
         };
-        assert_eq!((session.count(&count), session.count(&count)), (1, 2));
         let mut stream = session.listen();
-        kill();
-        assert_eq!(session.count(&count), 3);
-        let (level, text) = notice(&mut stream);
-        assert!(level == "info" && text.contains("2 calls that set its state"), "{level} {text}");
-        assert_eq!(pair.elsewhere(1, path, &session).count(&count), 4);
-        kill();
-        // Of the four calls this coordinator has passed on three.
-        assert_eq!(session.count(&count), 4);
-        let (level, text) = notice(&mut stream);
-        assert!(level == "warning" && text.contains("another coordinator"), "{level} {text}");
+        let mut value = 0;
+        // Each has passed on some, and each brings all of them back.
+        for round in 0..6 {
+            for at in [round % 2, round / 2 % 2] {
+                value += 1;
+                assert_eq!(sessions[at].count(&count), value, "{path}, round {round}");
+            }
+            kill();
+            value += 1;
+            assert_eq!(sessions[(round + 1) % 2].count(&count), value, "{path}, round {round}");
+            let (level, text) = notice(&mut stream);
+            let calls = format!("{} calls that set its state", value - 1);
+            assert!(level == "info" && text.contains(&calls), "{path}: {level} {text}");
+        }
+        session.delete().expect(200);
+        assert_eq!(notices_left(stream), 0, "{path}");
     }
+    eventually("nothing is kept of sessions that have ended", || {
+        pair.redis.say("KEYS mooring:v:*").starts_with("*0").then_some(())
+    });
+}
+
+#[test]
+fn state_is_brought_back_when_the_coordinator_that_passed_it_on_is_dead() {
+    let mut counter = servers::counter();
+    counter["state"] = json!({"replay": ["count"]});
+    let Some(mut pair) = pair("state of a dead coordinator", &json!({"counter": counter})) else {
+        return;
+    };
+    let session = pair.client(0, "/mcp/counter").initialize();
+    let there = pair.elsewhere(1, "/mcp/counter", &session);
+    assert_eq!((session.count("count"), session.count("count")), (1, 2));
+    let pid = session.whoami("whoami").pid;
+    eventually("what it keeps is in the store", || {
+        pair.redis.say("KEYS mooring:v:*").starts_with("*1").then_some(())
+    });
+    wait_until_state_is_written(&pair.coordinators[0]);
+    pair.coordinators[0].kill9();
+    let mut stream = there.listen();
+    process::signal(pid, Signal::KILL);
+    eventually("the server is gone", || (!process::runs(pid)).then_some(()));
+    assert_eq!(there.count("count"), 3);
+    let (level, text) = notice(&mut stream);
+    assert!(level == "info" && text.contains("2 calls that set its state"), "{level} {text}");
+}
+
+#[test]
+fn state_is_said_to_be_missing_where_another_coordinator_keeps_more_than_is_known() {
+    let mut counter = servers::counter();
+    counter["state"] = json!({"replay": ["count"]});
+    let Some(pair) = pair("state that is not known", &json!({"counter": counter})) else { return };
+    let session = pair.client(0, "/mcp/counter").initialize();
+    let there = pair.elsewhere(1, "/mcp/counter", &session);
+    assert_eq!((session.count("count"), there.count("count")), (1, 2));
+    eventually("both keep something", || {
+        pair.redis.say("KEYS mooring:v:*").starts_with("*2").then_some(())
+    });
+    let keys = pair.redis.say("KEYS mooring:v:*");
+    for key in keys.lines().filter(|line| line.starts_with("mooring:v:")) {
+        // What stands there is not what they have written.
+        pair.redis.say(&format!("SET {} x", key.trim()));
+    }
+    let mut stream = session.listen();
+    let pid = session.whoami("whoami").pid;
+    process::signal(pid, Signal::KILL);
+    eventually("the server is gone", || (!process::runs(pid)).then_some(()));
+    assert_eq!(session.count("count"), 2);
+    let (level, text) = notice(&mut stream);
+    assert!(level == "warning" && text.contains("another coordinator"), "{level} {text}");
 }

@@ -266,12 +266,7 @@ fn errors_limits_and_rates_are_told() {
     for _ in 0..3 {
         let _ = session.answer("tools/call", json!({"name": "no-such", "arguments": {}}));
     }
-    gateway
-        .client("/mcp/no-such-server")
-        .post()
-        .json(&json!({}))
-        .send(gateway.address())
-        .expect(404);
+    gateway.client("/mcp/no-such-server").try_initialize().expect(404);
     let other = gateway.client("/mcp/counter").initialize();
     gateway.client("/mcp/counter").try_initialize().expect(429);
     reader.until("the server's errors", |seen| {

@@ -24,6 +24,9 @@ pub fn limited(state: &LiveState, rights: &Rights) -> LiveState {
     let head = changed(&state.head, |head| {
         // Of these it cannot be told what they are about.
         head["problems"] = Value::Array(Vec::new());
+        for counted in ["callsPerSecond", "errorsPerSecond"] {
+            head[counted] = Value::Null;
+        }
         head["hasMoreInstances"] = false.into();
         head["servers"] = count("servers").into();
         head["sessions"] = count("sessions").into();
@@ -96,7 +99,9 @@ mod tests {
             entries.iter().map(entry).collect::<Section>()
         };
         let state = LiveState {
-            head: r#"{"mode":"standalone","servers":2,"sessions":9,"problems":["of b"]}"#.into(),
+            head: r#"{"mode":"standalone","servers":2,"sessions":9,"problems":["of b"],
+                "callsPerSecond":7.5}"#
+                .into(),
             sections: BTreeMap::from([
                 ("nodes", section(&[("n", r#"{"id":"n","servers":2,"bindings":9}"#)])),
                 ("servers", section(&[("a", r#"{"name":"a"}"#), ("b", r#"{"name":"b"}"#)])),
@@ -109,6 +114,8 @@ mod tests {
                         ("y", r#"{"servers":[{"server":"b"}],"count":1}"#),
                     ]),
                 ),
+                ("errors", section(&[("1", r#"{"server":"a"}"#), ("2", r#"{"server":""}"#)])),
+                ("limits", section(&[("sessions", r#"{"name":"sessions","used":9}"#)])),
                 ("log", section(&[("1", r#"{"text":"b"}"#)])),
             ]),
         };
@@ -117,7 +124,8 @@ mod tests {
         assert!(!text.contains(r#"\"b\""#) && !text.contains("of b"), "{text}");
         let head: Value = serde_json::from_str(&seen.head).unwrap();
         assert_eq!([&head["servers"], &head["sessions"]], [1, 1]);
-        assert_eq!(head["mode"], "standalone");
+        assert_eq!((&head["mode"], &head["callsPerSecond"]), (&"standalone".into(), &Value::Null));
+        assert_eq!((seen.sections["errors"].len(), seen.sections["limits"].len()), (1, 0));
         let entry = |name: &str, key: &str| {
             serde_json::from_str::<Value>(&seen.sections[name][key]).unwrap()
         };

@@ -169,8 +169,11 @@ function overview() {
   count("Nodes ok", ok("nodes"), head.nodes);
   count("Servers ok", ok("servers"), head.servers);
   count("Sessions", head.sessions);
-  count("Calls a second", head.callsPerSecond);
-  count("Errors a second", head.errorsPerSecond);
+  // Not for those to whom rules leave some servers only.
+  if (head.callsPerSecond !== null) {
+    count("Calls a second", head.callsPerSecond);
+    count("Errors a second", head.errorsPerSecond);
+  }
   count("Instances", head.isAsked ? known.get("instances").size + (head.hasMoreInstances ? "+" : "") : "…");
 }
 

@@ -207,6 +207,9 @@ impl Base {
         let (folder, limit) = (self.folder.clone(), config.limits.data_folder);
         let (records, bindings) = (Arc::clone(&self.records), Arc::clone(&self.bindings));
         let states = SessionStates::new(folder, records, bindings, self.keys.clone(), limit);
+        if let Some(sharing) = &sharing {
+            states.share(Arc::clone(sharing));
+        }
         let edge = Edge {
             config: translate::edge(config, access::of(config, &self.folder, None)),
             revision: 0,

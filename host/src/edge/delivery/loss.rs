@@ -39,7 +39,8 @@ impl Call<'_> {
         if !is_reported {
             edge.bindings.note_unreported_loss(session.id, self.server);
             if let Some(sharing) = &edge.sharing {
-                sharing.tell_loss(session.id, self.server);
+                let text = edge.loss_text(session.id, self.server);
+                sharing.tell_loss(session.id, self.server, text.as_deref());
             }
         }
     }

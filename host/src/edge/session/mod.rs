@@ -3,6 +3,7 @@
 pub mod client_session;
 pub mod get_streams;
 pub mod last_start;
+pub mod loss_text;
 pub mod notice;
 pub mod opened;
 pub mod recent_session;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::edge::worker::Edge;
 use crate::model::{ServerName, SessionId};
-use crate::store::shared::SharedEvent;
+use crate::store::shared::{SharedEvent, SharedLoss};
 
 use super::get_streams;
 
@@ -31,7 +31,10 @@ impl Edge {
         match event {
             // Listeners look where the server is now.
             SharedEvent::Moved(session, ..) => self.opened_servers.opened(*session),
-            SharedEvent::Lost(session, _, server) => {
+            SharedEvent::Lost(loss) => {
+                let SharedLoss { session, server, .. } = loss;
+                let text = self.sharing.as_ref().and_then(|sharing| sharing.text_of_loss(loss));
+                self.note_loss_text(*session, server, text.as_deref());
                 let notice = self.loss_notice(*session, server);
                 if get_streams::report_loss(&self.streams, *session, notice) {
                     drop(self.bindings.take_unreported_losses(*session));

@@ -14,7 +14,7 @@ use crate::edge::delivery::open::{NodeOpened, OpenedAt};
 use crate::edge::delivery::tried::NotOpened;
 use crate::model::{Node, StateAction, StatePlan, UnixMillis};
 use crate::seam::{Handshake, Start, StateStep};
-use crate::store::{KeptCall, SavedState, StateLog};
+use crate::store::{KeptCall, OthersLogs, SavedState, StateLog};
 
 use super::arguments::{self, SavedValue};
 use super::kept_state::bounds;
@@ -33,6 +33,14 @@ enum BroughtBack {
     NodeLost(String),
 }
 
+/// What all coordinators keep.
+fn with_others(mut own: StateLog, others: &OthersLogs, plan: &StatePlan) -> StateLog {
+    if !others.logs.is_empty() {
+        own.take_over(&others.own, &others.logs, &bounds(plan));
+    }
+    own
+}
+
 impl Call<'_> {
     /// Opens the server at one node, and brings its state back if it was started there.
     pub(in crate::edge) async fn open_with_state(
@@ -44,10 +52,15 @@ impl Call<'_> {
         let edge = &worker.edge;
         let turn = Arc::new(edge.state.turns.enter(session.id, server).await);
         edge.state.states.load(session.id).await;
-        let has_state = edge.state.states.look(session.id, server, |log| !log.is_empty());
-        let has_state = has_state == Some(true);
-        let was_open = self.was_open() || has_state;
-        let elsewhere = was_open && !self.keeps_all().await;
+        let own = edge.state.states.look(session.id, server, Clone::clone).unwrap_or_default();
+        let was_open = self.was_open() || !own.is_empty();
+        let others = match was_open {
+            true => self.kept_elsewhere().await,
+            false => Some(OthersLogs::default()),
+        };
+        let elsewhere = others.is_none();
+        let others = others.unwrap_or_default();
+        let has_state = !with_others(own, &others, &plan).is_empty();
         let is_all = !elsewhere && edge.state.states.knows_since(session.minted_at);
         let mut failed_before = Restored { elsewhere, ..Restored::default() };
         for _ in 0..MAX_STARTS {
@@ -65,6 +78,9 @@ impl Call<'_> {
             }
             let restored = match has_state {
                 true => {
+                    self.change_log(|log| *log = with_others(std::mem::take(log), &others, &plan));
+                    // Whoever comes next finds what was taken over.
+                    self.join_keepers().await;
                     // Taken by the task, so that nobody begins another one before its end.
                     let turn = Arc::clone(&turn);
                     match self.bring_back_beside(node, &plan, failed_before, turn).await? {

@@ -2,12 +2,14 @@
 
 use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 
-use super::{Listening, SharedEvent, binding_text};
+use super::{Listening, SharedEvent, SharedLoss, binding_text};
 
 /// The version of the text, which stands at its beginning.
 const VERSION: &str = "1";
-/// Bytes of the longest text that is read: three ids and a server's name.
-const MAX_TEXT: usize = 1024;
+/// Bytes of the longest text that is read: what is known of a loss, sealed.
+const MAX_TEXT: usize = 8 * 1024;
+/// Stands for a text that is empty.
+const NOTHING: &str = "-";
 
 pub fn write(event: &SharedEvent) -> String {
     let rest = match event {
@@ -16,7 +18,10 @@ pub fn write(event: &SharedEvent) -> String {
             format!("moved {session} {} {server}", binding_text::write(binding))
         }
         SharedEvent::Ended(session, until) => format!("ended {session} {}", until.0),
-        SharedEvent::Lost(session, teller, server) => format!("lost {session} {teller} {server}"),
+        SharedEvent::Lost(SharedLoss { session, server, teller, sealed }) => {
+            let sealed = if sealed.is_empty() { NOTHING } else { sealed };
+            format!("lost {session} {teller} {sealed} {server}")
+        }
         SharedEvent::Told(session, teller) => format!("told {session} {teller}"),
         SharedEvent::Listens(session, Listening { stream, seen }) => match seen {
             None => format!("listens {session} {stream}"),
@@ -53,12 +58,14 @@ pub fn read(text: &[u8]) -> Option<SharedEvent> {
         }
         "lost" => {
             let (session, rest) = rest.split_once(' ')?;
-            let (teller, server) = rest.split_once(' ')?;
-            Some(SharedEvent::Lost(
-                SessionId::parse(session)?,
-                teller.parse().ok()?,
-                ServerName::parse(server).ok()?,
-            ))
+            let (teller, rest) = rest.split_once(' ')?;
+            let (sealed, server) = rest.split_once(' ')?;
+            Some(SharedEvent::Lost(SharedLoss {
+                session: SessionId::parse(session)?,
+                server: ServerName::parse(server).ok()?,
+                teller: teller.parse().ok()?,
+                sealed: if sealed == NOTHING { String::new() } else { sealed.to_owned() },
+            }))
         }
         "told" => {
             let (session, teller) = rest.split_once(' ')?;
@@ -103,10 +110,15 @@ mod tests {
         let server = ServerName::parse("a server").unwrap();
         let (epoch, opened) = (Epoch::nearest(2), Epoch::new(1));
         let binding = SharedBinding { node: node.clone(), epoch, opened, was_open: true };
+        let loss = |sealed: &str| {
+            let (server, sealed) = (server.clone(), sealed.to_owned());
+            SharedEvent::Lost(SharedLoss { session, server, teller: u64::MAX, sealed })
+        };
         for event in [
             SharedEvent::Moved(session, server.clone(), binding),
             SharedEvent::Ended(session, UnixMillis(7)),
-            SharedEvent::Lost(session, u64::MAX, server),
+            loss(""),
+            loss("sealed-text_1"),
             SharedEvent::Told(session, 0),
             SharedEvent::Listens(session, Listening { stream: u32::MAX, seen: None }),
             SharedEvent::Listens(session, Listening { stream: 0, seen: Some((7, u64::MAX)) }),
@@ -117,7 +129,7 @@ mod tests {
         ] {
             assert_eq!(read(write(&event).as_bytes()), Some(event));
         }
-        let long = format!("1 node {}", "n".repeat(2000));
+        let long = format!("1 node {}", "n".repeat(20_000));
         for text in [
             "",
             "1",
@@ -130,6 +142,7 @@ mod tests {
             "1 ended x 7",
             "1 lost x",
             "1 lost x y",
+            "1 lost x 1 -",
             "1 told x",
             "1 told x y",
             "1 listens x 1",

@@ -187,11 +187,13 @@ impl SharedStore for MemoryStore {
         self.with(move |state| Ok(state.params.get(&session).cloned()))
     }
 
-    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, usize> {
+    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, Vec<String>> {
         self.with(move |state| {
             let keepers = state.keepers.entry(session).or_default();
-            keepers.insert(own.to_owned());
-            Ok(keepers.len())
+            if !own.is_empty() {
+                keepers.insert(own.to_owned());
+            }
+            Ok(keepers.iter().cloned().collect())
         })
     }
 

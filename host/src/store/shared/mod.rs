@@ -104,9 +104,8 @@ pub enum SharedEvent {
     /// A session has moved to another node, or has a further server open.
     Moved(SessionId, ServerName, SharedBinding),
     Ended(SessionId, UnixMillis),
-    /// A server's state was lost, and the client, which may listen elsewhere, was not told yet. The
-    /// number is the teller's, who has noted it already.
-    Lost(SessionId, u64, ServerName),
+    /// A server's state was lost, and the client, which may listen elsewhere, was not told yet.
+    Lost(SharedLoss),
     /// The client of a session knows of what it has lost until then. The number is the teller's.
     Told(SessionId, u64),
     /// A session's client listens to another stream of an aggregate from now on.
@@ -119,6 +118,17 @@ pub enum SharedEvent {
     Heard(NodeId),
     /// The start of a node with this digest has signed off.
     Left(NodeId, u64),
+}
+
+/// A loss of a server's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedLoss {
+    pub session: SessionId,
+    pub server: ServerName,
+    /// The number of its teller, who has noted it already.
+    pub teller: u64,
+    /// What more is known of it, sealed; empty if nothing is.
+    pub sealed: String,
 }
 
 /// A connected store.
@@ -142,6 +152,8 @@ pub enum Leased {
     Coordinator,
     /// What a stream has left for its client, by session.
     Rest,
+    /// What a coordinator keeps of the state of a session's servers, by session and coordinator.
+    State,
 }
 
 /// What several coordinators share.
@@ -173,9 +185,9 @@ pub trait SharedStore: Send + Sync + 'static {
 
     fn params(&self, session: SessionId) -> Answer<'_, Option<Bytes>>;
 
-    /// Notes that the coordinator of this name keeps what sets the state of a session's servers.
-    /// Answers with the number of those that do.
-    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, usize>;
+    /// Notes that the coordinator of this name keeps what sets the state of a session's servers;
+    /// without a name nothing is noted. Answers with the names of those that do.
+    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, Vec<String>>;
 
     /// The secret of this name: the one that is there, else the `fresh` one, which is there then.
     fn secret<'a>(&'a self, name: &'a str, fresh: &'a [u8]) -> Answer<'a, Vec<u8>>;

@@ -33,8 +33,8 @@ use super::changes::Changes;
 use super::records::Records;
 use super::settings::SessionSettings;
 use super::shared::{
-    Claimed, Leased, Listening, SharedBinding, SharedClaim, SharedEvent, SharedSession,
-    SharedStore, StoreError,
+    Claimed, Leased, Listening, MAX_VALUE, SharedBinding, SharedClaim, SharedEvent, SharedLoss,
+    SharedSession, SharedStore, StoreError,
 };
 
 pub use standing::{Standing, StoreCounts};
@@ -43,6 +43,8 @@ pub use standing::{Standing, StoreCounts};
 const SETTINGS: &str = "settings";
 const PARAMS: &str = "params";
 const REST: &str = "rest";
+const STATE: &str = "state";
+const LOSS: &str = "loss";
 /// How long the rest of a stream waits to be taken: its taker waits for it.
 const REST_TIME: Duration = Duration::from_secs(30);
 /// Instances that wait to be closed. Of further ones the instances end when they are idle.
@@ -285,19 +287,68 @@ impl Sharing {
         self.keys.open_shared(PARAMS, session, &text).map(Bytes::from)
     }
 
-    /// Notes that this coordinator keeps what sets the state of a session's servers. Returns whether
-    /// it is the only one, as far as that can be known.
-    pub async fn keeps_alone(&self, session: SessionId, began: UnixMillis) -> bool {
-        let count = self.ask(self.store.join_keepers(session, &self.name)).await;
-        if count.is_some() {
+    /// Notes that this coordinator keeps what sets the state of a session's servers.
+    pub async fn join_keepers(&self, session: SessionId) {
+        if self.ask(self.store.join_keepers(session, &self.name)).await.is_some() {
             self.bindings.note_keeper(session);
         }
-        count == Some(1) && !self.standing.was_emptied_since(began)
+    }
+
+    /// What other coordinators keep of the state of a session that began then, each with its name.
+    /// `None` if there may be more than can be known.
+    pub async fn states_of_others(
+        &self,
+        session: SessionId,
+        began: UnixMillis,
+    ) -> Option<Vec<(String, Vec<u8>)>> {
+        let mut names = self.ask(self.store.join_keepers(session, "")).await?;
+        names.retain(|name| *name != self.name);
+        let mut states = Vec::new();
+        for name in names {
+            let key = state_key(session, &name);
+            let sealed = self.ask(self.store.leased(Leased::State, &key)).await??;
+            states.push((name, self.keys.open_shared(STATE, &key, &sealed)?));
+        }
+        (!self.standing.was_emptied_since(began)).then_some(states)
+    }
+
+    /// Lets the others have what this coordinator keeps of a session's state. What is too large for
+    /// the store they do not get, and know that they lack something.
+    pub async fn keep_state(&self, session: SessionId, text: &[u8]) {
+        let key = state_key(session, &self.name);
+        let Some(sealed) = self.keys.seal_shared(STATE, &key, text) else { return };
+        let storing = async {
+            if sealed.len() > MAX_VALUE {
+                return self.store.let_go(Leased::State, &key).await;
+            }
+            self.store.lease(Leased::State, &key, sealed.as_bytes(), MAX_AGE).await
+        };
+        self.ask(storing).await;
+    }
+
+    /// Takes it back: the session has ended.
+    pub async fn forget_state(&self, session: SessionId) {
+        self.ask(self.store.let_go(Leased::State, &state_key(session, &self.name))).await;
     }
 
     /// Tells the others of a loss that the client was not told of here: it may listen there.
-    pub fn tell_loss(self: &Arc<Self>, session: SessionId, server: &ServerName) {
-        self.tell_in_turn(SharedEvent::Lost(session, self.teller, server.clone()));
+    /// `text` is what they have to know to tell it.
+    pub fn tell_loss(
+        self: &Arc<Self>,
+        session: SessionId,
+        server: &ServerName,
+        text: Option<&[u8]>,
+    ) {
+        let (server, teller) = (server.clone(), self.teller);
+        let sealed = text.and_then(|text| self.keys.seal_shared(LOSS, session, text));
+        let sealed = sealed.unwrap_or_default();
+        self.tell_in_turn(SharedEvent::Lost(SharedLoss { session, server, teller, sealed }));
+    }
+
+    /// What more was told of a loss.
+    #[must_use]
+    pub fn text_of_loss(&self, loss: &SharedLoss) -> Option<Vec<u8>> {
+        self.keys.open_shared(LOSS, loss.session, loss.sealed.as_bytes())
     }
 
     /// Tells the others that the client knows of its losses: they need not tell it again.
@@ -376,6 +427,11 @@ impl Sharing {
             }
         }
     }
+}
+
+/// What a coordinator keeps of a session's state is called so in the store.
+fn state_key(session: SessionId, coordinator: &str) -> String {
+    format!("{session}/{coordinator}")
 }
 
 #[cfg(test)]

@@ -134,11 +134,13 @@ async fn losses_are_told_in_order_and_their_teller_hears_nothing_of_them() {
     let store = Arc::<MemoryStore>::default();
     let (mut one, mut other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
     let session = SessionId::mint();
-    one.sharing.tell_loss(session, &server());
+    one.sharing.tell_loss(session, &server(), Some(b"more"));
     one.sharing.tell_told(session);
     let of_one = one.sharing.teller;
-    let first = other.told.sessions.recv().await;
-    assert_eq!(first, Some(SharedEvent::Lost(session, of_one, server())));
+    let Some(SharedEvent::Lost(loss)) = other.told.sessions.recv().await else { panic!("no loss") };
+    assert_eq!((loss.session, loss.teller, &loss.server), (session, of_one, &server()));
+    assert_eq!(other.sharing.text_of_loss(&loss).as_deref(), Some(&b"more"[..]));
+    assert!(!loss.sealed.contains("more"));
     assert_eq!(other.told.sessions.recv().await, Some(SharedEvent::Told(session, of_one)));
     // The first that it hears is of the other.
     other.sharing.tell_told(session);

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use crate::model::{SessionId, UnixMillis};
 use crate::protocol::seal::MAX_AGE;
 use crate::store::bindings::SHARDS;
-use crate::store::shared::{Claimed, Connected, EventCursor, SharedClaim, SharedEvent, StoreError};
+use crate::store::shared::{
+    Claimed, Connected, EventCursor, SharedClaim, SharedEvent, SharedLoss, StoreError,
+};
 
 use super::{Notice, PARAMS, SETTINGS, Sharing};
 
@@ -121,7 +123,7 @@ impl Sharing {
                 let _ = self.of_sessions.send(event).await;
             }
             // What this coordinator has told itself it knows.
-            SharedEvent::Lost(_, teller, _) | SharedEvent::Told(_, teller)
+            SharedEvent::Lost(SharedLoss { teller, .. }) | SharedEvent::Told(_, teller)
                 if teller == self.teller => {}
             SharedEvent::Lost(..)
             | SharedEvent::Told(..)

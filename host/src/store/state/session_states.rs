@@ -5,12 +5,11 @@
 //! a row the file may get the second alone. In memory the sessions unused for longest make room;
 //! those that have a file are read again when they are needed. Without a folder they are lost.
 //!
-//! Several gateways would share the sealed text of [`super::state_text`] under the session's id:
-//! here is the one place that reads and writes it.
+//! Several coordinators let each other have the text of [`super::state_text`] over their store.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -21,6 +20,7 @@ use crate::store::bindings::Bindings;
 use crate::store::folder::data::DataFolder;
 use crate::store::records::Records;
 use crate::store::session_files::{STATES, SessionFiles};
+use crate::store::sharing::Sharing;
 use crate::sync::Locked;
 
 use super::state_log::StateLog;
@@ -41,12 +41,23 @@ pub struct SessionStates {
     has_folder: bool,
     known: Locked<Known>,
     most: usize,
+    /// What is shared with other coordinators, if there may be any.
+    sharing: OnceLock<Arc<Sharing>>,
     /// Writes files, also while the workers end.
     runtime: Option<Handle>,
     /// When this process began to keep states.
     since: UnixMillis,
     /// Whether something was dropped that no file has.
     has_forgotten: AtomicBool,
+}
+
+/// What other coordinators keep of one server's state.
+#[derive(Debug, Default)]
+pub struct OthersLogs {
+    /// The name of this coordinator.
+    pub own: String,
+    /// Each with its coordinator's name.
+    pub logs: Vec<(String, StateLog)>,
 }
 
 #[derive(Default)]
@@ -81,10 +92,36 @@ impl SessionStates {
             keys,
             known: Locked::default(),
             most: MEMORY,
+            sharing: OnceLock::new(),
             runtime: Handle::try_current().ok(),
             since: UnixMillis::now(),
             has_forgotten: AtomicBool::new(false),
         }
+    }
+
+    /// Lets other coordinators have what is kept from now on.
+    pub fn share(&self, sharing: Arc<Sharing>) {
+        // The first one stays.
+        let _ = self.sharing.set(sharing);
+    }
+
+    /// What other coordinators keep of one server's state, each with its name, and what this one is
+    /// called. `None` if there may be more than can be known.
+    pub async fn logs_of_others(
+        &self,
+        session: SessionId,
+        began: UnixMillis,
+        server: &ServerName,
+    ) -> Option<OthersLogs> {
+        let Some(sharing) = self.sharing.get() else { return Some(OthersLogs::default()) };
+        let mut logs = Vec::new();
+        for (name, text) in sharing.states_of_others(session, began).await? {
+            // A later version may write another form.
+            if let Some(log) = state_text::read(&text)?.remove(server) {
+                logs.push((name, log));
+            }
+        }
+        Some(OthersLogs { own: sharing.name().to_owned(), logs })
     }
 
     /// Makes sure that the session's state is in memory, if anything of it is kept.
@@ -155,7 +192,7 @@ impl SessionStates {
         let before = std::mem::replace(&mut state.size, size(&state.logs));
         (state.used, state.is_written) = (Instant::now(), false);
         known.bytes = (known.bytes + state.size).saturating_sub(before);
-        if self.has_folder && !state.is_being_written {
+        if (self.has_folder || self.sharing.get().is_some()) && !state.is_being_written {
             state.is_being_written = self.write_beside(session);
         }
         self.make_room(known, session);
@@ -178,6 +215,11 @@ impl SessionStates {
             known.bytes = known.bytes.saturating_sub(state.as_ref().map_or(0, |s| s.size));
             state
         };
+        if let Some(sharing) = self.sharing.get()
+            && was_known.as_ref().is_some_and(|state| !state.logs.is_empty())
+        {
+            sharing.forget_state(session).await;
+        }
         // A session that never had any has no file either, unless an earlier process wrote it.
         if self.has_folder && was_known.is_none_or(|state| !state.logs.is_empty()) {
             let this = Arc::clone(self);
@@ -212,6 +254,12 @@ impl SessionStates {
         let this = Arc::clone(self);
         runtime.spawn(async move {
             while let Some(text) = this.unwritten(session) {
+                if let Some(sharing) = this.sharing.get() {
+                    sharing.keep_state(session, &text).await;
+                }
+                if !this.has_folder {
+                    continue;
+                }
                 let (writer, keys) = (Arc::clone(&this), this.keys.clone());
                 let write = move |records: &Records| {
                     let sealed = keys.seal_record(session, text);

@@ -2,7 +2,7 @@
 //! were completed, and what the server has saved. Bounded in calls, bytes and age; what did not fit
 //! is counted, so that it can be told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +39,13 @@ pub struct KeptCall {
     pub number: u64,
 }
 
+impl KeptCall {
+    /// Whether it is the same call in the log of another coordinator.
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.tool, &self.params, self.at) == (&other.tool, &other.params, other.at)
+    }
+}
+
 /// A place in the log, at which a saving begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
@@ -72,6 +79,8 @@ pub struct StateLog {
     pub(in crate::store) changes: u64,
     /// The count at the beginning of the last saving.
     pub(in crate::store) saved_changes: u64,
+    /// Up to which change this log has taken over those of other coordinators, by their names.
+    pub(in crate::store) taken: BTreeMap<String, u64>,
 }
 
 impl StateLog {
@@ -172,6 +181,50 @@ impl StateLog {
         self.unsettled.clear();
     }
 
+    /// Takes over what other coordinators keep, each with its name; `own` is that of this one. What
+    /// any of them has taken over before is dealt with. Calls are ordered by the coordinators' clocks.
+    pub fn take_over(&mut self, own: &str, others: &[(String, Self)], bounds: &LogBounds) {
+        let taken = |name: &str, logs: &[(String, Self)], log: &Self| {
+            let all = logs.iter().map(|(_, log)| log).chain([log]);
+            all.filter_map(|log| log.taken.get(name)).copied().max().unwrap_or(0)
+        };
+        let gone = taken(own, others, self);
+        let mut calls: Vec<KeptCall> =
+            self.calls.drain(..).filter(|call| call.number > gone).collect();
+        let mut any = false;
+        for (name, other) in others {
+            let before = taken(name, others, self);
+            self.taken.insert(name.clone(), before.max(other.changes));
+            if other.changes <= before {
+                continue;
+            }
+            any = true;
+            let known = calls.clone();
+            let is_known = |call: &KeptCall| known.iter().any(|one| one.is_same(call));
+            let new = other.calls.iter().filter(|call| call.number > before);
+            calls.extend(new.filter(|call| !is_known(call)).cloned());
+            self.dropped = self.dropped.saturating_add(other.dropped);
+            self.unsaved = self.unsaved.saturating_add(other.unsaved);
+            self.unsettled.extend_from_slice(&other.unsettled);
+            let is_later =
+                |saved: &SavedState| self.saved.as_ref().is_none_or(|known| known.at < saved.at);
+            if other.saved.as_ref().is_some_and(is_later) {
+                self.saved.clone_from(&other.saved);
+            }
+        }
+        self.unsettled.truncate(MAX_UNSETTLED);
+        calls.sort_by_key(|call| call.at);
+        self.bytes = 0;
+        if !any {
+            self.calls.extend(calls);
+            self.bytes = self.calls.iter().map(size).sum();
+            return;
+        }
+        let saved_at = self.saved.as_ref().map(|saved| saved.at);
+        calls.retain(|call| call.keep != Keep::SinceSave || saved_at.is_none_or(|at| call.at > at));
+        calls.into_iter().for_each(|call| self.keep(call, bounds));
+    }
+
     /// Whether there is nothing to bring back, and nothing to be told of.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -228,6 +281,86 @@ mod tests {
 
     fn saved(at: u64) -> SavedState {
         SavedState { bytes: "s".into(), is_result: false, at: UnixMillis(at) }
+    }
+
+    fn with(calls: &[(&str, u64)]) -> StateLog {
+        let mut log = StateLog::default();
+        calls.iter().for_each(|(tool, at)| log.keep(call(tool, *at, Keep::All), &MANY));
+        log
+    }
+
+    const MANY: LogBounds = LogBounds { calls: 99, bytes: 99_999, age: Duration::MAX };
+
+    fn take(log: &mut StateLog, own: &str, others: &[(&str, &StateLog)]) {
+        let others: Vec<_> =
+            others.iter().map(|(name, log)| ((*name).to_owned(), StateLog::clone(log))).collect();
+        log.take_over(own, &others, &MANY);
+    }
+
+    #[test]
+    fn calls_of_several_coordinators_come_in_their_order_and_once() {
+        let (mut a, mut b) = (with(&[("1", 1), ("3", 3)]), with(&[("2", 2), ("4", 4)]));
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!(names(&a), ["1", "2", "3", "4"]);
+        // Nothing is new.
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!(names(&a), ["1", "2", "3", "4"]);
+        // What the other has passed on since comes behind, what was taken over does not come again.
+        b.keep(call("5", 5, Keep::All), &MANY);
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!(names(&a), ["1", "2", "3", "4", "5"]);
+        // And back: of its own calls the other has none left that the first one has not.
+        take(&mut b, "b", &[("a", &a)]);
+        assert_eq!(names(&b), ["1", "2", "3", "4", "5"]);
+        b.keep(call("6", 6, Keep::All), &MANY);
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!(names(&a), ["1", "2", "3", "4", "5", "6"]);
+        let mut c = with(&[("7", 7)]);
+        take(&mut c, "c", &[("a", &a), ("b", &b)]);
+        assert_eq!(names(&c), ["1", "2", "3", "4", "5", "6", "7"]);
+        assert_eq!(c.bytes, c.calls.iter().map(size).sum::<usize>());
+    }
+
+    #[test]
+    fn what_two_have_taken_over_from_each_other_comes_once() {
+        let (a, b) = (with(&[("1", 1)]), with(&[("2", 2)]));
+        let (mut one, mut other) = (a.clone(), b.clone());
+        take(&mut one, "a", &[("b", &b)]);
+        take(&mut other, "b", &[("a", &a)]);
+        take(&mut one, "a", &[("b", &other)]);
+        assert_eq!(names(&one), ["1", "2"]);
+    }
+
+    #[test]
+    fn a_call_that_must_not_be_repeated_does_not_come_back_from_another() {
+        let (mut a, b) = (with(&[("1", 1)]), with(&[("2", 2)]));
+        take(&mut a, "a", &[("b", &b)]);
+        let gone = a.calls().find(|call| call.tool == "2").unwrap().clone();
+        a.remove(&gone);
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!(names(&a), ["1"]);
+        let mut c = StateLog::default();
+        take(&mut c, "c", &[("a", &a), ("b", &b)]);
+        assert_eq!(names(&c), ["1"]);
+    }
+
+    #[test]
+    fn the_later_saving_counts_and_what_is_missing_is_told_by_whoever_takes_it_over() {
+        let mut a = StateLog::default();
+        a.keep(call("early", 1, Keep::SinceSave), &MANY);
+        a.keep(call("late", 9, Keep::SinceSave), &MANY);
+        a.note_unsettled("x");
+        let mut b = StateLog::default();
+        let mark = b.mark();
+        b.save(saved(5), mark);
+        b.keep(call("after", 7, Keep::SinceSave), &MANY);
+        b.note_unread();
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!((names(&a), a.saved.clone()), (vec!["after", "late"], Some(saved(5))));
+        assert_eq!((a.dropped, a.unsettled.len()), (1, 1));
+        a.begin_anew();
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!((a.dropped, names(&a).len()), (0, 2));
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct LogText {
     unsaved: u32,
     changes: u64,
     saved_changes: u64,
+    #[serde(default)]
+    taken: BTreeMap<String, u64>,
 }
 object_only!(both LogText);
 
@@ -77,6 +79,7 @@ pub fn written(logs: &Logs) -> Vec<u8> {
         unsaved: log.unsaved,
         changes: log.changes,
         saved_changes: log.saved_changes,
+        taken: log.taken.clone(),
     });
     let text = StatesText { form: FORM, servers: servers.collect() };
     serde_json::to_vec(&text).unwrap_or_default()
@@ -111,6 +114,7 @@ fn log(text: LogText) -> Option<(ServerName, StateLog)> {
         unsaved: text.unsaved,
         changes: text.changes,
         saved_changes: text.saved_changes,
+        taken: text.taken,
     };
     Some((ServerName::parse(&text.server).ok()?, log))
 }

@@ -44,11 +44,14 @@ pub fn claimed(value: Value) -> Result<Claimed, StoreError> {
     }
 }
 
-pub fn count(value: &Value) -> Result<usize, StoreError> {
+pub fn names(value: &Value) -> Result<Vec<String>, StoreError> {
     match value {
         Value::ServerError(error) => Err(refused(error)),
-        Value::Int(count) => Ok(usize::try_from(*count).unwrap_or(0)),
-        _ => Err(StoreError::Refused("a number is answered otherwise".to_owned())),
+        // As a set or as a list, by the protocol's version.
+        Value::Array(names) | Value::Set(names) => {
+            Ok(names.iter().cloned().filter_map(text).filter(|name| !name.is_empty()).collect())
+        }
+        _ => Err(StoreError::Refused("a list of names is answered otherwise".to_owned())),
     }
 }
 

@@ -8,7 +8,7 @@
 //! | `p:{session}` | large parameters |
 //! | `m:{session}` | set: the coordinators that keep what sets the state of its servers |
 //! | `t:{session}` | the session has ended |
-//! | `n:{node}`, `c:{coordinator}`, `r:{session}` | leased values |
+//! | `n:{node}`, `c:{coordinator}`, `r:{session}`, `v:{session}/{coordinator}` | leased values |
 //! | `k:{name}` | generated secrets |
 //! | `events` | stream: what coordinators tell each other, the last 100,000 or so |
 //!
@@ -278,11 +278,11 @@ impl SharedStore for RedisStore {
         })
     }
 
-    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, usize> {
+    fn join_keepers<'a>(&'a self, session: SessionId, own: &'a str) -> Answer<'a, Vec<String>> {
         Box::pin(async move {
             let mut join = KEEPERS.command(&[self.key("m", session), self.key("t", session)]);
             join.arg(own).arg(millis(MAX_AGE));
-            answers::count(&self.ask(&join).await?)
+            answers::names(&self.ask(&join).await?)
         })
     }
 
@@ -354,6 +354,7 @@ fn kind_of(kind: Leased) -> &'static str {
         Leased::Node => "n",
         Leased::Coordinator => "c",
         Leased::Rest => "r",
+        Leased::State => "v",
     }
 }
 

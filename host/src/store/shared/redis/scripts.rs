@@ -69,15 +69,17 @@ end
 return found",
 );
 
-/// Keys: keepers, tombstone. Arguments: a name, lifetime. Answers with the number of names. More than
-/// 64 were written by somebody else.
+/// Keys: keepers, tombstone. Arguments: a name or none, lifetime. Answers with the names. More than 64
+/// were written by somebody else.
 pub const KEEPERS: Script = Script(
-    "if redis.call('EXISTS', KEYS[2]) == 1 then return 1 end
+    "if redis.call('EXISTS', KEYS[2]) == 1 then return {ARGV[1]} end
 local known = redis.pcall('SCARD', KEYS[1])
 if type(known) == 'table' or known > 64 then redis.call('DEL', KEYS[1]) end
-redis.call('SADD', KEYS[1], ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('SCARD', KEYS[1])",
+if ARGV[1] ~= '' then
+  redis.call('SADD', KEYS[1], ARGV[1])
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return redis.call('SMEMBERS', KEYS[1])",
 );
 
 /// Keys: tombstone, bindings, settings, parameters, keepers, events. Arguments: the id's remaining life,
