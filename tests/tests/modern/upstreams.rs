@@ -8,6 +8,8 @@ use mooring_tests::running::Running;
 use mooring_tests::{Client, Front, Gateway, Session, binaries, eventually, settings};
 use serde_json::{Value, json};
 
+use crate::witnesses::sdk::{Sdk, texts};
+
 /// The server over HTTP.
 pub struct Far {
     port: u16,
@@ -174,6 +176,29 @@ fn what_the_server_asks_for_is_asked_of_the_client() {
         assert_eq!(asked, 1);
         let (said, asked) = call("endless");
         assert!(said.contains("10 times") && asked == 10, "{said}");
+    });
+}
+
+/// The clients of the official SDKs answer such a server, too.
+#[test]
+fn real_clients_answer_what_the_server_asks_for() {
+    let far = Far::start(&[]);
+    let servers = json!({"near": near(&[]), "far": far.entry()});
+    let sdks = Sdk::at_hand("servers without sessions");
+    Front::each(&servers, &json!({}), |front| {
+        front.wait_until_discovered(&["near", "far"]);
+        for sdk in &sdks {
+            for (path, tool) in [("/mcp/near", "ask"), ("/mcp", "far-ask")] {
+                let url = format!("{}{path}", front.gateway().url());
+                let told = sdk.run("state", &url, &json!({"tool": tool, "times": 1}));
+                let mut asked = texts(&told["asked"]);
+                asked.sort_unstable();
+                let all = ["elicitation/create", "roots/list", "sampling/createMessage"];
+                assert_eq!(asked, all, "{sdk:?} {path}: {told}");
+                let said = told["results"][0].to_string();
+                assert!(said.contains("witness, witness heard: Capital?"), "{sdk:?}: {told}");
+            }
+        }
     });
 }
 

@@ -47,6 +47,7 @@ impl Worker {
         self.edge.planned_moves.forget(session.id);
         // Before the others hear of it: this process hears it, too, and forgets it then.
         let record = self.edge.bindings.forget(session.id);
+        self.edge.streams.end(session.id);
         if let Some(sharing) = &self.edge.sharing {
             sharing.end(session.id, session.minted_at.plus(MAX_AGE)).await;
         }

@@ -94,6 +94,13 @@ impl AggregateStreams {
         own.over.raise();
     }
 
+    /// Ends the stream of a session that has ended.
+    pub fn end(&self, session: SessionId) {
+        if let Some(own) = self.get(session) {
+            self.give_way(session, &own);
+        }
+    }
+
     /// Waits until the stream of a server that was just opened at a node feeds the session's stream,
     /// if it has one: a request that the server sends during the first call must not be missed.
     pub async fn wait_until_heard(&self, session: SessionId, server: &ServerName, node: &NodeId) {

@@ -53,6 +53,7 @@ impl Edge {
             SharedEvent::Ended(session, _) => {
                 self.state.outcomes.forget(*session);
                 self.planned_moves.forget(*session);
+                self.streams.end(*session);
                 let (states, session) = (Arc::clone(&self.state.states), *session);
                 tokio::spawn(async move { states.end(session).await });
             }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
 use super::fault::EraFault;
-use super::field::{self, PARAMETER as PREFIX};
+use super::field::{self, PARAMETER};
 
 /// The name of the annotation in a schema.
 pub const ANNOTATION: &str = "x-mcp-header";
@@ -45,7 +45,7 @@ fn look(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Mirrored>) {
         path.push(name.clone());
         let header = schema.get(ANNOTATION).and_then(Value::as_str);
         let header =
-            header.and_then(|header| HeaderName::try_from(format!("{PREFIX}{header}")).ok());
+            header.and_then(|header| HeaderName::try_from(format!("{PARAMETER}{header}")).ok());
         if let Some(header) = header {
             found.push(Mirrored { path: path.clone(), header });
         } else if path.len() < DEEPEST {

@@ -35,6 +35,8 @@ impl StreamLeases {
     /// Notes that a start has said that it is there, and for how long that counts.
     pub fn heard(&self, start: GatewayStart, lease: Duration, now: Instant) {
         let mut leases = self.0.lock();
+        // It may stand still before its first look.
+        leases.looked.get_or_insert(now);
         if leases.ends.len() < MOST || leases.ends.contains_key(&start) {
             leases.ends.insert(start, now + lease.min(LONGEST));
         }
@@ -93,6 +95,10 @@ mod tests {
             assert!(leases.over(after(second)).is_empty(), "{second}");
         }
         assert_eq!(leases.over(after(508)), [start]);
+        // Before its first look, too.
+        let leases = StreamLeases::default();
+        leases.heard(start, LEASE, begin);
+        assert!(leases.over(after(500)).is_empty());
     }
 
     #[test]
