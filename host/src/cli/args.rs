@@ -302,7 +302,8 @@ pub enum ClusterCommand {
     Init {
         /// Folder for the files; it is made if it is not there
         dir: PathBuf,
-        /// Ids of nodes to make certificates for, beside that of the coordinator
+        /// Ids of nodes to make certificates for, beside that of the coordinator. What ends with * is one
+        /// for all nodes whose ids begin so
         nodes: Vec<String>,
         /// Host name or address to name in the certificates, for programs that look at it; mooring
         /// goes by the ids. May be given several times
@@ -314,7 +315,7 @@ pub enum ClusterCommand {
     },
     /// Make the certificate of a further node, or a new one for a node or the coordinator
     Certificate {
-        /// Id of the node, or coordinator
+        /// Id of the node, what ids begin with and *, or coordinator
         name: String,
         /// Folder of `mooring cluster init`
         #[arg(long, value_name = "DIR", default_value = ".")]

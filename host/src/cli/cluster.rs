@@ -127,10 +127,16 @@ fn certificates(dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// `coordinator`, or the id of a node.
+/// `coordinator`, the id of a node, or what ids begin with and `*`.
 fn role_of(name: &str) -> Result<Role, String> {
-    let id = NodeId::parse(name).map_err(|error| format!("the name {name:?} {error}"))?;
-    Ok(if id == NodeId::coordinator() { Role::Coordinator } else { Role::Node(id) })
+    if name == NodeId::coordinator().as_str() {
+        return Ok(Role::Coordinator);
+    }
+    let why = || match NodeId::parse(name.trim_end_matches('*')) {
+        Err(error) => format!("the name {name:?} {error}"),
+        Ok(_) => format!("the name {name:?} has more than one * at its end"),
+    };
+    Role::of_node(name).ok_or_else(why)
 }
 
 /// What the names of a process's files begin with.
@@ -138,6 +144,8 @@ fn stem(role: &Role) -> String {
     match role {
         Role::Coordinator => "coordinator".to_owned(),
         Role::Node(id) => format!("node-{id}"),
+        Role::Nodes(start) if start.is_empty() => "nodes".to_owned(),
+        Role::Nodes(start) => format!("nodes-{start}"),
     }
 }
 
@@ -159,6 +167,7 @@ fn say_settings(folder: &Folder, role: &Role) {
     let stem = stem(role);
     let id = match role {
         Role::Coordinator => String::new(),
+        Role::Nodes(_) => ", \"node\": { \"coordinatorUrl\": \"https://…\" }".to_owned(),
         Role::Node(id) => {
             format!(", \"node\": {{ \"id\": \"{id}\", \"coordinatorUrl\": \"https://…\" }}")
         }

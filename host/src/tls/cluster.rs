@@ -232,7 +232,7 @@ fn own_certificate(rules: &ClusterRules) -> Result<CertifiedKey, String> {
     }
     Err(format!(
         "{}: is the certificate of {names}, and this process is {}: give each process its own \
-         (mooring cluster certificate), and a node its cluster.node.id",
+         (mooring cluster certificate), and a node the id in it (cluster.node.id)",
         rules.own.cert.display(),
         rules.role
     ))

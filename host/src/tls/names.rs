@@ -19,6 +19,8 @@ const SHOWN: usize = 256;
 pub enum Role {
     Coordinator,
     Node(NodeId),
+    /// Any node whose id begins so: for nodes that are made and named by something else, as pods are.
+    Nodes(String),
 }
 
 impl Role {
@@ -28,7 +30,25 @@ impl Role {
         if uri == COORDINATOR {
             return Some(Self::Coordinator);
         }
-        NodeId::parse(uri.strip_prefix(NODE)?).ok().map(Self::Node)
+        Self::of_node(uri.strip_prefix(NODE)?)
+    }
+
+    /// That of a node by its id, or of those whose ids begin with what stands before `*`.
+    #[must_use]
+    pub fn of_node(id: &str) -> Option<Self> {
+        let Some(start) = id.strip_suffix('*') else {
+            return NodeId::parse(id).ok().map(Self::Node);
+        };
+        let is_start = start.is_empty() || NodeId::parse(start).is_ok();
+        is_start.then(|| Self::Nodes(start.to_owned()))
+    }
+
+    /// Whether a certificate with this role is one of a process that is `other`.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nodes(start), Self::Node(id)) => id.as_str().starts_with(start),
+            _ => self == other,
+        }
     }
 }
 
@@ -38,6 +58,7 @@ impl std::fmt::Display for Role {
         match self {
             Self::Coordinator => f.write_str(COORDINATOR),
             Self::Node(id) => write!(f, "{NODE}{id}"),
+            Self::Nodes(start) => write!(f, "{NODE}{start}*"),
         }
     }
 }
@@ -66,7 +87,7 @@ impl CertificateNames {
     /// Whether it is the certificate of this process.
     #[must_use]
     pub fn is_of(&self, role: &Role) -> bool {
-        self.roles().any(|own| own == *role)
+        self.roles().any(|own| own.covers(role))
     }
 
     /// What it makes of its holder in a cluster.
@@ -102,7 +123,12 @@ mod tests {
             ("mooring:node:a", node("a")),
             ("mooring:node:A.b_c-1", node("A.b_c-1")),
             ("mooring:node:coordinator", node("coordinator")),
+            ("mooring:node:*", Some(Role::Nodes(String::new()))),
+            ("mooring:node:pool-*", Some(Role::Nodes("pool-".to_owned()))),
             ("mooring:node:", None),
+            ("mooring:node:**", None),
+            ("mooring:node:*a", None),
+            ("mooring:node:a b*", None),
             ("mooring:node:a b", None),
             ("mooring:node:a:b", None),
             ("mooring:coordinator:a", None),
@@ -116,6 +142,16 @@ mod tests {
                 assert_eq!(role.to_string(), uri);
             }
         }
+    }
+
+    #[test]
+    fn a_certificate_of_many_nodes_is_that_of_each_and_of_no_coordinator() {
+        let names =
+            |uri: &str| CertificateNames { uris: vec![uri.to_owned()], ..Default::default() };
+        let is_of = |uri: &str, id: &str| names(uri).is_of(&Role::of_node(id).unwrap());
+        assert!(is_of("mooring:node:pool-*", "pool-7") && is_of("mooring:node:*", "x"));
+        assert!(!is_of("mooring:node:pool-*", "pool") && !is_of("mooring:node:a", "ab"));
+        assert!(!names("mooring:node:*").is_of(&Role::Coordinator));
     }
 
     #[test]

@@ -270,6 +270,46 @@ fn posted(to: SocketAddr, identity: &Identity, path: &str, body: &Value) -> Stri
     said(to, identity, &(head + &body))
 }
 
+/// Pods share a certificate, and make their ids up.
+#[test]
+fn nodes_may_share_a_certificate_and_be_none_but_nodes_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let path = dir.to_str().unwrap();
+    done(&["init", path, "*", "pool-*"]);
+    let files = |stem: &str| {
+        json!({
+            "ca": dir.join("ca.pem"), "revoked": dir.join("revoked.pem"),
+            "cert": dir.join(format!("{stem}.pem")), "key": dir.join(format!("{stem}.key")),
+        })
+    };
+    let coordinator = Gateway::start_with(&coordinator(&files("coordinator")));
+    let url = format!("https://127.0.0.1:{}", coordinator.port());
+    let unnamed = settings::merged(
+        settings::node(
+            0,
+            json!({"coordinatorUrl": url}),
+            json!({"counter": servers::counter_named("u")}),
+        ),
+        json!({"systemConfig": {"cluster": {"tls": files("nodes")}}}),
+    );
+    let nodes = vec![
+        Gateway::start_with(&unnamed),
+        Gateway::start_with(&node(&coordinator, "pool-1", &files("nodes-pool-"))),
+    ];
+    let cluster = Cluster { coordinator, nodes };
+    cluster.wait_for_active(2);
+    assert_eq!(cluster.session_at("pool-1").count("count"), 1);
+    for settings in [
+        node(&cluster.coordinator, "other", &files("nodes-pool-")),
+        self::coordinator(&files("nodes")),
+    ] {
+        let refused = Setup::new(&settings).refused();
+        let errors = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(errors.contains("is the certificate of mooring:node:"), "{errors}");
+    }
+}
+
 /// What answers is a process of the cluster, and not a coordinator.
 #[test]
 fn a_node_does_not_register_with_another_node() {
@@ -521,7 +561,6 @@ fn settings_that_do_not_fit_together_refuse_the_start() {
             base(settings::merged(secure.clone(), json!({"advertiseUrl": "http://n:1"})), &tls),
             "advertiseUrl: has no TLS",
         ),
-        (base(json!({"coordinatorUrl": "https://127.0.0.1:1"}), &tls), "id: is required"),
         (base(secure.clone(), &with("ca", &own.key)), "has no certificate"),
         (base(secure.clone(), &with("key", &own.cert)), "has no private key"),
         (base(secure.clone(), &with("revoked", &own.cert)), "has no list of revoked"),

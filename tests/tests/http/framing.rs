@@ -126,6 +126,7 @@ fn lines_of_a_head_end_as_lines_do() {
     for head in [
         format!("GET /livez HTTP/1.1\nHost: {own}\n\n"),
         format!("GET /livez HTTP/1.1\r\nHost: {own}\n\n"),
+        format!("GET /livez HTTP/1.1\r\nX-A: b\nHost: {own}\r\n\r\n"),
         format!("POST /mcp HTTP/1.1\r\nHost: {own}\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     ] {
         let mut connection = Connection::open(own);

@@ -4,12 +4,12 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use mooring_tests::{Certificate, Setup, borrowed, settings};
+use mooring_tests::{Authority, Certificate, Setup, borrowed, settings};
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
 /// Sets of values, each with what it turns on.
-const SETS: [(&str, &str); 5] = [
+const SETS: [(&str, &str); 6] = [
     ("the defaults", "{}"),
     (
         "a coordinator alone with servers of its own",
@@ -22,6 +22,10 @@ const SETS: [(&str, &str); 5] = [
     (
         "keys, TLS and two pools of nodes",
         "keys: {list: [{name: admin, accessType: all}, {name: desk-2, accessType: servers, allowedServers: [counter]}]}\ntls: {enabled: true, existingSecret: mooring-tls}\ncluster: {existingSecret: mine}\nnodes:\n  default: {servers: {counter: {command: mooring-example-counter}}}\n  large: {replicas: 1, nodeSelector: {size: large}, tolerations: [{key: large, operator: Exists}], settings: {systemConfig: {limits: {childrenPerNode: 100}}}}",
+    ),
+    (
+        "TLS between coordinators and nodes",
+        "cluster: {tls: {enabled: true, coordinatorSecret: of-coordinator, nodeSecret: of-nodes}}\nnodes:\n  default: {servers: {counter: {command: mooring-example-counter}}}",
     ),
     (
         "what watches over it",
@@ -120,7 +124,8 @@ fn the_settings_of_every_pod_pass_mooring_check() {
     if !borrowed::at_hand("the settings of the chart", &["helm_runs"]) {
         return;
     }
-    let certificate = Certificate::of(&["localhost"]);
+    let (certificate, authority) = (Certificate::of(&["localhost"]), Authority::new());
+    let of_cluster = ["mooring:coordinator", "mooring:node:*"].map(|uri| authority.certify(uri));
     for (what, values) in SETS {
         let objects = objects(values);
         for map in of_kind(&objects, "ConfigMap") {
@@ -128,6 +133,10 @@ fn the_settings_of_every_pod_pass_mooring_check() {
             // The files of this machine in the place of the mounted ones.
             let text = text.replace("/app/tls/tls.crt", certificate.cert.to_str().unwrap());
             let text = text.replace("/app/tls/tls.key", certificate.key.to_str().unwrap());
+            let own = &of_cluster[usize::from(!name(map).ends_with("-coordinator"))];
+            let text = text.replace("/app/cluster-tls/ca.crt", authority.ca.to_str().unwrap());
+            let text = text.replace("/app/cluster-tls/tls.crt", own.cert.to_str().unwrap());
+            let text = text.replace("/app/cluster-tls/tls.key", own.key.to_str().unwrap());
             let checked = Setup::text(&text)
                 .env("MOORING_CLUSTER_TOKEN", "a-token-of-at-least-16-bytes")
                 .env("MOORING_BEARER_ADMIN", "a-long-random-key-of-the-admin")
@@ -245,6 +254,7 @@ fn what_cannot_work_is_refused_before_anything_is_installed() {
         ),
         ("redis: {url: 'redis://r', existingSecret: a}", "exclude each other"),
         ("tls: {enabled: true}", "tls.existingSecret"),
+        ("cluster: {tls: {enabled: true, nodeSecret: a}}", "cluster.tls.coordinatorSecret"),
         ("keys: {list: [{name: 'a b', accessType: all}]}", "letters, digits and hyphens"),
         ("keys: {list: [{name: a, accessType: all, token: secret-text}]}", "keys.existingSecret"),
     ] {

@@ -63,17 +63,13 @@ pub(in crate::config) fn read(
     Some(ClusterTlsFiles { ca: ca?, cert: cert?, key: key?, revoked, optional })
 }
 
-/// A node's certificate names it, and its links have TLS in both directions.
+/// A node's links have TLS in both directions.
 pub(in crate::config) fn refuse_for_node(
     cluster: &Section<'_>,
     tls: &ClusterTlsFiles,
     node: &NodeMode,
 ) {
     let section = cluster.section("node");
-    if node.id.is_none() {
-        let advice = "set it to the name of the node in its certificate (cluster.tls.cert)";
-        section.refuse_key("id", "is required with cluster.tls", advice);
-    }
     if tls.optional {
         return;
     }

@@ -94,7 +94,7 @@ fn a_file_that_cannot_be_read_stops_its_server_and_is_named() {
 fn a_variable_may_be_called_file() {
     let entry =
         r#"{"command": "x", "args": ["${file}", "${file:-d}", "${credential:-e}", "$file:/a"]}"#;
-    let config = server(entry).env("file", "f").warns(&[]);
+    let config = server(entry).env("file", "of").warns(&[]);
     let Some(Transport::Stdio { args, .. }) = only(config).transport else { panic!() };
-    assert_eq!(args, ["f", "f", "e", "f:/a"]);
+    assert_eq!(args, ["of", "of", "e", "of:/a"]);
 }

@@ -69,30 +69,30 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
     let at = folder.path().display();
     std::fs::write(folder.path().join("noise"), "-----BEGIN X-----\nsecret").unwrap();
     for (tls, reason) in [
-        (r#"{"ca": "AT/none"}"#, "tls.ca AT/none: No such file or directory (os error 2)"),
+        (r#"{"ca": "DIR/none"}"#, "tls.ca DIR/none: No such file or directory (os error 2)"),
         (
-            r#"{"ca": "AT/own.key"}"#,
-            "tls.ca AT/own.key: has no certificate (a block BEGIN CERTIFICATE)",
+            r#"{"ca": "DIR/own.key"}"#,
+            "tls.ca DIR/own.key: has no certificate (a block BEGIN CERTIFICATE)",
         ),
-        (r#"{"ca": "AT"}"#, "tls.ca AT: is not a file"),
-        (r#"{"cert": "AT/own.pem"}"#, "tls.key is missing"),
-        (r#"{"key": "AT/own.key"}"#, "tls.cert is missing"),
+        (r#"{"ca": "DIR"}"#, "tls.ca DIR: is not a file"),
+        (r#"{"cert": "DIR/own.pem"}"#, "tls.key is missing"),
+        (r#"{"key": "DIR/own.key"}"#, "tls.cert is missing"),
         (
-            r#"{"cert": "AT/own.pem", "key": "AT/noise"}"#,
-            "tls.key AT/noise: has no private key (a block BEGIN PRIVATE KEY); one with a password \
+            r#"{"cert": "DIR/own.pem", "key": "DIR/noise"}"#,
+            "tls.key DIR/noise: has no private key (a block BEGIN PRIVATE KEY); one with a password \
              cannot be used",
         ),
         (
-            r#"{"cert": "AT/ca.pem", "key": "AT/own.key"}"#,
-            "tls.key AT/own.key: is not the key of the certificate",
+            r#"{"cert": "DIR/ca.pem", "key": "DIR/own.key"}"#,
+            "tls.key DIR/own.key: is not the key of the certificate",
         ),
         (r#"{"ca": 5}"#, "tls.ca must be a string, not a number"),
         (r#""ca.pem""#, "tls must be an object, not a string"),
     ] {
         let path = at.to_string();
-        let entry = format!(r#"{{"url": "https://b", "tls": {}}}"#, tls.replace("AT", &path));
+        let entry = format!(r#"{{"url": "https://b", "tls": {}}}"#, tls.replace("DIR", &path));
         let config = server(&entry).config();
-        let expect = reason.replace("AT", &path);
+        let expect = reason.replace("DIR", &path);
         assert_eq!(only(config).misconfigured.as_deref(), Some(&*expect), "{tls}");
     }
 }

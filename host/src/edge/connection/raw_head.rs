@@ -6,6 +6,7 @@
 //! (RFC 9112, sections 2.2, 6.1 and 11.2). So the bytes of a head are kept, and read once more, if it
 //! has a coding or does not end as heads do. All others are looked through once, and nothing is kept.
 
+use std::mem::take;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,18 +60,27 @@ impl RawHead {
         self.has_some.load(Ordering::Relaxed)
     }
 
+    /// Forgets what was read: it was no head.
+    pub fn forget(&self) {
+        self.has_some.store(false, Ordering::Relaxed);
+        *self.kept.lock() = Vec::new();
+    }
+
     /// The form of the head that is complete now, and whose request has a coding or not. Its bytes
     /// are forgotten.
     #[must_use]
     pub fn form(&self, has_coding: bool) -> HeadForm {
         self.has_some.store(false, Ordering::Relaxed);
-        form_of(&std::mem::take(&mut *self.kept.lock()), has_coding)
+        form_of(&take(&mut *self.kept.lock()), has_coding)
     }
 }
 
 fn is_unusual(bytes: &[u8]) -> bool {
     match END.find(bytes) {
-        Some(end) => bytes.get(..end).is_some_and(|head| CODING.find(head).is_some()),
+        Some(end) => bytes.get(..end).is_some_and(|head| {
+            let is_bare = |at: usize| at == 0 || head.get(at - 1) != Some(&b'\r');
+            CODING.find(head).is_some() || memchr::memchr_iter(b'\n', head).any(is_bare)
+        }),
         None => !bytes.is_empty(),
     }
 }
@@ -169,6 +179,8 @@ mod tests {
                 assert_eq!(form(&[one, two], true), Some(expect), "{head:?} cut at {cut}");
             }
         }
+        let one = "GET /livez HTTP/1.1\nHost: a\r\n\r\n";
+        assert_eq!(form(&[one], false), Some(HeadForm::BareLineFeed));
         let bare = "GET /livez HTTP/1.1\nHost: a\n\n";
         assert_eq!(form(&[bare], false), Some(HeadForm::BareLineFeed));
         // The rest of a body that nobody has read stands in front of it.
@@ -176,5 +188,10 @@ mod tests {
         let raw = RawHead::default();
         assert_eq!(raw.form(true), HeadForm::Unknown);
         assert_eq!(raw.form(false), HeadForm::Plain);
+        raw.read(b"no head");
+        raw.forget();
+        assert!(!raw.has_some());
+        raw.read(CHUNKED.as_bytes());
+        assert_eq!(raw.form(true), HeadForm::Plain);
     }
 }

@@ -161,6 +161,7 @@ pub(super) async fn connection<S: ClientStream>(
         && connection.read_buf.is_empty()
     {
         parts.connected.is_of_cluster();
+        parts.connected.activity.raw_head.forget();
         http(connection.io, Ends { proved: true, ..ends }, &parts, worker).await;
     }
 }

@@ -35,7 +35,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
 {{- define "mooring.coordinatorUrl" -}}
-http://{{ include "mooring.name" . }}-coordinator:{{ .Values.service.port }}
+{{ ternary "https" "http" .Values.cluster.tls.enabled }}://{{ include "mooring.name" . }}-coordinator:{{ .Values.service.port }}
 {{- end -}}
 
 {{/* The variable that holds a key: admin-2 is in MOORING_BEARER_ADMIN_2. */}}
@@ -57,6 +57,11 @@ MOORING_BEARER_{{ . | replace "-" "_" | upper }}
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) -}}
 {{- fail "tls.enabled needs tls.existingSecret, a Secret of the type kubernetes.io/tls" -}}
 {{- end -}}
+{{- with .Values.cluster.tls -}}
+{{- if and .enabled (not (and .coordinatorSecret .nodeSecret)) -}}
+{{- fail "cluster.tls.enabled needs cluster.tls.coordinatorSecret and cluster.tls.nodeSecret, with tls.crt, tls.key and ca.crt" -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.keys.list -}}
 {{- if not (regexMatch "^[A-Za-z0-9-]+$" .name) -}}
 {{- fail (printf "keys.list: the name %q may have letters, digits and hyphens only" .name) -}}
@@ -65,6 +70,16 @@ MOORING_BEARER_{{ . | replace "-" "_" | upper }}
 {{- fail (printf "keys.list: %s has a token here; put it into the Secret that keys.existingSecret names" .name) -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What coordinators and nodes speak TLS with among themselves. */}}
+{{- define "mooring.clusterTls" -}}
+{{- $files := dict "ca" "/app/cluster-tls/ca.crt" "cert" "/app/cluster-tls/tls.crt" "key" "/app/cluster-tls/tls.key" -}}
+{{- if .Values.cluster.tls.optional }}{{- $_ := set $files "optional" true -}}{{- end -}}
+{{- if .Values.cluster.tls.revokedKey -}}
+{{- $_ := set $files "revoked" (printf "/app/cluster-tls/%s" .Values.cluster.tls.revokedKey) -}}
+{{- end -}}
+{{- toJson $files -}}
 {{- end -}}
 
 {{/* The settings file of the coordinators. */}}
@@ -80,6 +95,9 @@ MOORING_BEARER_{{ . | replace "-" "_" | upper }}
 {{- if .Values.tls.enabled -}}
 {{- $files := dict "cert" "/app/tls/tls.crt" "key" "/app/tls/tls.key" "plainFrom" .Values.tls.plainFrom -}}
 {{- $_ := set $system "listen" (dict "tls" $files) -}}
+{{- end -}}
+{{- if .Values.cluster.tls.enabled -}}
+{{- $_ := set $system.cluster "tls" (include "mooring.clusterTls" . | fromJson) -}}
 {{- end -}}
 {{- $settings := dict "mcpServers" .Values.coordinator.servers "systemConfig" $system -}}
 {{- $keys := list -}}
@@ -98,6 +116,9 @@ MOORING_BEARER_{{ . | replace "-" "_" | upper }}
 {{- $limits := dict "childrenPerNode" (int64 $pool.childrenPerNode) "dataFolder" 536870912 -}}
 {{- $node := dict "coordinatorUrl" (include "mooring.coordinatorUrl" $root) -}}
 {{- $cluster := dict "enabled" true "mode" "node" "node" $node -}}
+{{- if $root.Values.cluster.tls.enabled -}}
+{{- $_ := set $cluster "tls" (include "mooring.clusterTls" $root | fromJson) -}}
+{{- end -}}
 {{- $settings := dict "mcpServers" $pool.servers "systemConfig" (dict "limits" $limits "cluster" $cluster) -}}
 {{- mergeOverwrite $settings (deepCopy $pool.settings) | toPrettyJson -}}
 {{- end -}}
@@ -237,6 +258,11 @@ spec:
           mountPath: /app/tls
           readOnly: true
         {{- end }}
+        {{- if $root.Values.cluster.tls.enabled }}
+        - name: cluster-tls
+          mountPath: /app/cluster-tls
+          readOnly: true
+        {{- end }}
   volumes:
     - name: settings
       configMap:
@@ -253,6 +279,14 @@ spec:
       secret:
         secretName: {{ $root.Values.tls.existingSecret }}
         defaultMode: 0440
+    {{- end }}
+    {{- with $root.Values.cluster.tls }}
+    {{- if .enabled }}
+    - name: cluster-tls
+      secret:
+        secretName: {{ ternary .coordinatorSecret .nodeSecret $.isCoordinator }}
+        defaultMode: 0440
+    {{- end }}
     {{- end }}
   {{- with .values.nodeSelector }}
   nodeSelector:
