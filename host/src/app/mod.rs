@@ -45,7 +45,10 @@ use crate::sync::Signal;
 use crate::telemetry::LogFilter;
 
 use self::advice::{commands, notices};
+#[cfg(target_os = "linux")]
 use self::ending::hand_over::{Before, Offer, TakenOver};
+#[cfg(not(target_os = "linux"))]
+use self::ending::no_hand_over::{Before, Offer, TakenOver};
 use self::ending::shutdown;
 use self::ending::signals::{EndSignals, HangUp};
 use self::parts::Parts;

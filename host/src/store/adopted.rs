@@ -172,7 +172,12 @@ impl Bindings {
             let record = records.get_mut(&session)?;
             record.log_level = settings.level.or(record.log_level);
             record.has_settings |= !settings.is_empty();
-            record.unreported_losses.clone_from(&settings.losses);
+            // Of those of a session that is known others say when they are found: what stands there may
+            // have been told here meanwhile.
+            match record.is_learned {
+                true => record.unreported_losses.retain(|server| settings.losses.contains(server)),
+                false => record.unreported_losses.clone_from(&settings.losses),
+            }
             Some(record.subscriptions.clone())
         });
         for (server, uri) in old.unwrap_or_default() {

@@ -31,6 +31,11 @@ pub fn refusal_told(error: &Error) -> String {
              authority, or add its own to the file of authorities (ca)"
                 .to_owned()
         }
+        CertificateError::BadSignature => {
+            "is of another authority than those that are trusted here, one of the same name: use \
+             certificates of one authority, or add its own to the file of authorities (ca)"
+                .to_owned()
+        }
         CertificateError::UnknownRevocationStatus => {
             "is of an authority of which the file of revoked certificates has no list: add its list \
              to that file (revoked)"
@@ -144,6 +149,7 @@ mod tests {
             ),
             (CertificateError::Revoked, "is revoked"),
             (CertificateError::UnknownIssuer, "another authority"),
+            (CertificateError::BadSignature, "another authority"),
             (CertificateError::UnknownRevocationStatus, "no list"),
             (CertificateError::InvalidPurpose, "serverAuth and clientAuth"),
             (CertificateError::ApplicationVerificationFailure, "mooring:coordinator"),

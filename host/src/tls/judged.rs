@@ -141,10 +141,11 @@ impl TrustInUse {
     ) -> String {
         let mut changes = self.changes.subscribe();
         loop {
-            let _ = tokio::time::timeout(JUDGED_AGAIN, changes.changed()).await;
+            // First of all: what is trusted may have changed since the handshake.
             if let Err(error) = self.now().judge(chain, Duration::ZERO) {
                 return format!("the certificate of {names} {}", refusal_told(&error));
             }
+            let _ = tokio::time::timeout(JUDGED_AGAIN, changes.changed()).await;
         }
     }
 }

@@ -410,8 +410,7 @@ fn a_cluster_tells_no_secret() {
     let good = settings::merged(settings::coordinator(cluster), access(folder.path(), &issuer));
     let coordinator = Setup::new(&good).env("PLANTED", &canary("variable")).start();
     let mut cluster = Cluster { coordinator, nodes: Vec::new() };
-    let node =
-        settings::node(cluster.coordinator.port(), json!({"id": "n1"}), elsewhere.entries());
+    let node = settings::node(cluster.coordinator.port(), json!({"id": "n1"}), elsewhere.entries());
     let node = settings::merged(
         settings::roomy(node),
         json!({"systemConfig": {"cluster": {"token": canary("cluster")}}}),

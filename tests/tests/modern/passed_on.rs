@@ -106,7 +106,10 @@ fn notifications_come_with_the_clients_own_names() {
         assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
         assert_eq!(first["params"]["notifications"]["resourceSubscriptions"], json!([uri]));
         named(&first);
-        let _ = client.call("touch", json!({"uri": uri}));
+        // Each request goes to a node of its own, and only one has the process that is listened to.
+        for _ in 0..20 {
+            let _ = client.call("touch", json!({"uri": uri}));
+        }
         let updated = stream.message(|m| m["method"] == "notifications/resources/updated");
         assert_eq!(updated["params"]["uri"], json!(uri));
         named(&updated);

@@ -93,6 +93,9 @@ fn response_to(asked: &Value) -> Value {
 /// Reads on to the answer, and answers what is asked before it. Returns how much that was.
 fn answered(session: &Session, mut stream: Incoming, id: &Value) -> (Value, usize) {
     let mut asked = 0;
+    if stream.header("content-type") == Some("application/json") {
+        return (stream.whole().json(), asked);
+    }
     loop {
         let message = stream.message(|message| message.get("id").is_some());
         if message.get("method").is_none() {

@@ -131,7 +131,10 @@ fn an_answer_goes_out_as_json_whatever_it_was_called() {
 
 /// The head of a response whose body has this many bytes.
 fn head(length: usize) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
+    format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )
 }
 
 fn usual(asked: &Asked) -> String {

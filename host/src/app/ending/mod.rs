@@ -1,7 +1,10 @@
 //! The end of the process: what asks for it, the drain, and the next process that takes over.
 
 pub mod drain;
+#[cfg(target_os = "linux")]
 pub mod hand_over;
+#[cfg(not(target_os = "linux"))]
+pub mod no_hand_over;
 pub mod shutdown;
 pub mod signals;
 

@@ -388,7 +388,7 @@ fn words_of_more_clients_are_read() {
         assert_eq!(url_of(made.transport), (kind, url.to_owned()), "{entry}");
     }
     server(r#"{"url": "http://b/x", "oauth": true}"#).warns(&[
-        "1:50: mcpServers.a.oauth: is true, but the gateway asks nobody for a token; give a token in \
+        "1:53: mcpServers.a.oauth: is true, but the gateway asks nobody for a token; give a token in \
          \"oauth\": { \"accessToken\": … } or in \"headers\"",
     ]);
     let key = r#"{"url": "http://b/x", "headers": {"Authorization": "Bearer {env:KEY}"}}"#;

@@ -124,7 +124,7 @@ fn manager(principal: Principal, identity: Option<&CallerIdentity>) -> Result<Ma
 fn told(denied: Denied) -> ManagerRefusal {
     let Denied { refusal, principal, ruling } = denied;
     let status = match &refusal {
-        Refusal::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+        Refusal::Unauthorized(_) | Refusal::Uncertified => StatusCode::UNAUTHORIZED,
         Refusal::Token(token) => token.status(),
         _ => StatusCode::FORBIDDEN,
     };

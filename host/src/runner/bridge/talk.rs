@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::model::ServerName;
 use crate::protocol::era::arguments::Mirrored;
 use crate::protocol::era::discovered::Announced;
+use crate::protocol::era::methods::LISTEN;
 use crate::protocol::era::outgoing::{self, Introduction, OfRequest};
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::log_level::LogLevel;
@@ -70,7 +71,8 @@ impl Talk {
     pub async fn send(&self, turn: Turn<'_>) -> Option<Exchange> {
         let number = self.at.number();
         let id = number.to_string();
-        let level = *self.level.lock();
+        // Log messages come with requests that end.
+        let level = if turn.method == LISTEN { None } else { *self.level.lock() };
         let request = OfRequest {
             level,
             token: turn.wants_progress.then_some(&id),

@@ -161,6 +161,25 @@ async fn a_loss_that_was_heard_of_is_written_by_its_finder_alone() {
 }
 
 #[tokio::test]
+async fn a_loss_that_was_told_here_does_not_come_back_from_the_store() {
+    let store = Arc::<MemoryStore>::default();
+    let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
+    let session = SessionId::mint();
+    one.claim(session, None, "a").await;
+    assert!(other.sharing.learn(session).await);
+    one.bindings.note_unreported_loss(session, &server());
+    let is_written = async {
+        while store.sessions(&[session]).await.unwrap().remove(0).settings.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), is_written).await.unwrap();
+    // The other has told it, and reads what was written before.
+    assert!(other.sharing.refresh(session).await);
+    assert!(other.bindings.take_unreported_losses(session).is_empty());
+}
+
+#[tokio::test]
 async fn an_end_is_known_to_all() {
     let store = Arc::<MemoryStore>::default();
     let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
