@@ -73,6 +73,12 @@ impl TokenServer {
         self.server.all().into_iter().filter(|asked| asked.path == "/token").collect()
     }
 
+    /// The token that a request wants exchanged.
+    #[must_use]
+    pub fn subject_of(asked: &Asked) -> Option<String> {
+        form_of(&String::from_utf8_lossy(&asked.body)).remove("subject_token")
+    }
+
     /// From now on tokens are good for so long.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.state().lifetime = lifetime;
@@ -134,11 +140,7 @@ fn answer(state: &mut State, asked: &Asked, out: Out, is_tls: bool) {
 
 fn give(state: &mut State, asked: &Asked, out: Out) {
     let body = String::from_utf8_lossy(&asked.body).into_owned();
-    let form: BTreeMap<&str, String> = body
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .map(|(name, value)| (name, decoded(value)))
-        .collect();
+    let form = form_of(&body);
     let shown = match asked.header("authorization").and_then(|text| text.strip_prefix("Basic ")) {
         Some(basic) => {
             let pair = base64::engine::general_purpose::STANDARD.decode(basic).unwrap_or_default();
@@ -157,7 +159,12 @@ fn give(state: &mut State, asked: &Asked, out: Out) {
         let body = body.to_string();
         return out.reply("401 Unauthorized", &["Content-Type: application/json"], body.as_bytes());
     }
-    if form.get("grant_type").map(String::as_str) != Some("client_credentials") {
+    let is_exchange = form.contains_key("subject_token");
+    let grant = match is_exchange {
+        true => "urn:ietf:params:oauth:grant-type:token-exchange",
+        false => "client_credentials",
+    };
+    if form.get("grant_type").map(String::as_str) != Some(grant) {
         let body = json!({"error": "unsupported_grant_type"}).to_string();
         return out.reply("400 Bad Request", &["Content-Type: application/json"], body.as_bytes());
     }
@@ -166,6 +173,11 @@ fn give(state: &mut State, asked: &Asked, out: Out) {
     state.issued.insert(token.clone(), Instant::now() + state.lifetime);
     let seconds = state.lifetime.as_secs_f64();
     out.json(&json!({"access_token": token, "token_type": "Bearer", "expires_in": seconds}));
+}
+
+fn form_of(body: &str) -> BTreeMap<String, String> {
+    let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }
 
 /// What a form means (WHATWG URL, "application/x-www-form-urlencoded").

@@ -18,6 +18,7 @@ mod own_files;
 mod parts;
 mod presence;
 mod reload;
+mod remote_servers;
 mod routes;
 mod shared_store;
 #[cfg(test)]

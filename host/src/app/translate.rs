@@ -7,30 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::HeaderName;
 
 use crate::config::{
-    self, Config, GroupEntries, Isolation, Lock, Mode, OnLost, Prefix, ProxyScheme, ProxySettings,
-    Remote, Server, ServerEra, ServerTls, Sticky, TokenPlaceSettings, TokenSettings, Transport,
-    Wasi,
+    self, Config, GroupEntries, Isolation, Lock, Mode, OnLost, Prefix, Server, ServerEra, Sticky,
+    Transport, Wasi,
 };
 use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, PrefixMode};
 use crate::model::{
-    Choice, Choices, KeepRule, Prefixes, Replica, Selection, ServerName, StatePlan,
+    Choice, Choices, KeepRule, Prefixes, Replica, SUBJECT_TOKEN, Selection, ServerName, StatePlan,
 };
-use crate::net::{Proxy, ProxyKind, TargetTls};
-use crate::protocol::claim_headers;
 use crate::runner::{
-    self, ClientAuth, Confinement, EraSetting, ProcessCaps, Program, Recipe, Recycling,
-    RunnerConfig, START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms,
-    Timeouts, TokenPlace, TokenServer, TokenTerms, Tokens, Upstream, User,
+    self, Confinement, EraSetting, ProcessCaps, Program, Recipe, Recycling, RunnerConfig,
+    START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms, Timeouts, User,
 };
 use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
 use super::access::Admission;
-use super::{child_env, descriptors, identity, own_files};
+use super::{child_env, descriptors, identity, own_files, remote_servers};
 
 /// The replicas on this node as the settings describe them; a reload replaces them.
 pub type Replicas = Arc<ArcSwap<BTreeMap<ServerName, Replica>>>;
@@ -102,6 +97,8 @@ pub fn edge(config: &Config, admission: Admission) -> EdgeConfig {
         keys,
         key_header: config.access.key_header.clone(),
         hosts: HostRules { listed: config.access.allowed_hosts.clone(), own: own_hosts(config) },
+        exchanges_tokens: running(config).any(remote_servers::exchanges)
+            || credentials.values().flatten().any(|name| name == SUBJECT_TOKEN),
         credentials,
         affinity_cookie: config.sticky.cookie_name.clone(),
         affinity_header: config.sticky.header_name.clone(),
@@ -200,7 +197,7 @@ pub fn replicas(config: &Config) -> BTreeMap<ServerName, Replica> {
         .map(|server| {
             let weight = server.weight.unwrap_or(node).into();
             let replica = Replica {
-                passthrough: passed_to(server),
+                passthrough: remote_servers::passed_to(server),
                 ends_when_lost: server.on_lost == OnLost::Fail,
                 selection: selection(config, server),
                 state: state_plan(config, server),
@@ -225,7 +222,8 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
             total: options.max_total_timeout,
         },
         passthrough: server.passthrough_headers.clone(),
-        claims: claims_for(server),
+        claims: remote_servers::claims_for(server),
+        exchanges: remote_servers::exchanges(server),
         start_timeout: server.start_timeout.unwrap_or(START_TIMEOUT),
         idle: server.idle_timeout,
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },
@@ -241,25 +239,6 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         selection: selection(config, server),
         state: state_programs(config, server),
     }
-}
-
-/// What the edge is asked for: the client's headers, and claims of its token.
-fn passed_to(server: &Server) -> Vec<Arc<str>> {
-    let mut names: Vec<Arc<str>> =
-        server.passthrough_headers.iter().map(|name| name.as_str().into()).collect();
-    for (asked, _) in claims_for(server) {
-        if !names.iter().any(|name| **name == *asked.as_str()) {
-            names.push(asked.as_str().into());
-        }
-    }
-    names
-}
-
-fn claims_for(server: &Server) -> Vec<(HeaderName, HeaderName)> {
-    let claim = |(header, claim): &(HeaderName, String)| {
-        Some((claim_headers::name_of(claim)?, header.clone()))
-    };
-    server.claim_headers.iter().filter_map(claim).collect()
 }
 
 fn sharers(server: &Server) -> Sharers {
@@ -299,67 +278,11 @@ fn recipe(config: &Config, server: &Server) -> Recipe {
                 hidden: own_files::hidden(config, cwd.as_deref()),
             })
         }
-        Some(Transport::Http(remote)) => reached(remote, Recipe::Http),
-        Some(Transport::Sse(remote)) => reached(remote, Recipe::Sse),
-        Some(Transport::HttpOrSse(remote)) => reached(remote, Recipe::HttpOrSse),
+        Some(Transport::Http(remote)) => remote_servers::reached(remote, Recipe::Http),
+        Some(Transport::Sse(remote)) => remote_servers::reached(remote, Recipe::Sse),
+        Some(Transport::HttpOrSse(remote)) => remote_servers::reached(remote, Recipe::HttpOrSse),
         None => Recipe::Broken("its entry has neither a command nor a url".into()),
     }
-}
-
-fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
-    let proxy = remote.proxy.as_ref().map(through);
-    let tls = match remote.tls.as_ref().map(tls_with).transpose() {
-        Ok(tls) => tls,
-        Err(why) => return Recipe::Broken(format!("tls: {why}")),
-    };
-    let tokens = match remote.tokens.as_ref().map(tokens_by).transpose() {
-        Ok(tokens) => tokens,
-        Err(why) => return Recipe::Broken(format!("oauth.tls: {why}")),
-    };
-    match Upstream::new(&remote.url, &remote.headers, proxy, tls) {
-        Some(upstream) => how(upstream.with_tokens(tokens)),
-        None => Recipe::Broken("its url must begin with http:// or https://".into()),
-    }
-}
-
-fn tokens_by(settings: &TokenSettings) -> Result<Arc<Tokens>, String> {
-    let place = match &settings.place {
-        TokenPlaceSettings::Endpoint(uri) => TokenPlace::Endpoint(uri.clone()),
-        TokenPlaceSettings::Issuer(uri) => TokenPlace::Issuer(uri.clone()),
-    };
-    let server = TokenServer {
-        place,
-        proxy: settings.proxy.as_ref().map(through),
-        tls: settings.tls.as_ref().map(tls_with).transpose()?,
-    };
-    let posted = |posted| if posted { ClientAuth::Post } else { ClientAuth::Basic };
-    Ok(Tokens::new(TokenTerms {
-        server,
-        client_id: settings.client_id.clone(),
-        client_secret: settings.client_secret.clone(),
-        auth: settings.is_posted.map(posted),
-        scope: settings.scope.clone(),
-        resource: settings.resource.clone(),
-        audience: settings.audience.clone(),
-    }))
-}
-
-fn tls_with(settings: &ServerTls) -> Result<TargetTls, String> {
-    let identity = settings.identity.as_ref();
-    let identity = identity.map(|identity| (&identity.chain[..], &*identity.key));
-    TargetTls::new(settings.authorities.as_deref(), identity)
-}
-
-fn through(settings: &ProxySettings) -> Proxy {
-    let kind = match settings.scheme {
-        ProxyScheme::Http => ProxyKind::Http,
-        ProxyScheme::Https => ProxyKind::Https,
-        ProxyScheme::Socks5 => ProxyKind::Socks5,
-    };
-    let credentials = settings.credentials.as_ref();
-    let credentials = credentials
-        .map(|(user, password)| (user.expose().to_owned(), password.expose().to_owned()));
-    Proxy::new(kind, (&settings.host, settings.port), credentials, settings.named_by)
 }
 
 fn confine(confinement: &config::ConfinementSettings) -> Confinement {

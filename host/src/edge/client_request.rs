@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Uri};
 use serde_json::Value;
 
 use crate::edge::access::identity::CallerIdentity;
-use crate::model::{QuotaKey, SessionId};
+use crate::model::{QuotaKey, SUBJECT_TOKEN, SessionId};
 use crate::protocol::headers;
 
 /// Longest id of a request that is taken from its client, in bytes.
@@ -37,6 +37,14 @@ impl ClientRequest {
     #[must_use]
     pub fn by(self, identity: Option<Arc<CallerIdentity>>) -> Self {
         Self { identity, ..self }
+    }
+
+    /// The token that let the client in, for servers that get another one in exchange. What a client
+    /// sends by itself under that name does not count.
+    #[must_use]
+    pub fn subject_token(&self) -> Option<&HeaderValue> {
+        self.identity.as_ref()?.token.as_ref()?;
+        self.headers.get(SUBJECT_TOKEN)
     }
 
     /// What the client's token says under this name.

@@ -122,6 +122,8 @@ pub struct EdgeConfig {
     pub issuers: Option<Arc<Issuers>>,
     /// How often clients may ask; `None` if nothing is counted.
     pub rates: Option<Arc<Rates>>,
+    /// Whether any server gets what clients' tokens are exchanged for.
+    pub exchanges_tokens: bool,
     /// The URL under which clients reach the gateway, without a path; `None`: what their requests say.
     pub public_url: Option<String>,
     /// The tokens of these keys, which no server gets.

@@ -3,6 +3,9 @@
 /// The prefix of the headers between edge and runner.
 pub const SEAM_PREFIX: &str = "mooring-";
 
+/// Under this name the token that let a client in goes to the runner of a server that exchanges it.
+pub const SUBJECT_TOKEN: &str = "mooring-subject-token";
+
 /// Headers that frame a message, manage a connection or carry a session. A setting that changed
 /// one could split a message or mix up two sessions; the holder of a client's `mcp-session-id` is
 /// that client.

@@ -5,9 +5,9 @@ mod opening;
 use std::mem::take;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 
-use crate::model::{Epochs, GatewayStart, Principal, QuotaKey, ServerName};
+use crate::model::{Epochs, GatewayStart, Principal, QuotaKey, SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, Pool, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
@@ -290,6 +290,10 @@ impl Runner {
         match self.shared.servers.load().get(server) {
             Some(served) if served.passes_headers() => {
                 let mut passed = passthrough::passed_through(&served.passthrough, seam);
+                if served.exchanges {
+                    let subject = HeaderName::from_static(SUBJECT_TOKEN);
+                    passed.extend(passthrough::passed_through(&[subject], seam));
+                }
                 for (asked, sent) in &served.claims {
                     let claim = passthrough::passed_through(std::slice::from_ref(asked), seam);
                     if let Some(value) = claim.get(asked) {

@@ -62,6 +62,8 @@ pub use process::pressure::{Pressure, Reading, open_files};
 pub use process::supervisor::{forget_variables, guard_memory, supervise_if_asked, walls};
 pub use process::{machine, usage};
 pub use reload::trial::{TrialFailure, Tried};
+pub use remote::oauth::exchanges::Exchanges;
+pub use remote::oauth::source::TokenSource;
 pub use remote::oauth::terms::{ClientAuth, TokenPlace, TokenServer, TokenTerms};
 pub use remote::oauth::tokens::Tokens;
 pub use remote::upstream::Upstream;

@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 
 use crate::model::UnixMillis;
+use crate::protocol::objects::object_only;
 
 use super::names::Role;
 
@@ -26,7 +27,7 @@ const DAY: u64 = 24 * 3600;
 
 /// What the authority has to know of what it has done. Nothing of it is secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct AuthorityRecord {
     /// The name in its own certificate.
     pub authority: String,
@@ -37,7 +38,7 @@ pub struct AuthorityRecord {
 
 /// A certificate that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct IssuedCertificate {
     /// What its holder is.
     pub name: String,
@@ -48,6 +49,8 @@ pub struct IssuedCertificate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<u64>,
 }
+
+object_only!(both AuthorityRecord, IssuedCertificate);
 
 /// A certificate and its key, in PEM.
 pub struct MadeCertificate {

@@ -3,6 +3,7 @@
 pub mod as_a_client;
 pub mod claims;
 pub mod crowded;
+pub mod exchanged_tokens;
 pub mod fetched_tokens;
 pub mod judged;
 pub mod leaving;

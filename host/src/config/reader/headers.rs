@@ -2,7 +2,7 @@
 
 use http::HeaderName;
 
-use crate::model::is_reserved_header;
+use crate::model::{SUBJECT_TOKEN, is_reserved_header};
 
 use super::item::Item;
 
@@ -37,6 +37,18 @@ pub(in crate::config) fn parse(name: &str) -> Result<HeaderName, &'static str> {
 
 /// A list of the names of client headers, each once.
 pub(in crate::config) fn list(item: &Item<'_>) -> Vec<HeaderName> {
+    listed(item, parse)
+}
+
+/// The same for nodes, which may get the client's token to exchange it.
+pub(in crate::config) fn list_of_cluster(item: &Item<'_>) -> Vec<HeaderName> {
+    listed(item, |name| match name {
+        SUBJECT_TOKEN => Ok(HeaderName::from_static(SUBJECT_TOKEN)),
+        name => parse(name),
+    })
+}
+
+fn listed(item: &Item<'_>, parse: fn(&str) -> Result<HeaderName, &'static str>) -> Vec<HeaderName> {
     let mut names = Vec::new();
     for item in item.items() {
         match item.text().map(|name| parse(&name)) {

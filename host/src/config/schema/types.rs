@@ -70,7 +70,12 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("mcpServers.*.oauth.accessToken", Text, "A token that is sent as it is."),
     (
         "mcpServers.*.oauth.grant",
-        Choice(&["client-credentials", "client_credentials"]),
+        Choice(&[
+            "client-credentials",
+            "client_credentials",
+            "token-exchange",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ]),
         "How tokens are fetched.",
     ),
     ("mcpServers.*.oauth.clientId", Text, ""),

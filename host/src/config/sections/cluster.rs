@@ -230,7 +230,7 @@ fn passthrough_headers(section: &Section<'_>) -> BTreeMap<ServerName, Vec<Header
     for (name, item) in section.entries("passthroughHeaders") {
         match ServerName::parse(name) {
             Ok(server) => {
-                headers.insert(server, headers::list(&item));
+                headers.insert(server, headers::list_of_cluster(&item));
             }
             Err(error) => item.refuse(error.to_string(), "name a server of the cluster"),
         }

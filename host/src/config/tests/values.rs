@@ -291,12 +291,12 @@ fn the_eras_and_what_names_a_conversation() {
     let line = "eras            legacy and modern, conversations by handle, header:x-thread, meta:a/b, connection";
     assert!(page.lines().any(|found| found == line), "{page}");
     let of = |strategy: &str| {
-        let cluster = format!(r#"{{"stickySession": {{"strategy": "{strategy}"}}}}"#);
-        let text = format!(r#"{{"eras": ["legacy", "modern"], "cluster": {cluster}}}"#);
-        describe(&system(&text).config())
+        let mut config = system(r#"{"eras": ["legacy", "modern"]}"#).config();
+        config.sticky.strategy = strategy.to_owned();
+        describe(&config)
     };
     assert!(of("header").contains("conversations by handle, cookie, principal"));
-    assert!(of("./own.wasm").contains("conversations by plugin, handle, cookie, principal"));
+    assert!(of("/own.wasm").contains("conversations by plugin, handle, cookie, principal"));
     assert!(system(r#"{"conversations": []}"#).config().eras.conversations.is_empty());
     system(r#"{"eras": ["modern"], "conversations": ["handel", "header:", "meta:", 7]}"#).errors(&[
         "1:27: systemConfig.eras: leaves out legacy: clients with sessions are always served; \

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 
 use crate::edge::config::EdgeConfig;
 use crate::edge::refusal::Refusal;
 use crate::edge::worker::Edge;
-use crate::model::QuotaKey;
+use crate::model::{QuotaKey, SUBJECT_TOKEN};
 use crate::net::Body;
 
 use super::admit::Caller;
@@ -30,7 +30,13 @@ pub async fn caller(
     let path = request.uri().path();
     match holder(issuers, request.headers(), path).await {
         Ok(holder) => {
-            request.headers_mut().remove(header::AUTHORIZATION);
+            let token = request.headers_mut().remove(header::AUTHORIZATION);
+            if edge.config.exchanges_tokens
+                && let Some(subject) = token.as_ref().and_then(subject_of)
+            {
+                // In place of what the client itself may have sent under that name.
+                request.headers_mut().insert(SUBJECT_TOKEN, subject);
+            }
             let principal = holder.principal.clone();
             Ok(Caller {
                 quota: QuotaKey::Credential(principal.clone()),
@@ -44,6 +50,14 @@ pub async fn caller(
             Err(refused(&edge.config, issuers, (request.headers(), reached, path), fault))
         }
     }
+}
+
+/// The token alone, for servers that get another one in exchange.
+fn subject_of(authorization: &HeaderValue) -> Option<HeaderValue> {
+    let (_, token) = authorization.to_str().ok()?.split_once(' ')?;
+    let mut subject = HeaderValue::from_str(token.trim()).ok()?;
+    subject.set_sensitive(true);
+    Some(subject)
 }
 
 /// A caller of the management API, which no path of a resource belongs to.

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Health, Node, Reach, ServerName};
+use crate::model::{Health, Node, Reach, SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, Failure, Unanswered, is_event_stream};
 use crate::protocol::claim_headers;
 use crate::protocol::passthrough::{self, Consumed};
@@ -127,6 +127,11 @@ impl<'a> Call<'a> {
                 let value = client.claim(&claim).and_then(claim_headers::value_of);
                 if let Some(value) = value {
                     passthrough::let_claim_through(&name, value, headers);
+                }
+            } else if name == SUBJECT_TOKEN {
+                let subject = client.subject_token().filter(|_| self.gets(node, &name));
+                if let Some(subject) = subject {
+                    passthrough::let_claim_through(&name, subject.clone(), headers);
                 }
             } else if self.gets(node, &name) {
                 passthrough::let_through(&name, &client.headers, &consumed, headers);

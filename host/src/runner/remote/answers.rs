@@ -147,7 +147,7 @@ async fn late_head(
     if response.status() == StatusCode::UNAUTHORIZED
         && let Some(sent) = &token
     {
-        let next = client.token_instead_of(pool, sent).await;
+        let next = sent.another(pool).await;
         let next = next.map_err(|why| (code::UNAVAILABLE, format!("server {server}: {why}")))?;
         if next.is_some() {
             let again = client.post(pool, None, message.clone(), &forwarded).await;

@@ -22,7 +22,8 @@ use crate::streams::response::OPEN_AFTER;
 use crate::sync::now;
 
 use super::answers::{self, AnswerSource};
-use super::oauth::tokens::{AccessToken, NoToken};
+use super::oauth::source::AccessToken;
+use super::oauth::tokens::NoToken;
 use super::redirects;
 use super::sending::{FirstSecond, LateResponse};
 use super::session::UpstreamSession;
@@ -75,7 +76,7 @@ impl<'a> HttpCall<'a> {
         let (mut token, mut is_renewed) = (None, false);
         if client.fetches_tokens() {
             // Boxed, since few servers need it: every call creates this future.
-            match Box::pin(first_token(client, self.pool, limit)).await {
+            match Box::pin(first_token(client, self.pool, limit, forwarded)).await {
                 Ok(first) => token = first,
                 Err(without) => return *without,
             }
@@ -121,7 +122,7 @@ impl<'a> HttpCall<'a> {
                 Ok(response) => {
                     if !is_renewed && let Some(sent) = &token {
                         if response.status() == StatusCode::UNAUTHORIZED {
-                            let next = next_token(client, self.pool, limit, (sent, response));
+                            let next = next_token(self.pool, limit, (sent, response));
                             match Box::pin(next).await {
                                 Ok(next) => (token, is_renewed) = (Some(next), true),
                                 Err(without) => return *without,
@@ -130,7 +131,7 @@ impl<'a> HttpCall<'a> {
                             message = client.message(to, body.clone(), forwarded, token);
                             continue;
                         }
-                        client.note_accepted();
+                        sent.note_accepted();
                     }
                     if redirects::is_redirect(response.status())
                         && redirects < redirects::MOST
@@ -189,18 +190,18 @@ async fn first_token(
     client: &UpstreamClient,
     pool: &Pool,
     limit: Option<(Instant, timeout::Expired)>,
+    forwarded: &HeaderMap,
 ) -> Result<Option<AccessToken>, Box<FirstSecond>> {
-    in_time(limit, client.token(pool)).await
+    in_time(limit, client.token(pool, forwarded)).await
 }
 
 /// Another token after one was refused, or what becomes of the call: there may be no other.
 async fn next_token(
-    client: &UpstreamClient,
     pool: &Pool,
     limit: Option<(Instant, timeout::Expired)>,
     (sent, refusal): (&AccessToken, Response<Body>),
 ) -> Result<AccessToken, Box<FirstSecond>> {
-    let next = in_time(limit, client.token_instead_of(pool, sent)).await?;
+    let next = in_time(limit, sent.another(pool)).await?;
     next.ok_or_else(|| Box::new(FirstSecond::Came(refusal)))
 }
 

@@ -9,7 +9,8 @@ use http::Response;
 use crate::net::{self, Body, Failure, Unanswered, is_event_stream};
 use crate::runner::channel::timeout::Expired;
 
-use super::oauth::tokens::{AccessToken, NoToken};
+use super::oauth::source::AccessToken;
+use super::oauth::tokens::NoToken;
 use super::session::UpstreamSession;
 
 /// Waits for a response's head and, unless it is an event stream, for the beginning of its body:

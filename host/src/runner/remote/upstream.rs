@@ -8,7 +8,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 
-use crate::model::ServerName;
+use crate::model::{SUBJECT_TOKEN, ServerName};
 use crate::net::{
     Body, Failure, Message, Pool, Proxy, Target, TargetTls, Written, WrittenHead, decoded,
     is_event_stream,
@@ -17,7 +17,8 @@ use crate::protocol::{headers, trace_context};
 use crate::sync::Locked;
 
 use super::cookies::Cookies;
-use super::oauth::tokens::{AccessToken, NoToken, Tokens};
+use super::oauth::source::{AccessToken, TokenSource};
+use super::oauth::tokens::NoToken;
 use super::redirects;
 
 pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
@@ -40,7 +41,7 @@ pub struct Upstream {
     pub path: Uri,
     pub headers: HeaderMap,
     /// The access tokens that are fetched for it.
-    pub tokens: Option<Arc<Tokens>>,
+    pub tokens: Option<TokenSource>,
 }
 
 impl Upstream {
@@ -59,7 +60,7 @@ impl Upstream {
 
     /// The same, with access tokens that are fetched.
     #[must_use]
-    pub fn with_tokens(self, tokens: Option<Arc<Tokens>>) -> Self {
+    pub fn with_tokens(self, tokens: Option<TokenSource>) -> Self {
         Self { tokens, ..self }
     }
 
@@ -149,37 +150,23 @@ impl UpstreamClient {
         self.upstream.tokens.is_some()
     }
 
-    /// The token of the next request, if tokens are fetched.
+    /// The token of a request with these headers of its client, if tokens are fetched. What the
+    /// gateway sends by itself carries that of the client who was there last.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn token(&self, pool: &Pool) -> Result<Option<AccessToken>, NoToken> {
-        match &self.upstream.tokens {
-            Some(tokens) => tokens.ready(pool).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Another token for a request that was refused with this one. It was not executed (RFC 9110
-    /// §15.5.2), so it may be sent again. `None` if no other is to be had.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub async fn token_instead_of(
+    pub async fn token(
         &self,
         pool: &Pool,
-        sent: &AccessToken,
+        forwarded: &HeaderMap,
     ) -> Result<Option<AccessToken>, NoToken> {
-        match &self.upstream.tokens {
-            Some(tokens) => tokens.instead_of(sent, pool).await,
-            None => Ok(None),
-        }
-    }
-
-    /// The server has let the token in.
-    pub fn note_accepted(&self) {
-        if let Some(tokens) = &self.upstream.tokens {
-            tokens.accepted();
+        let Some(tokens) = &self.upstream.tokens else { return Ok(None) };
+        match &self.passed {
+            Some(passed) if tokens.is_exchanged() && !forwarded.contains_key(SUBJECT_TOKEN) => {
+                let last = passed.lock().clone();
+                tokens.token(&last, pool).await.map(Some)
+            }
+            _ => tokens.token(forwarded, pool).await.map(Some),
         }
     }
 
@@ -274,12 +261,12 @@ impl UpstreamClient {
         sent: &Resendable<'_>,
     ) -> Result<Came, Failure> {
         let none = |why: NoToken| Failure::NotSent(why.to_string());
-        let mut token = self.token(pool).await.map_err(none)?;
+        let mut token = self.token(pool, sent.forwarded).await.map_err(none)?;
         let mut response = self.once(pool, path, sent, token.as_ref()).await?;
         if let Some(used) = &token {
             if response.status() != StatusCode::UNAUTHORIZED {
-                self.note_accepted();
-            } else if let Some(next) = self.token_instead_of(pool, used).await.map_err(none)? {
+                used.note_accepted();
+            } else if let Some(next) = used.another(pool).await.map_err(none)? {
                 token = Some(next);
                 response = self.once(pool, path, sent, token.as_ref()).await?;
             }
@@ -355,7 +342,7 @@ impl UpstreamClient {
             set_message_headers(request.headers_mut());
         }
         if let Some(token) = token {
-            request.headers_mut().insert(header::AUTHORIZATION, HeaderValue::clone(token));
+            request.headers_mut().insert(header::AUTHORIZATION, token.value().clone());
         }
         *request.method_mut() = method;
         match &self.passed {
@@ -366,6 +353,10 @@ impl UpstreamClient {
                 add(&passed, request.headers_mut());
                 trace_context::copy(forwarded, request.headers_mut());
             }
+        }
+        if self.fetches_tokens() {
+            // What is exchanged goes to nobody but the token server.
+            request.headers_mut().remove(SUBJECT_TOKEN);
         }
         self.cookies.give(request.headers_mut());
         request
@@ -523,12 +514,6 @@ mod tests {
             let _ = client.received(response, MAX_DECODED);
             let with_cookie = client.message(None, Bytes::new(), &none, None);
             assert!(lines(&with_cookie).contains(&"cookie: c=d".to_owned()));
-            // A fetched token is of the request that carries it.
-            let token = Arc::new(HeaderValue::from_static("Bearer t"));
-            let with_token = client.message(None, Bytes::new(), &none, Some(&token));
-            assert!(lines(&with_token).contains(&"authorization: Bearer t".to_owned()));
-            let without = client.message(None, Bytes::new(), &none, None);
-            assert!(!lines(&without).iter().any(|line| line.starts_with("authorization")));
         }
     }
 }

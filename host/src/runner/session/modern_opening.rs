@@ -22,6 +22,7 @@ use crate::runner::remote::upstream::{Upstream, UpstreamClient};
 use crate::runner::shared_process::process::Sharers;
 
 use super::owner::SessionOwner;
+use super::remote_opening;
 use super::resources::Resources;
 use super::served::{Recipe, Served};
 
@@ -113,18 +114,8 @@ impl ModernOpening<'_> {
         Ok((ModernServer::Process(place), found))
     }
 
-    /// Waits for an access token, if they are fetched.
-    async fn wait_for_token(&self, upstream: &Upstream) -> Result<(), OpenError> {
-        let Some(tokens) = &upstream.tokens else { return Ok(()) };
-        tokens.ready(self.pool).await.map(drop).map_err(|why| OpenError::NoToken {
-            server: self.server.clone(),
-            reason: why.to_string(),
-            after: why.after,
-        })
-    }
-
     async fn http(&self, upstream: &Upstream) -> Result<(ModernServer, Bytes), NotDiscovered> {
-        self.wait_for_token(upstream).await?;
+        remote_opening::wait_for_token(self.server, upstream, self.forwarded, self.pool).await?;
         let line = self.terms.limits.line;
         let client = UpstreamClient::new(upstream.clone());
         let made = |client| {

@@ -373,7 +373,8 @@ impl ServerStart<'_> {
         upstream: &Upstream,
         message: Bytes,
     ) -> Result<(Backend, Bytes), OpenError> {
-        self.wait_for_token(upstream).await?;
+        remote_opening::wait_for_token(self.server, upstream, self.opening.forwarded, self.pool)
+            .await?;
         let forwarded = self.opening.forwarded.clone();
         let remote = RemoteSse::start(self.server, upstream, self.terms(), self.pool, forwarded)
             .await
@@ -399,7 +400,8 @@ impl ServerStart<'_> {
         upstream: &Upstream,
         message: Bytes,
     ) -> Result<Result<(Backend, Bytes), NoResult>, OpenError> {
-        self.wait_for_token(upstream).await?;
+        remote_opening::wait_for_token(self.server, upstream, self.opening.forwarded, self.pool)
+            .await?;
         let mut client = UpstreamClient::new(upstream.clone());
         if self.served.passes_headers() {
             client.passes_headers();
@@ -530,28 +532,16 @@ impl ServerStart<'_> {
         OpenError::Start { server: self.server.clone(), reason }
     }
 
-    /// Waits for an access token, if they are fetched.
-    async fn wait_for_token(&self, upstream: &Upstream) -> Result<(), OpenError> {
-        let Some(tokens) = &upstream.tokens else { return Ok(()) };
-        let ready = tokens.ready(self.pool).await;
-        ready.map(drop).map_err(|why| OpenError::NoToken {
-            server: self.server.clone(),
-            reason: why.to_string(),
-            after: why.after,
-        })
-    }
-
     fn needs_oauth(
         &self,
         upstream: &Upstream,
         status: StatusCode,
         wanted: &WantsToken,
     ) -> OpenError {
-        if let Some(tokens) = &upstream.tokens {
+        if upstream.tokens.is_some() {
             let reason = format!(
-                "it refuses the access token of {} ({status}); check scope, resource and audience \
-                 in its \"oauth\"",
-                tokens.issuer()
+                "it refuses the access token that was fetched ({status}); check scope, resource and \
+                 audience in its \"oauth\""
             );
             return OpenError::NoToken { server: self.server.clone(), reason, after: REFUSED };
         }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::model::ServerName;
+use crate::model::{SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream};
 use crate::protocol::jsonrpc::Envelope;
+use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
-use crate::runner::remote::upstream::{Came, UpstreamClient};
+use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::streams::response as events;
 
 /// Bytes read of an answer to `initialize`.
@@ -51,6 +52,30 @@ pub async fn post(
         waited += pause.max(Duration::from_millis(1));
     }
     Err(Failure::NotSent("it is full".to_owned()))
+}
+
+/// Waits for an access token, if tokens are fetched for the server.
+///
+/// # Errors
+/// Why there is none.
+pub async fn wait_for_token(
+    server: &ServerName,
+    upstream: &Upstream,
+    forwarded: &HeaderMap,
+    pool: &Pool,
+) -> Result<(), OpenError> {
+    let Some(tokens) = &upstream.tokens else { return Ok(()) };
+    let server = server.clone();
+    if tokens.is_exchanged() && !forwarded.contains_key(SUBJECT_TOKEN) {
+        // As where a client has to bring the server's own token: only with it can this be tried.
+        let reason = "of each client: it gets what the client's own token is exchanged for, and this \
+                      one came in without a token, or on a node that gets none";
+        return Err(OpenError::NeedsOauth { server, reason: reason.to_owned() });
+    }
+    tokens.token(forwarded, pool).await.map(drop).map_err(|why| {
+        let (reason, after) = (why.to_string(), why.after);
+        OpenError::NoToken { server, reason, after }
+    })
 }
 
 /// What came instead of a result.

@@ -42,6 +42,8 @@ pub struct Served {
     /// The claims of the client's token that a remote server gets: the header by which the edge is
     /// asked for one, and the header that the server gets.
     pub claims: Vec<(HeaderName, HeaderName)>,
+    /// Whether the client's token is exchanged for one of the server's.
+    pub exchanges: bool,
     /// Longest time from its start to its answer to `initialize`. For a process, it
     /// begins when its turn has come.
     pub start_timeout: Duration,
@@ -96,13 +98,14 @@ impl Served {
             && self.era == other.era
             && self.modern_sharers == other.modern_sharers
             && self.claims == other.claims
+            && self.exchanges == other.exchanges
             && (!shares || self.sharing == other.sharing)
     }
 
     /// Whether anything of a client's requests is passed on.
     #[must_use]
     pub fn passes_headers(&self) -> bool {
-        !(self.passthrough.is_empty() && self.claims.is_empty())
+        self.exchanges || !(self.passthrough.is_empty() && self.claims.is_empty())
     }
 
     /// Spare processes to keep. Only sessions that do not share a process use them.

@@ -27,6 +27,8 @@ pub struct TokenSettings {
     pub audience: String,
     pub proxy: Option<ProxySettings>,
     pub tls: Option<ServerTls>,
+    /// Whether each client's own token is exchanged.
+    pub exchanges: bool,
 }
 
 /// Where tokens come from.
@@ -38,7 +40,13 @@ pub enum TokenPlaceSettings {
     Issuer(Uri),
 }
 
-const GRANTS: [(&str, ()); 2] = [("client-credentials", ()), ("client_credentials", ())];
+/// The grants, and whether a client's token is exchanged.
+const GRANTS: [(&str, bool); 4] = [
+    ("client-credentials", false),
+    ("client_credentials", false),
+    ("token-exchange", true),
+    ("urn:ietf:params:oauth:grant-type:token-exchange", true),
+];
 
 const AUTH_METHODS: [(&str, bool); 4] = [
     ("basic", false),
@@ -121,6 +129,7 @@ pub(in crate::config) fn read(
         audience: audience?,
         proxy,
         tls: tls?,
+        exchanges: grant == Some(true),
     }))
 }
 

@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 use url::form_urlencoded::{Serializer, byte_serialize};
 
+use crate::config::Secret;
 use crate::model::visible::visible;
 use crate::net::{Body, Pool, Proxy, collect};
 use crate::protocol::headers;
@@ -33,6 +34,9 @@ const LIFETIMES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30
 const MAX_CODE: usize = 64;
 const MAX_DESCRIPTION: usize = 200;
 
+/// RFC 8693 §2.1 and §3.
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 
@@ -85,7 +89,17 @@ async fn fetched(terms: &TokenTerms, pool: &Pool) -> Result<Granted, Denied> {
 /// The body of the request.
 fn form(terms: &TokenTerms, auth: ClientAuth) -> String {
     let mut form = Serializer::new(String::new());
-    form.append_pair("grant_type", "client_credentials");
+    match &terms.subject {
+        None => {
+            form.append_pair("grant_type", "client_credentials");
+        }
+        Some(subject) => {
+            form.append_pair("grant_type", EXCHANGE);
+            form.append_pair("subject_token", subject.expose());
+            form.append_pair("subject_token_type", ACCESS_TOKEN);
+            form.append_pair("requested_token_type", ACCESS_TOKEN);
+        }
+    }
     let optional =
         [("scope", &terms.scope), ("resource", &terms.resource), ("audience", &terms.audience)];
     for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_empty()) {
@@ -185,12 +199,16 @@ fn said(terms: &TokenTerms, answer: &Map<String, Value>) -> String {
     }
 }
 
-/// The secret, as it was sent: itself, encoded, and with the id.
-fn sent(terms: &TokenTerms) -> [String; 3] {
+/// The secrets, as they were sent: themselves, encoded, and with the id.
+fn sent(terms: &TokenTerms) -> Vec<String> {
     let secret = terms.client_secret.expose();
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = format!("{}:{}", encoded(&terms.client_id), encoded(secret));
-    [secret.to_owned(), encoded(secret), STANDARD.encode(pair)]
+    let mut sent = vec![secret.to_owned(), encoded(secret), STANDARD.encode(pair)];
+    for subject in terms.subject.iter().map(Secret::expose) {
+        sent.extend([subject.to_owned(), encoded(subject)]);
+    }
+    sent
 }
 
 #[cfg(test)]
@@ -199,7 +217,6 @@ mod tests {
 
     use super::super::terms::{TokenPlace, TokenServer};
     use super::*;
-    use crate::config::Secret;
 
     fn terms() -> TokenTerms {
         TokenTerms {
@@ -214,6 +231,7 @@ mod tests {
             scope: "read write".to_owned(),
             resource: String::new(),
             audience: "https://api.example/".to_owned(),
+            subject: None,
         }
     }
 
@@ -231,6 +249,11 @@ mod tests {
         assert_eq!(form(&terms(), ClientAuth::Basic), common);
         let with = format!("{common}&client_id=id%3A1&client_secret=s3cr%26t+%2B%2F");
         assert_eq!(form(&terms(), ClientAuth::Post), with);
+        let subject = Some(Secret::new("a.b=c"));
+        let exchange = form(&TokenTerms { subject, ..terms() }, ClientAuth::Basic);
+        let begin = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange\
+                     &subject_token=a.b%3Dc&subject_token_type=urn%3A";
+        assert!(exchange.starts_with(begin), "{exchange}");
         let header = basic(&terms()).unwrap();
         assert!(header.is_sensitive());
         let text = header.to_str().unwrap().strip_prefix("Basic ").unwrap().to_owned();

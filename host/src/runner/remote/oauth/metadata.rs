@@ -145,6 +145,7 @@ mod tests {
             scope: String::new(),
             resource: String::new(),
             audience: String::new(),
+            subject: None,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct TokenTerms {
     /// RFC 8707.
     pub resource: String,
     pub audience: String,
+    /// The client's own token, for which one is given in exchange (RFC 8693).
+    pub subject: Option<Secret>,
 }
 
 /// Where tokens come from, and how it is reached.

@@ -32,14 +32,20 @@ pub struct NoToken {
     pub after: Duration,
 }
 
+impl NoToken {
+    /// Clients' tokens are exchanged, and the request has none.
+    #[must_use]
+    pub fn without_subject() -> Self {
+        let why = "it takes the client's own, and the client came in without one";
+        Self { why: why.into(), after: PAUSE }
+    }
+}
+
 impl fmt::Display for NoToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no access token: {}", self.why)
     }
 }
-
-/// What the `Authorization` header says. Behind a pointer: each call carries it, or none.
-pub type AccessToken = Arc<HeaderValue>;
 
 type Fetch = dyn Fn(Pool) -> BoxFuture<'static, Result<Granted, Denied>> + Send + Sync;
 
@@ -61,7 +67,7 @@ struct State {
 }
 
 struct Held {
-    value: AccessToken,
+    value: Arc<HeaderValue>,
     renew_at: Instant,
     ends_at: Instant,
 }
@@ -83,7 +89,7 @@ struct Refused {
 
 /// What a look at the state finds.
 enum Look {
-    Token(AccessToken),
+    Token(Arc<HeaderValue>),
     None(NoToken),
     Wait,
 }
@@ -120,8 +126,7 @@ impl Tokens {
     }
 
     /// The server that issues them, for people.
-    #[must_use]
-    pub fn issuer(&self) -> Origin<'_> {
+    fn issuer(&self) -> Origin<'_> {
         Origin(self.terms.server.uri())
     }
 
@@ -129,7 +134,7 @@ impl Tokens {
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn ready(self: &Arc<Self>, pool: &Pool) -> Result<AccessToken, NoToken> {
+    pub async fn ready(self: &Arc<Self>, pool: &Pool) -> Result<Arc<HeaderValue>, NoToken> {
         loop {
             // Before the look, so that no end of a fetch is missed.
             let mut over = self.over.subscribe();
@@ -147,9 +152,9 @@ impl Tokens {
     /// Why there is none.
     pub async fn instead_of(
         self: &Arc<Self>,
-        refused: &AccessToken,
+        refused: &Arc<HeaderValue>,
         pool: &Pool,
-    ) -> Result<Option<AccessToken>, NoToken> {
+    ) -> Result<Option<Arc<HeaderValue>>, NoToken> {
         if !self.give_up(refused) {
             return Ok(None);
         }
@@ -165,7 +170,7 @@ impl Tokens {
     }
 
     /// Drops a refused token, unless others were refused just now.
-    fn give_up(&self, refused: &AccessToken) -> bool {
+    fn give_up(&self, refused: &Arc<HeaderValue>) -> bool {
         let mut state = self.state.lock();
         if state.held.as_ref().is_none_or(|held| held.value != *refused) {
             // Another one is there, or is coming.
@@ -302,6 +307,7 @@ mod tests {
             scope: String::new(),
             resource: String::new(),
             audience: String::new(),
+            subject: None,
         };
         let outcome = |outcome: Result<(&str, u64), &str>| match outcome {
             Ok((token, seconds)) => Ok(Granted {
