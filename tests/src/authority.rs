@@ -83,10 +83,10 @@ impl Authority {
         Self { folder, issuer: Issuer::new(params, key), ca }
     }
 
-    /// A certificate of a process of a cluster, good for a month.
+    /// A certificate of a process of a cluster, good for three months: longer than one that is to be renewed soon.
     #[must_use]
     pub fn certify(&self, uri: &str) -> Identity {
-        self.made(&Names::uri(uri), (-1, 30), &[])
+        self.made(&Names::uri(uri), (-1, 90), &[])
     }
 
     /// One that is valid from one day to another, counted from today, for these uses; for all if there

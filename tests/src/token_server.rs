@@ -100,7 +100,6 @@ impl TokenServer {
     }
 
     /// What a server asks that gets a token: whether it is good now.
-    #[must_use]
     pub fn judge(&self) -> impl Fn(&Asked) -> bool + Send + Sync + 'static + use<> {
         let state = Arc::clone(&self.state);
         move |asked| {

@@ -314,7 +314,7 @@ impl Rights {
             rule.allows && rule.entries.are_all() && rule.servers.iter().any(|name| name == "*")
         };
         let denies = |rule: &Arc<Rule>| {
-            !rule.allows && !(rule.servers.is_empty() && rule.targets.is_empty())
+            !rule.allows && (!rule.servers.is_empty() || !rule.targets.is_empty())
         };
         self.rules.iter().any(is_of_all) && !self.rules.iter().any(denies)
     }

@@ -98,10 +98,11 @@ fn certificates_that_are_wrong_are_refused_in_the_handshake_by_either_version() 
         for version in versions {
             assert!(asked(&gateway, Some(&good), version).unwrap().contains(" 200 "), "{why}");
             assert!(asked(&gateway, Some(identity), version).is_err(), "{why}");
-            assert!(asked(&gateway, None, version).is_err());
         }
+        // Of several refusals in a minute the first has a line.
         let line = gateway.wait_for_log("a client at");
         assert!(line.contains(why), "{why}: {line}");
+        assert!(versions.into_iter().all(|version| asked(&gateway, None, version).is_err()));
     }
 }
 

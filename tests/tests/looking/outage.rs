@@ -159,10 +159,13 @@ impl Seen {
     }
 }
 
+/// Whether a rule holds for a page of metrics.
+type Holds = fn(&str) -> bool;
+
 /// The rules of `alerts.yml` that look at what is, not at what grows: name, expression, and what a
 /// sample's line has to begin with to be one that it finds; then the value, and the label that says
 /// whom it is about.
-const ALERTS: [(&str, &str, &str, fn(&str) -> bool, &str); 4] = [
+const ALERTS: [(&str, &str, &str, Holds, &str); 4] = [
     (
         "MooringServerDown",
         "max by (server) (mooring_server_up) == 0",

@@ -20,7 +20,7 @@ impl Audience {
     pub fn paths(&self, given: &[&str]) -> Option<Vec<String>> {
         let is_whole =
             |given: &&str| self.names.iter().any(|name| name == given || is_same_url(name, given));
-        if given.iter().any(|given| is_whole(given)) {
+        if given.iter().any(is_whole) {
             return Some(Vec::new());
         }
         let below = |given: &&str| self.names.iter().find_map(|name| path_below(name, given));

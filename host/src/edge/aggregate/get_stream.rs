@@ -22,6 +22,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::session::get_streams::{OwnStream, say_lists_changed};
+use crate::edge::session::told::SETTLE;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, Scope, ServerName};
 use crate::net::Body;
@@ -103,11 +104,28 @@ impl Worker {
     }
 
     /// Puts onto the stream what was lost while the client did not listen.
-    fn tell_losses(&self, session: &Session, stream: &Stream) {
+    fn tell_losses(&self, session: &Session, stream: &Arc<Stream>) {
         // The client of a conversation is told with its next result.
         if session.origin != Origin::Client {
             return;
         }
+        if self.edge.sharing.is_none() {
+            return self.tell_losses_now(session, stream);
+        }
+        let record = self.edge.bindings.record(session.id);
+        if record.is_none_or(|record| record.unreported_losses.is_empty()) {
+            return;
+        }
+        let (worker, session, stream) = (self.clone(), session.clone(), Arc::clone(stream));
+        tokio::spawn(async move {
+            tokio::time::sleep(SETTLE).await;
+            if stream.is_attached() {
+                worker.tell_losses_now(&session, &stream);
+            }
+        });
+    }
+
+    fn tell_losses_now(&self, session: &Session, stream: &Stream) {
         let losses = self.edge.take_losses(session.id);
         for server in &losses {
             stream.put(self.edge.loss_notice(session.id, server), Part::Notice);

@@ -122,7 +122,7 @@ fn is_request_line(line: &[u8]) -> bool {
     let mut words = line.split(|byte| *byte == b' ');
     let is_method = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_alphabetic);
     words.next().is_some_and(is_method)
-        && words.last().is_some_and(|word| word.starts_with(b"HTTP/1."))
+        && words.next_back().is_some_and(|word| word.starts_with(b"HTTP/1."))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::edge::refusal::Refusal;
 use crate::edge::relay::relay;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::notice::lost_before;
+use crate::edge::session::told::SETTLE;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, ServerName};
 use crate::net::{Body, is_event_stream};
@@ -42,6 +43,9 @@ const SOME_EVENT: HeaderValue = HeaderValue::from_static(headers::LOST_STREAM);
 /// message, and remember no id of it.
 const CUT: &[u8] = b"\nid\nevent: cut\n\n";
 
+/// Resolves when losses are to be looked at.
+type Opening = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
 /// Relays an event stream, and the one that follows it when it ends.
 pub struct LastingStream {
     state: RelayState,
@@ -56,7 +60,7 @@ pub struct LastingStream {
     known: Known,
     /// Resolves with the next opening of one of the session's servers: a loss may be noted a moment
     /// after the new instance's stream has begun.
-    opening: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    opening: Opening,
     /// Whether losses are to be looked at, once the stream is between two events.
     looks: bool,
 }
@@ -154,8 +158,13 @@ impl LastingStream {
         }
         // The session has one server, so that every unreported loss is this server's.
         let opened_servers = worker.edge.opened_servers.watch(session.id);
-        let opening = next_opening(&opened_servers);
-        let is_lost = !worker.edge.take_losses(session.id).is_empty();
+        // Another coordinator may just have told the client, and is about to say so.
+        let settles = worker.edge.sharing.is_some();
+        let opening: Opening = match settles {
+            true => Box::pin(tokio::time::sleep(SETTLE)),
+            false => next_opening(&opened_servers),
+        };
+        let is_lost = !settles && !worker.edge.take_losses(session.id).is_empty();
         let notice = is_lost.then(|| lost_before(&worker.edge.loss_notice(session.id, server)));
         let again = Again {
             worker: worker.clone(),
@@ -176,7 +185,7 @@ impl LastingStream {
                 is_told: false,
                 known: if is_lost { Known::Told } else { Known::Nothing },
                 opening,
-                looks: true,
+                looks: !settles,
             }))
         })
     }
@@ -286,9 +295,7 @@ impl LastingStream {
 }
 
 /// Resolves with the next opening of one of the session's servers.
-fn next_opening(
-    opened_servers: &watch::Receiver<u64>,
-) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
+fn next_opening(opened_servers: &watch::Receiver<u64>) -> Opening {
     let mut opened_servers = opened_servers.clone();
     opened_servers.mark_unchanged();
     Box::pin(async move {

@@ -9,4 +9,4 @@ pub mod opened;
 pub mod recent_session;
 mod rest;
 pub mod sealed;
-mod told;
+pub mod told;

@@ -1,12 +1,17 @@
 //! What another coordinator tells of a session whose client may listen here, and what is told to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::edge::worker::Edge;
 use crate::model::{ServerName, SessionId};
 use crate::store::shared::{SharedEvent, SharedLoss};
 
 use super::get_streams;
+
+/// How long a stream that begins waits before it tells losses of before, where there are several
+/// coordinators: its client may have heard of them a moment ago at another one, which says so.
+pub const SETTLE: Duration = Duration::from_millis(250);
 
 impl Edge {
     /// The servers whose loss the client has yet to be told of: by the caller, now, and by no other

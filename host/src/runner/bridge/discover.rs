@@ -45,7 +45,7 @@ pub async fn ask(server: &ServerName, at: &ModernServer) -> Result<Found, NotDis
     loop {
         let mut exchange = sent(at).await;
         let answer = exchange.answer().await.map_err(|unanswered| unanswered.why);
-        let names_it = answer.as_ref().is_ok_and(|answer| names_revision(answer));
+        let names_it = answer.as_ref().is_ok_and(names_revision);
         if names_it && !std::mem::replace(&mut is_second, true) {
             continue;
         }

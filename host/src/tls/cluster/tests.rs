@@ -166,16 +166,19 @@ async fn a_renewed_certificate_is_shown_and_changes_nothing_else() {
     let epoch = a.epoch();
     let made = folder.authority.certify(&node("a"), &[], 30).unwrap();
     folder.put("a", &made);
-    (a.look(), a.look());
+    a.look();
+    a.look();
     let after = connected(&a, &coordinator).await.0.unwrap().1;
     assert_ne!(before.chain, after.chain);
     assert_eq!(a.epoch(), epoch);
     // That of another process is not taken up, and neither is one without its key.
     let other = folder.authority.certify(&node("b"), &[], 30).unwrap();
     folder.put("a", &other);
-    (a.look(), a.look());
+    a.look();
+    a.look();
     std::fs::write(folder.path.join("a.key"), &made.key).unwrap();
-    (a.look(), a.look());
+    a.look();
+    a.look();
     assert_eq!(connected(&a, &coordinator).await.0.unwrap().1.chain, after.chain);
 }
 

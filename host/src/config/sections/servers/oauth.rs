@@ -83,7 +83,8 @@ pub(in crate::config) fn read(
             .map(|key| text(&section, key, line));
     let (token, id, secret) = (token?, id?, secret?);
     let (url, issuer) = (url?, issuer?);
-    let is_whole = !id.is_empty() && !secret.is_empty() && !(url.is_empty() && issuer.is_empty());
+    let names_place = !url.is_empty() || !issuer.is_empty();
+    let is_whole = !id.is_empty() && !secret.is_empty() && names_place;
     if grant.is_none() && !(token.is_empty() && is_whole) {
         tell_of_idle(&section, !token.is_empty());
         return Some(None);
@@ -204,7 +205,7 @@ fn scope(
     match section.get("scopes") {
         Some(_) if !one.is_empty() => Some(one),
         Some(item) if item.is_list() => {
-            let words: Vec<_> = item.items().iter().map(|item| line(item)).collect();
+            let words: Vec<_> = item.items().iter().map(&mut *line).collect();
             Some(words.into_iter().collect::<Option<Vec<_>>>()?.join(" "))
         }
         Some(item) => line(&item),
