@@ -146,6 +146,12 @@ impl Backoff {
         self.note((began, now), now, chance, error);
     }
 
+    /// Another process was started to find out what the server is, in vain: the pause is that of one
+    /// more failure.
+    pub fn probed_in_vain(&mut self, now: Instant, chance: f64, error: &str) {
+        self.note((now, now), now, chance, error);
+    }
+
     /// A server that had started has ended by itself. `died` follows once its exit is
     /// known, perhaps after the next start.
     pub fn ended(&mut self) {
@@ -290,6 +296,14 @@ mod tests {
         assert_eq!(backoff.pause(now).map(|pause| pause.left), Some(FIRST_DELAY));
         assert_eq!(backoff.status(now), ServerStatus::Backoff);
         assert_eq!(backoff.restarts(), 1);
+    }
+
+    #[test]
+    fn a_question_in_vain_is_a_failure_of_its_own() {
+        let (mut backoff, now) = (Backoff::default(), Instant::now());
+        let now = fail(&mut backoff, now, 1);
+        backoff.probed_in_vain(now, 1.0, "it does not say what it is");
+        assert_eq!(backoff.pause(now).map(|pause| pause.left), Some(FIRST_DELAY));
     }
 
     #[test]

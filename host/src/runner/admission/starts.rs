@@ -277,6 +277,13 @@ impl Starts {
         }
     }
 
+    /// Records that a process beside was asked what the server is, and could not say it.
+    pub fn probed_in_vain(&self, server: &ServerName, error: &str) {
+        if let Some(ledger) = self.ledger(server) {
+            ledger.backoff().probed_in_vain(now(), chance(), error);
+        }
+    }
+
     /// Counts an instance that was ended for its age or memory.
     pub fn recycled(&self, server: &ServerName) {
         if let Some(ledger) = self.ledger(server) {

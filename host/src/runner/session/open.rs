@@ -105,6 +105,10 @@ pub async fn open(
             if is_shown {
                 eras.note(server, served, Verdict::Legacy);
             }
+            if matches!(served.recipe, Recipe::Stdio(_)) {
+                // The question took a process, too.
+                start.resources.starts.probed_in_vain(server, &error.to_string());
+            }
             Err(error)
         }
     }
