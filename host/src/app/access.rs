@@ -5,25 +5,17 @@ use std::time::Duration;
 
 use crate::config::{Config, PolicyRule, RatePer, RateSettings, TokenIssuer};
 use crate::edge::{
-    Audience, CallerIdentity, ClientKey, CountedBy, EdgeConfig, Group, IssuerSettings, Issuers,
-    Member, PolicyTable, RateLimit, Rates,
+    Audience, CallerIdentity, CountedBy, EdgeConfig, Group, IssuerSettings, Issuers, Member,
+    PolicyTable, RateLimit, Rates,
 };
 use crate::model::{Policy, Principal, Rule, RuleEntries, RuleTarget};
 use crate::protocol::jwk::Algorithm;
 use crate::store::DataFolder;
 
+use super::admission::Admission;
 use super::{client_keys, translate};
 
-/// Whom the edge lets in, to what, and how often.
-pub struct Admission {
-    pub keys: Vec<ClientKey>,
-    pub anyone: Option<Arc<CallerIdentity>>,
-    pub policy: Arc<PolicyTable>,
-    pub issuers: Option<Arc<Issuers>>,
-    pub rates: Option<Arc<Rates>>,
-}
-
-/// The same as the settings say. They take the place of those before, if there were any: known keys of
+/// Whom the settings let in, to what, and how often. They take the place of those before, if there were any: known keys of
 /// issuers, and what was counted, are kept.
 #[must_use]
 pub fn of(config: &Config, folder: &DataFolder, before: Option<&EdgeConfig>) -> Admission {

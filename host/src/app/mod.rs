@@ -5,6 +5,7 @@
 //! strategy instances.
 
 mod access;
+mod admission;
 mod advice;
 mod background;
 mod capacity;

@@ -24,7 +24,7 @@ use crate::store::MostSessions;
 use crate::streams::Bounds;
 use crate::wasm;
 
-use super::access::Admission;
+use super::admission::Admission;
 use super::{child_env, descriptors, identity, own_files, remote_servers};
 
 /// The replicas on this node as the settings describe them; a reload replaces them.
