@@ -34,6 +34,7 @@ impl Port {
                 flock(&lock, FlockOperation::NonBlockingLockExclusive).ok()?;
                 // A program that is not a test may use it.
                 TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+                is_unlocked(number).then_some(())?;
                 Some(Self { number, _lock: lock })
             })
             .next()
@@ -49,4 +50,12 @@ impl Port {
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.number).into()
     }
+}
+
+/// Whether no gateway has the port to itself: not even one that has closed its sockets.
+fn is_unlocked(number: u16) -> bool {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let name = SockAddr::unix(format!("\0mooring/port/{number}")).expect("a short name");
+    let lock = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+    lock.bind(&name).is_ok()
 }

@@ -23,7 +23,8 @@ pub struct Threads {
     /// Ends workers that still have connections.
     cut: Signal,
     handles: Vec<std::thread::JoinHandle<()>>,
-    _listeners: Listeners,
+    /// What goes with the sockets: the lock of the port, the file of a Unix socket.
+    listeners: Listeners,
 }
 
 /// Starts one thread per listening socket.
@@ -75,7 +76,7 @@ pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Thr
             .context("cannot start a worker thread")?;
         handles.push(handle);
     }
-    Ok(Threads { done, cut, handles, _listeners: listeners })
+    Ok(Threads { done, cut, handles, listeners })
 }
 
 /// Runs a timer that is due before all others. Tokio makes a system call to wake its
@@ -89,6 +90,9 @@ async fn pulse() {
 impl Threads {
     /// Waits for requests in progress, at most `patience`; then cuts them off.
     pub async fn join(mut self, patience: Duration) {
+        // As long as a worker listens nobody else gets the port. When none does another process may,
+        // while what is under way here ends.
+        self.listeners.unlock();
         // Nothing is ever sent: `recv` returns when every worker has dropped its sender.
         let _ = tokio::time::timeout(patience, self.done.recv()).await;
         self.cut.raise();

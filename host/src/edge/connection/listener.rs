@@ -49,7 +49,7 @@ pub struct Listeners {
     pub sockets: Vec<ListenSocket>,
     /// For a Unix socket that of this machine, without a port.
     pub address: SocketAddr,
-    /// Held while this process uses the port.
+    /// Held while this process takes connections at the port.
     lock: Option<Socket>,
     /// The Unix socket in the file system.
     file: Option<SocketFile>,
@@ -76,6 +76,11 @@ impl Listeners {
     #[must_use]
     pub fn file(&self) -> Option<&std::path::Path> {
         self.file.as_ref().map(SocketFile::path)
+    }
+
+    /// Lets another process have the port as soon as the sockets are closed.
+    pub fn unlock(&mut self) {
+        self.lock = None;
     }
 
     /// # Errors
@@ -232,6 +237,16 @@ mod tests {
         let error = bind("127.0.0.1", port, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(ours);
+        assert!(bind("127.0.0.1", port, 1).is_ok());
+    }
+
+    #[test]
+    fn whoever_ends_has_the_port_no_longer_than_its_sockets() {
+        let mut ours = bind("127.0.0.1", 0, 2).unwrap();
+        let port = ours.address.port();
+        ours.unlock();
+        assert!(bind("127.0.0.1", port, 1).is_err(), "they are still open");
+        ours.sockets.clear();
         assert!(bind("127.0.0.1", port, 1).is_ok());
     }
 

@@ -204,8 +204,8 @@ impl Tracked {
             }
             (Effect::Set { tool, params: Some(params), keep, .. }, answer) => {
                 let was_error = answer == AnswerKind::Error;
-                let (at, number) = (UnixMillis::now(), 0);
-                let call = KeptCall { tool, params, at, keep, was_error, number };
+                let (at, number, mark) = (UnixMillis::now(), 0, by_chance());
+                let call = KeptCall { tool, params, at, keep, was_error, number, mark };
                 let bounds = bounds(&self.plan);
                 states.change(session, server, |log| log.keep(call, &bounds));
             }
@@ -214,6 +214,13 @@ impl Tracked {
             saving::schedule(&self.worker, &self.session, &self.server);
         }
     }
+}
+
+/// Zero where the system has none.
+fn by_chance() -> u64 {
+    let mut bytes = [0; 8];
+    let filled = getrandom::fill(&mut bytes);
+    filled.map_or(0, |()| u64::from_le_bytes(bytes))
 }
 
 impl Drop for Tracked {

@@ -377,6 +377,12 @@ impl Mailbox {
         !self.in_flight.is_empty()
     }
 
+    /// Whether a request of the client is in flight, not only one of the gateway's own.
+    #[must_use]
+    pub fn works_for_client(&self) -> bool {
+        self.in_flight.values().any(|request| request.asker == Asker::Client)
+    }
+
     /// Whether a client listens to the GET stream.
     #[must_use]
     pub fn is_heard(&self) -> bool {

@@ -32,7 +32,7 @@ pub struct UpstreamSession {
     pub(super) lost: watch::Sender<Option<Arc<str>>>,
     pub list_changes: ListChanges,
     pub closing: Signal,
-    /// Whether the upstream has ended the session while nothing of it was under way.
+    /// Whether the upstream has ended the session while nothing of the client's was under way.
     pub(super) is_quiet: std::sync::atomic::AtomicBool,
     pub(super) is_heard: std::sync::atomic::AtomicBool,
     /// Raised once the upstream has answered the first GET, with a stream or without.
@@ -48,7 +48,8 @@ impl UpstreamSession {
     /// ends its streams.
     pub fn forget(&self) {
         let text = format!("server {} has forgotten the session", self.server);
-        let is_quiet = !self.mailbox().is_working();
+        // What the gateway reads for itself is read again: nothing of the client's was lost.
+        let is_quiet = !self.mailbox().works_for_client();
         self.is_quiet.store(is_quiet, std::sync::atomic::Ordering::Release);
         self.mailbox().end(&text);
         self.lost.send_replace(Some(text.into()));

@@ -350,6 +350,7 @@ mod tests {
             keep: Keep::All,
             was_error: false,
             number: 0,
+            mark: 0,
         };
         states.change(session, &server(), |log| log.keep(call, &BOUNDS));
     }

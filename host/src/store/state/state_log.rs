@@ -37,12 +37,16 @@ pub struct KeptCall {
     pub was_error: bool,
     /// Its place among the changes, which the log gives it.
     pub number: u64,
+    /// A number by chance, which goes with it to other coordinators: two equal calls may end within
+    /// one millisecond.
+    pub mark: u64,
 }
 
 impl KeptCall {
     /// Whether it is the same call in the log of another coordinator.
     fn is_same(&self, other: &Self) -> bool {
-        (&self.tool, &self.params, self.at) == (&other.tool, &other.params, other.at)
+        let of = |call: &Self| (call.at, call.mark);
+        of(self) == of(other) && (&self.tool, &self.params) == (&other.tool, &other.params)
     }
 }
 
@@ -272,6 +276,7 @@ mod tests {
             keep,
             was_error: false,
             number: 0,
+            mark: 0,
         }
     }
 
@@ -319,6 +324,23 @@ mod tests {
         take(&mut c, "c", &[("a", &a), ("b", &b)]);
         assert_eq!(names(&c), ["1", "2", "3", "4", "5", "6", "7"]);
         assert_eq!(c.bytes, c.calls.iter().map(size).sum::<usize>());
+    }
+
+    #[test]
+    fn equal_calls_of_one_moment_are_two() {
+        let marked = |mark: u64| {
+            let mut log = StateLog::default();
+            log.keep(KeptCall { mark, ..call("1", 5, Keep::All) }, &MANY);
+            log
+        };
+        let (mut a, b) = (marked(1), marked(2));
+        take(&mut a, "a", &[("b", &b)]);
+        assert_eq!(names(&a), ["1", "1"]);
+        // A third one that knows both from both has them once.
+        let (mut c, mut b) = (StateLog::default(), b);
+        take(&mut b, "b", &[("a", &marked(1))]);
+        take(&mut c, "c", &[("a", &marked(1)), ("b", &b)]);
+        assert_eq!(names(&c), ["1", "1"]);
     }
 
     #[test]

@@ -51,6 +51,9 @@ struct CallText {
     keep: u8,
     was_error: bool,
     number: u64,
+    /// Versions before it wrote none.
+    #[serde(default)]
+    mark: u64,
 }
 object_only!(both CallText);
 
@@ -131,6 +134,7 @@ fn call_text(call: &KeptCall) -> CallText {
         },
         was_error: call.was_error,
         number: call.number,
+        mark: call.mark,
     }
 }
 
@@ -146,6 +150,7 @@ fn call(text: CallText) -> KeptCall {
         },
         was_error: text.was_error,
         number: text.number,
+        mark: text.mark,
     }
 }
 
@@ -169,6 +174,7 @@ mod tests {
                     keep,
                     was_error: true,
                     number: 0,
+                    mark: u64::MAX,
                 },
                 &bounds,
             );

@@ -178,8 +178,13 @@ fn a_ping_of_the_server_is_answered_here() {
 fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
     let mut mailbox = mailbox();
     let parsed = |text: &'static str| Envelope::parse(text.as_bytes()).unwrap();
+    let early = parsed(r#"{"jsonrpc":"2.0","id":"own-0","method":"ping"}"#);
+    mailbox.expect(&[&early], 2, Asker::Gateway).unwrap();
+    assert!(mailbox.is_working() && !mailbox.works_for_client());
+    deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"own-0","result":{}}"#);
     let call = parsed(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#);
     let call = mailbox.expect(&[&call], 2, Asker::Client).unwrap();
+    assert!(mailbox.works_for_client());
     let _reader = call.read_on();
     let own = [
         parsed(r#"{"jsonrpc":"2.0","id":"own-1","method":"tools/list"}"#),
