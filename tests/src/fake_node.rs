@@ -23,6 +23,8 @@ pub struct Says {
     /// The catalog of every server, as JSON.
     catalog: Option<Vec<u8>>,
     refuses: Option<Box<Refuses>>,
+    /// What runs there, as `/cluster/instances` says it.
+    instances: Option<Value>,
     token: Option<String>,
 }
 
@@ -36,6 +38,13 @@ impl Says {
     #[must_use]
     pub fn catalog(mut self, catalog: Vec<u8>) -> Self {
         self.catalog = Some(catalog);
+        self
+    }
+
+    /// Says this of what runs there.
+    #[must_use]
+    pub fn instances(mut self, instances: Value) -> Self {
+        self.instances = Some(instances);
         self
     }
 
@@ -79,6 +88,9 @@ impl Says {
             "/cluster/bindings" => {
                 let none = || json!({"bindings": []});
                 out.json(&self.held.as_ref().map_or_else(none, |held| held(&value("after"))));
+            }
+            "/cluster/instances" if self.instances.is_some() => {
+                out.json(self.instances.as_ref().unwrap_or(&Value::Null));
             }
             path if path.ends_with("/catalog") => {
                 let usual = || json!({"initialize": initialized()}).to_string().into_bytes();

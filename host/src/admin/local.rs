@@ -9,8 +9,8 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::cluster::{
-    InstancePage, InstanceQuery, InstanceReport, LogEvent, RunnerView, ServerHealth, Since,
-    StderrLine,
+    ErrorReport, InstancePage, InstanceQuery, InstanceReport, LogEvent, MOST_ERRORS, RunnerView,
+    ServerHealth, Since, StderrLine,
 };
 use crate::model::{NodeId, ServerName};
 use crate::runner::{self, InstanceView, Line, Said, ServerState, usage};
@@ -36,15 +36,15 @@ impl RunnerView for Local {
         if let Some(after) = &look.after {
             instances.retain(|instance| instance.place() > *after);
         }
-        let servers = match &look.after {
-            Some(_) => Vec::new(),
-            None => self.servers(look.server.as_ref()),
+        let (servers, errors) = match &look.after {
+            Some(_) => (Vec::new(), Vec::new()),
+            None => (self.servers(look.server.as_ref()), self.errors(look.server.as_ref())),
         };
         let more = instances.len() > look.limit;
         instances.truncate(look.limit);
         Box::pin(async move {
             measure(&mut instances).await;
-            InstancePage { instances, more, servers }
+            InstancePage { instances, more, servers, errors }
         })
     }
 
@@ -81,6 +81,25 @@ impl Local {
                 ..health(&state)
             })
             .collect()
+    }
+
+    /// The errors of servers that came most often.
+    fn errors(&self, only: Option<&ServerName>) -> Vec<ErrorReport> {
+        let counted = self.runner.errors();
+        let asked = counted.iter().filter(|(server, _)| only.is_none_or(|only| only == *server));
+        let mut errors: Vec<ErrorReport> = asked
+            .flat_map(|(server, counts)| {
+                counts.each().map(|(emitter, kind, count)| ErrorReport {
+                    server: server.to_string(),
+                    emitter: emitter.as_str().to_owned(),
+                    kind: kind.as_str().to_owned(),
+                    count,
+                })
+            })
+            .collect();
+        errors.sort_by_key(|error| std::cmp::Reverse(error.count));
+        errors.truncate(MOST_ERRORS);
+        errors
     }
 }
 

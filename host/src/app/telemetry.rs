@@ -3,12 +3,15 @@
 use anyhow::Context as _;
 use http::{HeaderMap, Uri};
 
-use crate::config::{Config, LogDestination, LogFormat, LogOutput, Mode, OtlpCollector};
+use crate::config::{
+    Config, LogDestination, LogFormat, LogOutput, Mode, OtlpCollector, OtlpProtocol,
+};
 use crate::model::NodeId;
 use crate::net::Target;
 use crate::telemetry::{
-    Attributes, AuditSettings, Collector, LineForm, LineSettings, LogSettings, LogTarget,
-    MetricsExport, MetricsExporter, Pointer, StartExport, Telemetry, Traces,
+    Attributes, AuditSettings, Collector, GrpcChannel, LineForm, LineSettings, LogSettings,
+    LogTarget, MetricsExport, MetricsExporter, OtlpTransport, Pointer, StartExport, Telemetry,
+    Traces,
 };
 
 /// What is told to collectors, to be started.
@@ -65,7 +68,11 @@ impl Collectors {
         let target = Target::of(&output.endpoint).context("systemConfig.telemetry: endpoint")?;
         let path = output.endpoint.path_and_query().cloned().map_or_else(Uri::default, Uri::from);
         let headers = HeaderMap::from_iter(output.headers.iter().cloned());
-        Ok(Collector { target, path, headers, resource: self.resource.clone() })
+        let transport = match output.protocol {
+            OtlpProtocol::Http => OtlpTransport::Http,
+            OtlpProtocol::Grpc => OtlpTransport::Grpc(GrpcChannel::default()),
+        };
+        Ok(Collector { target, path, transport, headers, resource: self.resource.clone() })
     }
 
     fn log(&self, output: &LogOutput) -> anyhow::Result<LogSettings> {

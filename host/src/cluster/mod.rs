@@ -62,9 +62,9 @@ pub use observe::conditions::{
     Condition, ReplicaCondition, ReplicaOf, ServerCondition, conditions,
 };
 pub use observe::instances::{
-    InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_INSTANCES, MOST_LINES,
-    Overview, RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES, USUAL_LINES,
-    Unreachable, overview,
+    ErrorReport, InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_ERRORS,
+    MOST_INSTANCES, MOST_LINES, Overview, RunnerView, ServerHealth, Since, StderrLine,
+    USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};

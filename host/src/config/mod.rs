@@ -58,6 +58,7 @@ pub use sections::listen::{Listen, SocketPlace};
 pub use sections::listen_tls::{ClientAuthorities, ListenTls};
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};
+pub use sections::otlp_protocol::OtlpProtocol;
 pub use sections::policy::PolicyRule;
 pub use sections::proxy::OwnProxy;
 pub use sections::rates::{RatePer, RateSettings};

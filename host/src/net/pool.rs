@@ -4,6 +4,8 @@
 //! thread. It goes back when its response has ended, and the one that was used last is taken
 //! first. A request that was certainly not sent fails as [`Failure::NotSent`].
 
+mod http2;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

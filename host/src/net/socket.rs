@@ -22,7 +22,7 @@ use super::tls::TargetTls;
 use super::unreached::Unreached;
 
 /// How long connecting may take, TLS included. Nodes are near.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The same to a process of this cluster: one packet may be lost.
 const NEAR_TIMEOUT: Duration = Duration::from_millis(1200);
 /// The same through a proxy, which looks up the target's name and connects to it in its turn.
@@ -45,7 +45,7 @@ const MAX_READ_ROOM: usize = 64 * 1024;
 /// less cost than two.
 const SMALL: usize = 2 * 1024;
 
-enum RawStream {
+pub(super) enum RawStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     /// Through a proxy that is spoken to over TLS itself.
@@ -220,7 +220,7 @@ impl Drop for Socket {
 }
 
 impl RawStream {
-    async fn connect(
+    pub(super) async fn connect(
         target: &Target,
         tls: &TlsConnector,
         is_near: bool,

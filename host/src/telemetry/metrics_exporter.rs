@@ -85,12 +85,19 @@ impl MetricsExporter {
     async fn send(&self, pool: &Pool, metrics: Vec<Message>) {
         for part in parts(metrics) {
             let body = envelope(&self.collector.resource, part.into_iter());
-            let sent = self.collector.send(pool, body).await;
-            self.counts.note(sent.is_ok(), 1);
-            if let Err(why) = sent {
-                self.complaints.warn(|| format!("metrics are not told: the collector {why}"));
-                // The values are sums: the next request has all of them.
-                return;
+            match self.collector.send(pool, body).await {
+                Ok(taken) => {
+                    self.counts.note_request(true, taken.rejected > 0);
+                    if let Some(told) = taken.told("metrics") {
+                        self.complaints.warn(|| told);
+                    }
+                }
+                Err(why) => {
+                    self.counts.note_request(false, false);
+                    self.complaints.warn(|| format!("metrics are not told: the collector {why}"));
+                    // The values are sums: the next request has all of them.
+                    return;
+                }
             }
         }
     }

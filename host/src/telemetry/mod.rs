@@ -32,8 +32,8 @@ pub use log_filter::{LogFilter, NoLog};
 pub use metrics_exporter::{MetricsExport, MetricsExporter};
 pub use otlp::protobuf::Message;
 pub use otlp::{
-    Attribute, Attributes, Collector, ExportCounts, MetricKind, MetricTimes, StartExport,
-    histogram_point, metric, number_point,
+    Attribute, Attributes, Collector, ExportCounts, GrpcChannel, MetricKind, MetricTimes,
+    OtlpTransport, StartExport, histogram_point, metric, number_point,
 };
 pub use outcome::{CallEnd, CallOutcome, CallSize};
 pub use redaction::Pointer;

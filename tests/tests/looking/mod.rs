@@ -6,6 +6,7 @@ pub mod commands;
 pub mod errors;
 pub mod explain;
 pub mod foreign_text;
+pub mod grpc_collectors;
 pub mod instances;
 pub mod local_key;
 pub mod log_level;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use mooring_tests::fake_node::Says;
 use mooring_tests::http::Incoming;
 use mooring_tests::{Cluster, Gateway, Request, Response, Setup, eventually, servers, settings};
 use rustix::process::Signal;
@@ -284,6 +285,63 @@ fn errors_limits_and_rates_are_told() {
     reader
         .until("calls of each second", |seen| seen.head["callsPerSecond"].as_f64().unwrap() > 0.0);
     drop((session, other));
+}
+
+#[test]
+fn errors_of_nodes_are_told_too_each_with_its_node() {
+    let mut cluster = Cluster::of_two_equal_nodes(json!({}));
+    cluster.add("c", json!({"notes": servers::notes()}));
+    cluster.wait_for_active(3);
+    let mut reader = Reader::open(&cluster.coordinator);
+    reader.until("all have been asked", |seen| seen.head["isAsked"] == true);
+    assert!(!reader.any("errors", |_| true), "{:?}", reader.sections["errors"]);
+    let session = cluster.client("/mcp/notes").initialize();
+    for _ in 0..3 {
+        let unknown = json!({"name": "no-such", "arguments": {}});
+        assert!(session.answer("tools/call", unknown)["error"].is_object());
+    }
+    reader.until("the errors of the node's server", |seen| {
+        seen.any("errors", |one| {
+            one["node"] == "c"
+                && one["server"] == "notes"
+                && one["emitter"] == "server"
+                && one["kind"] == "invalid-params"
+                && one["count"] == 3
+        })
+    });
+    cluster.client("/mcp/no-such-server").try_initialize().expect(404);
+    reader.until("the coordinator's own", |seen| {
+        seen.any("errors", |one| one["node"].is_null() && one["emitter"] == "gateway")
+    });
+    // A node's own page does not tell them twice.
+    let mut reader = Reader::open(&cluster.nodes[2]);
+    reader.until("its own", |seen| {
+        seen.any("errors", |one| one["server"] == "notes" && one["count"] == 3)
+    });
+    reader.until("it has asked itself", |seen| seen.head["isAsked"] == true);
+    let all: Vec<&Value> = reader.sections["errors"].values().collect();
+    assert!(all.iter().all(|one| one["node"].is_null()), "{all:?}");
+}
+
+#[test]
+fn a_node_that_lies_about_errors_fills_no_page_and_hides_nothing() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let error = |server: String| json!({"server": server, "emitter": "\u{1b}[2J", "kind": "k\u{202e}", "count": u64::MAX});
+    let many = (0..5000).map(|number| error(format!("{number}{}", "x".repeat(2000))));
+    let page = json!({"instances": [], "more": false, "servers": [],
+        "errors": many.collect::<Vec<_>>()});
+    let node = Says::default().instances(page).start("liar");
+    node.register(&coordinator, json!([]), json!({})).expect(200);
+    coordinator.client("/mcp/no-such-server").try_initialize().expect(404);
+    let mut reader = Reader::open(&coordinator);
+    reader.until("what the node says", |seen| seen.any("errors", |one| one["node"] == "liar"));
+    let errors = &reader.sections["errors"];
+    let own = errors.values().filter(|one| one["node"].is_null()).count();
+    assert!(own > 0 && errors.len() - own <= 100, "{own} of {}", errors.len());
+    for (key, one) in errors {
+        assert!(key.len() < 700 && !key.contains(['\u{1b}', '\u{202e}']), "{key:?}");
+        assert!(!one.to_string().contains("\\u001b"), "{one}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What this process has counted: errors that clients got, limits that were met, and how many calls
-//! there are at this moment.
+//! What was counted: errors that clients got, here and on nodes; and of this process the limits that
+//! were met, and how many calls there are at this moment.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, metrics};
+use crate::cluster::ErrorReport;
+use crate::model::{NodeId, visible};
 
 /// Time over which calls and errors are averaged.
 const WINDOW: Duration = Duration::from_secs(10);
+/// Bytes that are shown of each word of a node.
+const MAX_WORD: usize = 128;
 
-/// The errors that came most often, by their keys.
+/// The errors of this process that came most often, by their keys.
 pub fn errors(admin: &Admin, most: usize) -> Vec<(String, Value)> {
     let mut counted: Vec<_> = metrics::counted_errors(admin).into_iter().collect();
     counted.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
@@ -19,10 +23,38 @@ pub fn errors(admin: &Admin, most: usize) -> Vec<(String, Value)> {
     let entry = |((server, emitter, kind), number): (metrics::CountedError, u64)| {
         let server = server.as_ref().map_or("", |server| server.as_str());
         let (emitter, kind) = (emitter.as_str(), kind.as_str());
-        let entry = json!({"server": server, "emitter": emitter, "kind": kind, "count": number});
+        let entry = json!({
+            "node": null, "server": server, "emitter": emitter, "kind": kind, "count": number,
+        });
         (format!("{emitter} {kind} {server}"), entry)
     };
     counted.into_iter().map(entry).collect()
+}
+
+/// What nodes say of theirs: of each as many as all have room for. Their words are foreign.
+pub fn errors_of_nodes(told: &[(NodeId, ErrorReport)], most: usize) -> Vec<(String, Value)> {
+    let mut nodes: BTreeMap<&NodeId, Vec<&ErrorReport>> = BTreeMap::new();
+    for (node, error) in told {
+        nodes.entry(node).or_default().push(error);
+    }
+    let of_each = (most / nodes.len().max(1)).max(1);
+    let shown = |(node, mut errors): (&NodeId, Vec<&ErrorReport>)| {
+        errors.sort_by_key(|error| std::cmp::Reverse(error.count));
+        errors.truncate(of_each);
+        errors.into_iter().map(|error| of_node(node, error)).collect::<Vec<_>>()
+    };
+    nodes.into_iter().flat_map(shown).take(most).collect()
+}
+
+fn of_node(node: &NodeId, error: &ErrorReport) -> (String, Value) {
+    let [server, emitter, kind] = [&error.server, &error.emitter, &error.kind]
+        .map(|word| visible::visible(word, MAX_WORD).to_string());
+    let key = format!("{emitter} {kind} {server} {node}");
+    let entry = json!({
+        "node": node.as_str(), "server": server, "emitter": emitter, "kind": kind,
+        "count": error.count,
+    });
+    (key, entry)
 }
 
 /// How much of what is limited is in use, and what has happened at each limit.
@@ -124,6 +156,35 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_tells_much_leaves_room_for_others_and_its_words_can_be_seen() {
+        let told = |node: &str, server: &str, count| {
+            let error = ErrorReport {
+                server: server.to_owned(),
+                emitter: "server".to_owned(),
+                kind: "internal".to_owned(),
+                count,
+            };
+            (NodeId::parse(node).unwrap(), error)
+        };
+        let mut all: Vec<_> =
+            (0..100).map(|number| told("a", &format!("s{number}"), u64::MAX - number)).collect();
+        all.push(told("b", "x\u{1b}[2J\u{202e}", 1));
+        let shown = errors_of_nodes(&all, 10);
+        let of = |node: &str| {
+            let counts = shown.iter().filter(|(_, entry)| entry["node"] == node);
+            counts
+                .map(|(_, entry)| entry["server"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of("a"), ["s0", "s1", "s2", "s3", "s4"]);
+        let [server] = &*of("b") else { panic!("{shown:?}") };
+        assert!(!server.contains(['\u{1b}', '\u{202e}']), "{server:?}");
+        assert!(errors_of_nodes(&[], 10).is_empty());
+        let long = told("c", &"x".repeat(100_000), 1);
+        assert!(errors_of_nodes(&[long], 10)[0].0.len() < 400);
+    }
 
     #[test]
     fn rates_are_those_of_the_last_seconds() {

@@ -34,6 +34,9 @@ pub fn look(admin: &Admin, overview: Option<&Overview>, rates: CallRates) -> Liv
     let instances = overview.map(|overview| overview.instances.as_slice()).unwrap_or_default();
     let sessions = admin.bindings.latest(MOST_OF_PAST);
     let decisions = admin.decisions.last(MOST_OF_PAST, |_| true);
+    let own = counters::errors(admin, MOST_OF_PAST);
+    let told = overview.map(|overview| overview.errors.as_slice()).unwrap_or_default();
+    let of_nodes = counters::errors_of_nodes(told, MOST);
     let head = head(admin, overview, (entries.len(), names.len()), rates);
     let sections = [
         ("nodes", section(nodes)),
@@ -44,7 +47,7 @@ pub fn look(admin: &Admin, overview: Option<&Overview>, rates: CallRates) -> Liv
             "decisions",
             section(decisions.iter().map(|made| (made.number.to_string(), explain::shown(made)))),
         ),
-        ("errors", section(counters::errors(admin, MOST_OF_PAST).into_iter())),
+        ("errors", section(own.into_iter().chain(of_nodes))),
         ("limits", section(counters::limits(admin).into_iter())),
         ("log", section(LOG.last().iter().map(line))),
     ];

@@ -153,7 +153,9 @@ fn spans(admin: &Admin, page: &mut Exposition) {
         "Requests with metrics to the collector, by what became of them",
     );
     if let Some(counts) = counts {
-        for (outcome, count) in [("sent", &counts.sent), ("failed", &counts.failed)] {
+        for (outcome, count) in
+            [("sent", &counts.sent), ("partial", &counts.partial), ("failed", &counts.failed)]
+        {
             told.add(&[("outcome", outcome)], read(count));
         }
     }

@@ -129,19 +129,20 @@ export const decisions = {
   ],
 };
 
-const EMITTERS = { gateway: "this gateway", node: "the node, in the server's place", server: "the server" };
+const EMITTERS = { gateway: "the gateway", node: "the node, in the server's place", server: "the server" };
 
 export const errors = {
-  empty: "No client has got an error from this process since it began.",
-  order: (a, b) => b.count - a.count || byName(a.server, b.server),
+  empty: "No client has got an error since this process and its nodes began.",
+  order: (a, b) => b.count - a.count || byName(a.server, b.server) || byName(a.node ?? "", b.node ?? ""),
   describe: (entries) => {
     const sum = [...entries.values()].reduce((all, one) => all + one.count, 0);
-    return sum === 0 ? "" : `${sum} since this process began`;
+    return sum === 0 ? "" : `${sum} since each process began`;
   },
   columns: [
     { label: "Server", of: (one) => one.server === "" ? "none" : one.server },
     { label: "Kind", kind: "name", of: (one) => one.kind },
     { label: "Made by", of: (one) => EMITTERS[one.emitter] ?? one.emitter },
+    { label: "Counted by", of: (one) => one.node ?? "this process" },
     { label: "Count", kind: "number", of: (one) => one.count },
   ],
 };

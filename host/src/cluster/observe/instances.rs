@@ -31,6 +31,8 @@ pub const MOST_INSTANCES: usize = 500;
 pub const USUAL_INSTANCES: usize = 100;
 /// The most stderr lines of one entry; no more are kept of a process.
 pub const MOST_LINES: usize = 50;
+/// The most kinds of errors of one node.
+pub const MOST_ERRORS: usize = 100;
 /// Stderr lines of one entry if the caller gives no number.
 pub const USUAL_LINES: usize = 5;
 
@@ -148,6 +150,20 @@ pub struct ServerHealth {
 }
 object_only!(both ServerHealth);
 
+/// Errors of one kind that clients got from a server, or from its node in its place, since the node's
+/// process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+#[serde(default)]
+pub struct ErrorReport {
+    pub server: String,
+    /// `server` or `node`.
+    pub emitter: String,
+    pub kind: String,
+    pub count: u64,
+}
+object_only!(both ErrorReport);
+
 /// Answer to `GET /cluster/instances`, in the order of [`InstanceCursor`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(remote = "Self")]
@@ -158,6 +174,10 @@ pub struct InstancePage {
     pub more: bool,
     /// All servers of the node, on its first page only.
     pub servers: Vec<ServerHealth>,
+    /// The errors of its servers, those that came most often first; on its first page only, and not
+    /// from nodes of earlier versions.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ErrorReport>,
 }
 object_only!(both InstancePage);
 
@@ -177,6 +197,8 @@ pub struct Overview {
     /// Servers of each node whose first page is included.
     pub servers: Vec<ServerHealth>,
     pub unreachable: Vec<Unreachable>,
+    /// What other nodes have counted, with their ids.
+    pub errors: Vec<(NodeId, ErrorReport)>,
     /// Node and place after which the next page begins; `None` on the last.
     pub next: Option<(String, InstanceCursor)>,
 }
@@ -244,6 +266,10 @@ pub async fn overview(
         for mut server in page.servers {
             server.node = id.to_string();
             overview.servers.push(server);
+        }
+        if entry.reach != Reach::Local {
+            let counted = page.errors.into_iter().take(MOST_ERRORS);
+            overview.errors.extend(counted.map(|error| (id.clone(), error)));
         }
         let room = look.limit - overview.instances.len();
         let more = page.more || page.instances.len() > room;

@@ -16,6 +16,8 @@ pub mod lists;
 pub mod lock;
 pub mod mcphub_variables;
 pub mod names;
+pub mod otlp_protocol;
+mod otlp_variables;
 pub mod policy;
 pub mod proxy;
 pub mod rates;

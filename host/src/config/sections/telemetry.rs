@@ -7,7 +7,8 @@ use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 
-use super::collectors::{CommonCollector, OtlpCollector, OtlpSignal};
+use super::collectors::{CommonCollector, OtlpCollector};
+use super::otlp_protocol::OtlpSignal;
 
 const MIB: u64 = 1 << 20;
 /// Default of `maxBytes`.
@@ -91,18 +92,22 @@ pub(in crate::config) fn read(
     let access = section.section("accessLog");
     let audit = section.section("auditLog");
     let arguments = audit.flag("arguments", false).then(|| pointers(&audit));
-    let common = CommonCollector::read(&section.section("otlp"), sources);
+    let common = CommonCollector::read(section.section("otlp"), sources);
     let audit_log = output(&audit, folder, &common);
     TelemetrySettings {
         access_log: output(&access, folder, &common),
         audit_log: audit_log.map(|output| AuditOutput { output, arguments }),
-        traces: traces(&section.section("traces"), &common, sources),
-        metrics: metrics(&section.section("metrics"), &common, sources),
+        traces: traces(&section.section("traces"), &common),
+        metrics: metrics(&section.section("metrics"), &common),
     }
 }
 
 /// `None` if the section is not there, or off.
-fn output(section: &Section<'_>, folder: &Path, common: &CommonCollector) -> Option<LogOutput> {
+fn output(
+    section: &Section<'_>,
+    folder: &Path,
+    common: &CommonCollector<'_, '_>,
+) -> Option<LogOutput> {
     section.object?;
     let is_on = section.flag("enabled", true);
     let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
@@ -122,28 +127,20 @@ fn output(section: &Section<'_>, folder: &Path, common: &CommonCollector) -> Opt
 }
 
 /// `None` if the section is not there, off, or wrong.
-fn traces(
-    section: &Section<'_>,
-    common: &CommonCollector,
-    sources: &Sources<'_>,
-) -> Option<TraceOutput> {
+fn traces(section: &Section<'_>, common: &CommonCollector<'_, '_>) -> Option<TraceOutput> {
     section.object?;
     let is_on = section.flag("enabled", true);
     let ratio = section.get("ratio").map_or(Some(1.0), |item| item.fraction());
-    let collector = common.for_signal(section, OtlpSignal::Traces, sources)?;
+    let collector = common.for_signal(section, OtlpSignal::Traces)?;
     is_on.then_some(TraceOutput { collector, ratio: ratio? })
 }
 
 /// `None` if the section is not there, off, or wrong.
-fn metrics(
-    section: &Section<'_>,
-    common: &CommonCollector,
-    sources: &Sources<'_>,
-) -> Option<MetricOutput> {
+fn metrics(section: &Section<'_>, common: &CommonCollector<'_, '_>) -> Option<MetricOutput> {
     section.object?;
     let is_on = section.flag("enabled", true);
     let interval = section.millis("interval", 1000..=3_600_000).unwrap_or(INTERVAL);
-    let collector = common.for_signal(section, OtlpSignal::Metrics, sources)?;
+    let collector = common.for_signal(section, OtlpSignal::Metrics)?;
     is_on.then_some(MetricOutput { collector, interval })
 }
 

@@ -116,3 +116,86 @@ fn a_collector_that_cannot_be_is_refused_once() {
         assert!(report.errors[0].to_string().contains(part), "{text}: {}", report.errors[0]);
     }
 }
+
+#[test]
+fn the_protocol_is_that_of_the_section_of_all_or_of_opentelemetrys_variables() {
+    const OF_ALL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    const OF_TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+    let read = |text: &str, variables: &[(&str, &str)]| {
+        let mut case = telemetry(text);
+        for (name, value) in variables {
+            case = case.env(name, value);
+        }
+        let TelemetrySettings { traces, metrics, .. } = case.config().telemetry;
+        (traces.unwrap().collector, metrics.unwrap().collector)
+    };
+    let both = r#"{"otlp": {"endpoint": "http://c"}, "traces": {}, "metrics": {}}"#;
+    let method = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let (traces, metrics) = read(both, &[(OF_ALL, "grpc")]);
+    assert_eq!(traces.endpoint.to_string(), format!("http://c:4317{method}"));
+    assert_eq!((traces.protocol, metrics.protocol), (OtlpProtocol::Grpc, OtlpProtocol::Grpc));
+    let (traces, metrics) = read(both, &[(OF_TRACES, "grpc"), (OF_ALL, "http/protobuf")]);
+    assert_eq!((traces.protocol, metrics.protocol), (OtlpProtocol::Grpc, OtlpProtocol::Http));
+    assert_eq!(metrics.endpoint.to_string(), "http://c/v1/metrics");
+    // What the file says goes first.
+    let mixed = r#"{"otlp": {"endpoint": "http://c", "protocol": "grpc"}, "traces": {},
+        "metrics": {"endpoint": "http://d", "protocol": "http/protobuf"}}"#;
+    let (traces, metrics) = read(mixed, &[(OF_TRACES, "http/protobuf"), (OF_ALL, "http/json")]);
+    assert_eq!((traces.protocol, metrics.protocol), (OtlpProtocol::Grpc, OtlpProtocol::Http));
+    assert_eq!(metrics.endpoint.to_string(), "http://d/v1/metrics");
+}
+
+#[test]
+fn opentelemetrys_variables_name_a_collector_where_the_file_does_not() {
+    let variables = |case: Case, headers: &str| {
+        let case = case.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/x");
+        case.env("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    };
+    let on = r#"{"traces": {}, "accessLog": {"to": "otlp"}}"#;
+    let config = variables(telemetry(on), " X-Key = a%2Cb , y=z,").config();
+    let traces = config.telemetry.traces.unwrap().collector;
+    assert_eq!(traces.endpoint.to_string(), "http://c:4318/x/v1/traces");
+    let headers: Vec<(&str, &[u8])> =
+        traces.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    assert_eq!(headers, [("x-key", &b"a,b"[..]), ("y", b"z")]);
+    // They turn nothing on, and what the file has goes first.
+    assert_eq!(variables(telemetry("{}"), "?").config().telemetry, TelemetrySettings::default());
+    let own = r#"{"otlp": {"endpoint": "http://d", "headers": {"a": "b"}}, "traces": {}}"#;
+    let traces = variables(telemetry(own), "?").config().telemetry.traces.unwrap().collector;
+    assert_eq!(traces.endpoint.to_string(), "http://d/v1/traces");
+    assert_eq!(traces.headers[0].0, "a");
+    // A secret among them is not told.
+    let report = variables(telemetry(on), "s3cret").load().expect_err("no header");
+    assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
+    let error = report.errors[0].to_string();
+    assert!(error.contains("OTEL_EXPORTER_OTLP_HEADERS") && !error.contains("s3cret"), "{error}");
+}
+
+#[test]
+fn a_protocol_that_cannot_be_is_refused_once() {
+    for (text, part) in [
+        (r#"{"otlp": {"endpoint": "http://c", "protocol": "http/json"}, "traces": {}}"#, "otlp"),
+        (
+            r#"{"otlp": {"endpoint": "http://c/x", "protocol": "grpc"}, "traces": {}, "metrics": {}}"#,
+            "telemetry.otlp.endpoint",
+        ),
+        (
+            r#"{"traces": {"endpoint": "http://c/v1/traces", "protocol": "grpc"}}"#,
+            "telemetry.traces.endpoint",
+        ),
+        (r#"{"metrics": {"endpoint": "http://c", "protocol": 1}}"#, "telemetry.metrics.protocol"),
+    ] {
+        let report = telemetry(text).load().expect_err(text);
+        assert_eq!(report.errors.len(), 1, "{text}: {:?}", report.errors);
+        assert!(report.errors[0].to_string().contains(part), "{text}: {}", report.errors[0]);
+    }
+    let both = r#"{"otlp": {"endpoint": "http://c"}, "traces": {}, "metrics": {}}"#;
+    let case = telemetry(both).env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+    let report = case.load().expect_err("no such protocol");
+    assert_eq!(report.errors.len(), 1, "{:?}", report.errors);
+    let error = report.errors[0].to_string();
+    assert!(
+        error.contains("OTEL_EXPORTER_OTLP_PROTOCOL") && error.contains("http/json"),
+        "{error}"
+    );
+}

@@ -9,12 +9,24 @@ pub struct ExportCounts {
     pub overflowed: AtomicU64,
     /// What the collector did not take.
     pub failed: AtomicU64,
+    /// Requests with metrics of which the collector took a part alone.
+    pub partial: AtomicU64,
 }
 
 impl ExportCounts {
     /// Counts what a request held, by whether the collector took it.
-    pub fn note(&self, is_sent: bool, count: u64) {
-        let counter = if is_sent { &self.sent } else { &self.failed };
-        counter.fetch_add(count, Ordering::Relaxed);
+    pub fn note(&self, sent: u64, failed: u64) {
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        self.failed.fetch_add(failed, Ordering::Relaxed);
+    }
+
+    /// Counts a request as a whole.
+    pub fn note_request(&self, is_sent: bool, is_partial: bool) {
+        let counter = match (is_sent, is_partial) {
+            (true, false) => &self.sent,
+            (true, true) => &self.partial,
+            (false, _) => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }

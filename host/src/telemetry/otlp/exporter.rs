@@ -139,11 +139,20 @@ impl<T: Exported> Exporter<T> {
                 return;
             }
             let body = envelope(&self.collector.resource, batch.iter().map(T::message));
-            let sent = self.collector.send(pool, body).await;
-            if let Err(why) = &sent {
-                self.complaints.warn(|| format!("{} are lost: the collector {why}", T::WHAT));
+            let count = batch.len() as u64;
+            match self.collector.send(pool, body).await {
+                Ok(taken) => {
+                    let rejected = taken.rejected.min(count);
+                    self.counts.note(count - rejected, rejected);
+                    if let Some(told) = taken.told(T::WHAT) {
+                        self.complaints.warn(|| told);
+                    }
+                }
+                Err(why) => {
+                    self.counts.note(0, count);
+                    self.complaints.warn(|| format!("{} are lost: the collector {why}", T::WHAT));
+                }
             }
-            self.counts.note(sent.is_ok(), batch.len() as u64);
         }
     }
 }
