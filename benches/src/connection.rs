@@ -20,6 +20,8 @@ pub struct Connection {
     input: Vec<u8>,
     /// The assembled body of a chunked response.
     body: Vec<u8>,
+    /// Requests that were answered.
+    pub exchanges: u32,
 }
 
 pub struct Response<'a> {
@@ -46,7 +48,7 @@ impl Connection {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = TcpStream::connect(address).await.context("connect")?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: Vec::with_capacity(2 * ROOM), body: Vec::new() })
+        Ok(Self { stream, input: Vec::with_capacity(2 * ROOM), body: Vec::new(), exchanges: 0 })
     }
 
     /// Sends one request, given as head parts and a body in one buffer, and reads its response.
@@ -70,6 +72,7 @@ impl Connection {
                 &self.input[head.length..]
             }
         };
+        self.exchanges += 1;
         let session_id = head.session_id.and_then(|at| std::str::from_utf8(&self.input[at]).ok());
         Ok(Response { status: head.status, session_id, body })
     }

@@ -54,7 +54,7 @@ pub struct Price {
 
 pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
     let idle = usages(running)?;
-    ready(running, load).await?;
+    ready(running, load.body_bytes, READY, POLL).await?;
 
     let (phase, watched) = watch::channel(Phase::Opening);
     let calls = Arc::new(AtomicU64::new(0));
@@ -92,23 +92,28 @@ pub async fn measure(running: &mut Running, load: &Load) -> Result<Sample> {
     Ok(sample)
 }
 
-/// Waits until a session can be opened and a call succeeds.
-async fn ready(running: &mut Running, load: &Load) -> Result<()> {
-    let deadline = Instant::now() + READY;
+/// Waits until a session can be opened and a call succeeds; returns it. Attempts are this far apart.
+pub async fn ready(
+    running: &mut Running,
+    body_bytes: usize,
+    patience: Duration,
+    pause: Duration,
+) -> Result<Session> {
+    let deadline = Instant::now() + patience;
     loop {
-        let opened = timeout(READY, Session::open(&running.endpoint, 99_999, load.body_bytes));
+        let opened = timeout(patience, Session::open(&running.endpoint, 99_999, body_bytes));
         let error = match opened.await {
-            Ok(Ok(_)) => return Ok(()),
+            Ok(Ok(session)) => return Ok(session),
             Ok(Err(error)) => error,
-            Err(_) => anyhow!("the first call was not answered in {READY:?}"),
+            Err(_) => anyhow!("the first call was not answered in {patience:?}"),
         };
         if let Some(reason) = running.sandbox.ended() {
             return Err(error.context(reason));
         }
         if Instant::now() > deadline {
-            return Err(error.context(format!("not ready after {READY:?}")));
+            return Err(error.context(format!("not ready after {patience:?}")));
         }
-        sleep(POLL).await;
+        sleep(pause).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! The smallest useful MCP server: one `echo` tool, only the revisions with sessions.
+//! The smallest useful MCP server: one `echo` tool, in the revisions with sessions or in the one
+//! without.
 //!
 //! A message is parsed once and in place; the text is returned as the raw JSON that arrived.
 
@@ -10,6 +11,11 @@ const NEWEST: &str = "\"2025-11-25\"";
 const KNOWN: [&str; 4] = ["\"2024-11-05\"", "\"2025-03-26\"", "\"2025-06-18\"", NEWEST];
 
 const TOOLS: &str = r#"{"tools":[{"name":"echo","description":"Returns its text.","inputSchema":{"type":"object","properties":{"text":{"type":"string"}},"required":["text"]}}]}"#;
+
+/// What every result without a session says of itself, and those that may be kept say.
+const COMPLETE: &str = r#""resultType":"complete""#;
+const KEPT: &str = r#""resultType":"complete","ttlMs":0,"cacheScope":"public""#;
+const DISCOVERED: &str = r#","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"_meta":{"io.modelcontextprotocol/serverInfo":{"name":"bench","version":"1"}}}"#;
 
 /// One JSON-RPC message of a client, borrowed from the bytes received.
 #[derive(Deserialize)]
@@ -54,9 +60,29 @@ impl<'a> Message<'a> {
         self.id.is_some() && self.method.is_some()
     }
 
+    /// Appends the response to a request of the revision without sessions. Returns whether the method
+    /// is known there.
+    pub fn answer_alone(&self, out: &mut Vec<u8>) -> bool {
+        let (kind, value): (&str, &[&str]) = match self.method() {
+            "\"tools/call\"" => match self.echoed() {
+                Some(text) => {
+                    let content = r#","content":[{"type":"text","text":"#;
+                    ("result", &["{", COMPLETE, content, text, "}]}"])
+                }
+                None => ("error", &[r#"{"code":-32602,"message":"no such tool, or no text"}"#]),
+            },
+            "\"tools/list\"" => {
+                ("result", &["{", KEPT, ",", TOOLS.strip_prefix('{').unwrap_or_default()])
+            }
+            "\"server/discover\"" => ("result", &["{", KEPT, DISCOVERED]),
+            _ => ("error", &[r#"{"code":-32601,"message":"method not found"}"#]),
+        };
+        self.write(kind, value, out);
+        matches!(self.method(), "\"tools/call\"" | "\"tools/list\"" | "\"server/discover\"")
+    }
+
     /// Appends the response to a request, without a line break.
     pub fn answer(&self, out: &mut Vec<u8>) {
-        let id = self.id.map_or("null", RawValue::get);
         let (kind, value): (&str, &[&str]) = match self.method() {
             "\"tools/call\"" => match self.echoed() {
                 Some(text) => ("result", &[r#"{"content":[{"type":"text","text":"#, text, "}]}"]),
@@ -74,6 +100,11 @@ impl<'a> Message<'a> {
             "\"ping\"" => ("result", &["{}"]),
             _ => ("error", &[r#"{"code":-32601,"message":"method not found"}"#]),
         };
+        self.write(kind, value, out);
+    }
+
+    fn write(&self, kind: &str, value: &[&str], out: &mut Vec<u8>) {
+        let id = self.id.map_or("null", RawValue::get);
         for part in [r#"{"jsonrpc":"2.0","id":"#, id, ",\"", kind, "\":"] {
             out.extend_from_slice(part.as_bytes());
         }
@@ -117,6 +148,36 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"echo","arguments":{"text":"x\u00e9 \"y\""}}}"#,
             r#"{"jsonrpc":"2.0","id":"a","result":{"content":[{"type":"text","text":"x\u00e9 \"y\""}]}}"#,
         );
+    }
+
+    #[test]
+    fn without_a_session_every_result_says_that_it_is_complete() {
+        for (message, is_known, expect) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"x"}}}"#,
+                true,
+                r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","content":[{"type":"text","text":"x"}]}}"#,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":2,"method":"initialize","params":{}}"#,
+                false,
+                r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32601,"message":"method not found"}}"#,
+            ),
+        ] {
+            let mut out = Vec::new();
+            let known = Message::parse(message.as_bytes()).map(|read| read.answer_alone(&mut out));
+            let text = String::from_utf8_lossy(&out).into_owned();
+            assert_eq!((known, text.as_str()), (Some(is_known), expect));
+        }
+        for method in ["tools/list", "server/discover"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}"}}"#);
+            let mut out = Vec::new();
+            assert!(
+                Message::parse(text.as_bytes()).is_some_and(|read| read.answer_alone(&mut out))
+            );
+            let read: serde_json::Value = serde_json::from_slice(&out).unwrap_or_default();
+            assert_eq!(read["result"]["resultType"], "complete", "{method}");
+        }
     }
 
     #[test]

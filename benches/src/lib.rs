@@ -1,7 +1,8 @@
 //! A load harness that speaks MCP from outside, and the fixtures it needs.
 //!
 //! `load.rs` connects the parts: [`options`] say what to measure, one of the [`targets`] is started
-//! in a [`sandbox`], a [`generator`] puts it under load with one [`connection`] per [`session`],
+//! in a [`sandbox`], a [`generator`] puts it under load with one [`connection`] per [`session`] (or per
+//! client that goes [`alone`], without one),
 //! [`drive`] reads [`usage`] at both ends of the window, and [`report`] turns the rounds into one
 //! [`table`].
 //! [`echo`], [`listen`] and [`minted`] belong to the fixture servers in `bin/`.
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod connection;
 pub mod drive;
 pub mod echo;

@@ -67,6 +67,9 @@ impl Report {
             "ratios": {
                 "passThroughCpuToHaproxy": self
                     .cpu_ratio(Target::MooringPassThrough, Target::Haproxy).map(|r| r.json()),
+                "modernPassThroughCpuToPassThrough": self
+                    .cpu_ratio(Target::MooringModernPassThrough, Target::MooringPassThrough)
+                    .map(|r| r.json()),
                 "stdioCpuToBridge": self
                     .cpu_ratio(Target::MooringStdio, Target::Bridge).map(|r| r.json()),
                 "clusterCallsPerSecond": self
@@ -199,6 +202,9 @@ impl Report {
     fn ratios(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (ours, theirs) in [
             (Target::MooringPassThrough, Target::Haproxy),
+            (Target::MooringModernPassThrough, Target::MooringPassThrough),
+            (Target::MooringModernToLegacy, Target::MooringPassThrough),
+            (Target::MooringLegacyToModern, Target::MooringPassThrough),
             (Target::MooringAggregate, Target::Haproxy),
             (Target::MooringStdio, Target::Bridge),
             (Target::MooringCluster, Target::Bridge),

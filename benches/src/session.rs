@@ -1,4 +1,4 @@
-//! One MCP session on one connection, in a revision with sessions, and its echo calls.
+//! One MCP client on one connection, with a session or without one, and its echo calls.
 
 use std::net::Ipv4Addr;
 
@@ -7,6 +7,7 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::alone::{self, Found};
 use crate::connection::Connection;
 
 const VERSION: &str = "2025-11-25";
@@ -22,6 +23,20 @@ pub struct Endpoint {
     pub path: &'static str,
     pub tool: &'static str,
     pub opening: Opening,
+    pub client: ClientKind,
+}
+
+/// What the client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// The revisions with sessions.
+    Session,
+    /// The same, after it has asked in vain whether requests without a session are served.
+    Probing,
+    /// The revision without sessions, to a server of it: what it says passes as it is.
+    Alone,
+    /// The revision without sessions, to a server with sessions: the gateway names its conversation.
+    Conversation,
 }
 
 /// The meaning of a 404 to a new session id.
@@ -54,13 +69,23 @@ impl Session {
     /// each call has at least `body_bytes` bytes.
     pub async fn open(endpoint: &Endpoint, marker: usize, body_bytes: usize) -> Result<Self> {
         let mut connection = Connection::open(endpoint.port).await?;
+        match endpoint.client {
+            ClientKind::Session => {}
+            ClientKind::Probing => {
+                let found = alone::discover(&mut connection, endpoint).await?;
+                ensure!(found == Found::Refused, "requests without a session are served");
+            }
+            ClientKind::Alone | ClientKind::Conversation => {
+                return Self::open_alone(connection, endpoint, marker, body_bytes).await;
+            }
+        }
         for attempt in 1..=OPENING_ATTEMPTS {
             let (id, version) = initialize(&mut connection, endpoint).await?;
             let headers = format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: {version}\r\n");
             if !initialized(&mut connection, endpoint, &headers).await? {
                 continue;
             }
-            let mut session = Self::new(connection, endpoint, &headers, marker, body_bytes);
+            let mut session = Self::new(connection, endpoint, (&headers, ""), marker, body_bytes);
             session.initializes = attempt;
             match session.call().await? {
                 200 => return Ok(session),
@@ -71,10 +96,36 @@ impl Session {
         bail!("no session was routed to its server in {OPENING_ATTEMPTS} attempts")
     }
 
+    /// Asks what is served, and makes the first call.
+    async fn open_alone(
+        mut connection: Connection,
+        endpoint: &Endpoint,
+        marker: usize,
+        body_bytes: usize,
+    ) -> Result<Self> {
+        let found = alone::discover(&mut connection, endpoint).await?;
+        let conversation = match (endpoint.client, found) {
+            (_, Found::Refused) => bail!("requests without a session are not served"),
+            (ClientKind::Alone, Found::Served(Some(_))) => {
+                bail!("the gateway answers in the server's place, and does not pass requests on")
+            }
+            (ClientKind::Conversation, Found::Served(None)) => bail!("no conversation was named"),
+            (_, Found::Served(conversation)) => conversation,
+        };
+        let headers = alone::headers("tools/call", Some(endpoint.tool));
+        let meta = format!(r#","_meta":{}"#, alone::meta(conversation.as_deref()));
+        let mut session = Self::new(connection, endpoint, (&headers, &meta), marker, body_bytes);
+        match session.call().await? {
+            200 => Ok(session),
+            status => bail!("first call answered {status}"),
+        }
+    }
+
+    /// A client whose calls have these headers, and these members behind the arguments.
     fn new(
         connection: Connection,
         endpoint: &Endpoint,
-        headers: &str,
+        (headers, members): (&str, &str),
         marker: usize,
         body_bytes: usize,
     ) -> Self {
@@ -85,7 +136,8 @@ impl Session {
         let before_text = format!(
             r#","method":"tools/call","params":{{"name":"{tool}","arguments":{{"text":"{marker}"#
         );
-        let body = format!("{before_id}{FIRST_CALL}{before_text}{FIRST_CALL}{filler}\"}}}}}}");
+        let body =
+            format!("{before_id}{FIRST_CALL}{before_text}{FIRST_CALL}{filler}\"}}{members}}}}}");
         let id = before_id.len();
         let text = id + 8 + before_text.len();
         let request = post(endpoint, headers, &body);
@@ -117,6 +169,11 @@ impl Session {
         Ok(response.status)
     }
 
+    /// The requests that were sent so far, and answered.
+    pub fn exchanges(&self) -> u32 {
+        self.connection.exchanges
+    }
+
     /// Opens the session's GET stream on a new connection.
     pub async fn listen(&self) -> Result<TcpStream> {
         let Endpoint { port, path, .. } = &self.endpoint;
@@ -134,8 +191,11 @@ impl Session {
         Ok(stream)
     }
 
-    /// Ends the session.
+    /// Ends the session, if there is one.
     pub async fn end(mut self) -> Result<()> {
+        if matches!(self.endpoint.client, ClientKind::Alone | ClientKind::Conversation) {
+            return Ok(());
+        }
         let Endpoint { port, path, .. } = &self.endpoint;
         let request =
             format!("DELETE {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{}\r\n", self.headers);
@@ -190,7 +250,7 @@ async fn initialized(
     }
 }
 
-fn post(endpoint: &Endpoint, headers: &str, body: &str) -> Vec<u8> {
+pub fn post(endpoint: &Endpoint, headers: &str, body: &str) -> Vec<u8> {
     let Endpoint { port, path, .. } = endpoint;
     format!(
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\
@@ -213,7 +273,7 @@ fn has_id(body: &[u8], id: &[u8]) -> bool {
     memmem::find(body, id).is_some() || memmem::find(body, &[key, b" ", number].concat()).is_some()
 }
 
-fn excerpt(body: &[u8]) -> String {
+pub fn excerpt(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned()
 }
 

@@ -25,3 +25,26 @@ pub fn write(f: &mut fmt::Formatter<'_>, headings: &[&str], rows: &[Vec<String>]
     writeln!(f, "{}", line(&rules.collect::<Vec<_>>()))?;
     rows.iter().try_for_each(|row| writeln!(f, "{}", line(row)))
 }
+
+/// A table that is written as a whole.
+pub struct Table {
+    headings: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(headings: &[&'static str]) -> Self {
+        Self { headings: headings.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row, which has a cell for each heading.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write(f, &self.headings, &self.rows)
+    }
+}

@@ -5,13 +5,14 @@ mod direct;
 mod haproxy;
 pub mod mooring;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::sandbox::Sandbox;
-use crate::session::{Endpoint, Opening};
+use crate::session::{ClientKind, Endpoint, Opening};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
@@ -22,6 +23,15 @@ pub enum Target {
     /// Mooring at `/mcp/{server}` in front of one HTTP fixture.
     #[value(alias = "pass-through")]
     MooringPassThrough,
+    /// The same without sessions: clients and fixture of 2026-07-28.
+    #[value(alias = "modern-pass-through")]
+    MooringModernPassThrough,
+    /// Clients without sessions, in front of the HTTP fixture with sessions.
+    #[value(alias = "modern-to-legacy")]
+    MooringModernToLegacy,
+    /// Clients with sessions, in front of the HTTP fixture without.
+    #[value(alias = "legacy-to-modern")]
+    MooringLegacyToModern,
     /// Mooring at `/mcp` in front of one HTTP fixture.
     #[value(alias = "aggregate")]
     MooringAggregate,
@@ -42,6 +52,8 @@ pub struct Kit {
     pub bridge: PathBuf,
     pub leash: PathBuf,
     pub mooring: PathBuf,
+    /// What runs Mooring, with its arguments: a profiler, or nothing.
+    pub runs_mooring: Vec<OsString>,
     /// Threads of the HTTP fixture and of the bridge.
     pub threads: usize,
 }
@@ -69,6 +81,9 @@ impl Target {
             Self::Direct => direct::start(kit).await,
             Self::Haproxy => haproxy::start(kit).await,
             Self::MooringPassThrough => mooring::pass_through(kit).await,
+            Self::MooringModernPassThrough => mooring::modern_pass_through(kit).await,
+            Self::MooringModernToLegacy => mooring::modern_to_legacy(kit).await,
+            Self::MooringLegacyToModern => mooring::legacy_to_modern(kit).await,
             Self::MooringAggregate => mooring::aggregate(kit).await,
             Self::Bridge => bridge::start(kit).await,
             Self::MooringStdio => mooring::stdio(kit).await,
@@ -87,14 +102,25 @@ impl Kit {
             bridge: program("bench-bridge"),
             leash: program("bench-leash"),
             mooring: mooring.unwrap_or_else(|| program("mooring")),
+            runs_mooring: Vec::new(),
             threads,
         }
     }
 
     /// Starts an HTTP fixture and returns its port.
     async fn http_server(&self, sandbox: &mut Sandbox, name: &'static str) -> Result<u16> {
+        self.http_server_with(sandbox, name, &[]).await
+    }
+
+    /// The same with these options.
+    async fn http_server_with(
+        &self,
+        sandbox: &mut Sandbox,
+        name: &'static str,
+        options: &[&str],
+    ) -> Result<u16> {
         sandbox.start(name, &self.http_server, |command| {
-            command.arg("--threads").arg(self.threads.to_string());
+            command.arg("--threads").arg(self.threads.to_string()).args(options);
         })?;
         sandbox.announced_port(name).await
     }
@@ -102,5 +128,6 @@ impl Kit {
 
 /// The endpoint of a fixture: the path `/mcp` and the tool's own name.
 fn plain(port: u16) -> Endpoint {
-    Endpoint { port, path: "/mcp", tool: "echo", opening: Opening::Once }
+    let (opening, client) = (Opening::Once, ClientKind::Session);
+    Endpoint { port, path: "/mcp", tool: "echo", opening, client }
 }

@@ -39,6 +39,18 @@ impl Pair {
         Self::by(redis, urls, cluster, servers)
     }
 
+    /// The same, where `system` is merged into `systemConfig` of the coordinators.
+    #[must_use]
+    #[track_caller]
+    pub fn with_system(
+        redis: RedisServer,
+        system: &Value,
+        servers: impl Fn(&str) -> Value,
+    ) -> Self {
+        let urls = [redis.url(), redis.url()];
+        Self::started(redis, urls, (&json!({}), system), servers)
+    }
+
     /// The same, where each coordinator has its own way to Redis.
     #[must_use]
     #[track_caller]
@@ -48,9 +60,21 @@ impl Pair {
         cluster: &Value,
         servers: impl Fn(&str) -> Value,
     ) -> Self {
+        Self::started(redis, urls, (cluster, &json!({})), servers)
+    }
+
+    #[track_caller]
+    fn started(
+        redis: RedisServer,
+        urls: [String; 2],
+        (cluster, system): (&Value, &Value),
+        servers: impl Fn(&str) -> Value,
+    ) -> Self {
         let coordinators = urls.map(|url| {
             let store = json!({"store": {"type": "redis", "url": url}});
-            Gateway::start_with(&settings::coordinator(settings::merged(store, cluster.clone())))
+            let own = settings::coordinator(settings::merged(store, cluster.clone()));
+            let all = settings::merged(own, json!({"systemConfig": system}));
+            Gateway::start_with(&all)
         });
         let mut pair = Self { coordinators, nodes: Vec::new(), redis };
         for (at, id) in ["a", "b"].into_iter().enumerate() {

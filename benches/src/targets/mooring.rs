@@ -1,4 +1,4 @@
-//! Mooring in its three modes, configured and started as a user would.
+//! Mooring in its modes, configured and started as a user would.
 
 use std::env;
 use std::path::Path;
@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use super::{Gateway, Kit, Running};
 use crate::connection::Connection;
 use crate::sandbox::Sandbox;
-use crate::session::{Endpoint, Opening};
+use crate::session::{ClientKind, Endpoint, Opening};
 
 const SERVER: &str = "bench";
 const NODE: &str = "node-1";
+pub const MOORING: &str = "mooring";
 pub const COORDINATOR: &str = "coordinator";
 /// Longest wait for a node and its catalog; both take moments, except on a busy machine.
 const NODE_ACTIVE: Duration = Duration::from_secs(20);
@@ -22,6 +23,35 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub async fn pass_through(kit: &Kit) -> Result<Running> {
     before_http(kit, one_server).await
+}
+
+pub async fn modern_pass_through(kit: &Kit) -> Result<Running> {
+    both_eras(kit, &["--alone"], ClientKind::Alone).await
+}
+
+pub async fn modern_to_legacy(kit: &Kit) -> Result<Running> {
+    both_eras(kit, &[], ClientKind::Conversation).await
+}
+
+pub async fn legacy_to_modern(kit: &Kit) -> Result<Running> {
+    both_eras(kit, &["--alone"], ClientKind::Session).await
+}
+
+/// In front of an HTTP fixture with these options, for clients of both eras.
+async fn both_eras(kit: &Kit, options: &[&str], client: ClientKind) -> Result<Running> {
+    let mut sandbox = Sandbox::new(&kit.leash)?;
+    let upstream = kit.http_server_with(&mut sandbox, "http-server", options).await?;
+    let url = format!("http://127.0.0.1:{upstream}/mcp");
+    let config = json!({
+        "mcpServers": { SERVER: { "url": url, "type": "streamable-http" } },
+        "systemConfig": { "eras": ["legacy", "modern"] },
+    });
+    let (gateway, port) = start(kit, &mut sandbox, MOORING, &config, 0).await?;
+    Ok(Running {
+        endpoint: Endpoint { client, ..one_server(port) },
+        gateways: vec![gateway],
+        sandbox,
+    })
 }
 
 pub async fn aggregate(kit: &Kit) -> Result<Running> {
@@ -34,7 +64,7 @@ pub async fn stdio(kit: &Kit) -> Result<Running> {
         "mcpServers": { SERVER: { "command": kit.stdio_server } },
         "systemConfig": { "limits": { "childrenPerServer": 10_000, "childrenPerNode": 10_000 } },
     });
-    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config, 0).await?;
+    let (gateway, port) = start(kit, &mut sandbox, MOORING, &config, 0).await?;
     Ok(Running { endpoint: one_server(port), gateways: vec![gateway], sandbox })
 }
 
@@ -108,18 +138,20 @@ async fn before_http(kit: &Kit, endpoint: fn(u16) -> Endpoint) -> Result<Running
     let upstream = kit.http_server(&mut sandbox, "http-server").await?;
     let url = format!("http://127.0.0.1:{upstream}/mcp");
     let config = json!({ "mcpServers": { SERVER: { "url": url, "type": "streamable-http" } } });
-    let (gateway, port) = start(kit, &mut sandbox, "mooring", &config, 0).await?;
+    let (gateway, port) = start(kit, &mut sandbox, MOORING, &config, 0).await?;
     Ok(Running { endpoint: endpoint(port), gateways: vec![gateway], sandbox })
 }
 
 /// The endpoint `/mcp/{server}`, where tools have their own names.
 fn one_server(port: u16) -> Endpoint {
-    Endpoint { port, path: "/mcp/bench", tool: "echo", opening: Opening::Once }
+    let (opening, client) = (Opening::Once, ClientKind::Session);
+    Endpoint { port, path: "/mcp/bench", tool: "echo", opening, client }
 }
 
 /// The endpoint `/mcp`, where tool names have the server's name as a prefix.
 fn all_servers(port: u16) -> Endpoint {
-    Endpoint { port, path: "/mcp", tool: "bench-echo", opening: Opening::Once }
+    let (opening, client) = (Opening::Once, ClientKind::Session);
+    Endpoint { port, path: "/mcp", tool: "bench-echo", opening, client }
 }
 
 /// Starts a gateway at this port, or at a free one if it is 0.
@@ -135,7 +167,11 @@ pub async fn start(
     let config = sandbox.write(&format!("{name}.json"), config.to_string())?;
     let port_file = sandbox.path(&format!("{name}.port"));
     let data = sandbox.path(&format!("{name}.data"));
-    let pid = sandbox.start(name, program, |command| {
+    let runner = kit.runs_mooring.first().map_or(program.as_path(), Path::new);
+    let pid = sandbox.start(name, runner, |command| {
+        if !kit.runs_mooring.is_empty() {
+            command.args(kit.runs_mooring.iter().skip(1)).arg(program);
+        }
         for (variable, _) in env::vars_os().filter(|(key, _)| is_ours(key)) {
             command.env_remove(variable);
         }

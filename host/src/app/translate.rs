@@ -17,8 +17,9 @@ use crate::model::{
     Choice, Choices, KeepRule, Prefixes, Replica, SUBJECT_TOKEN, Selection, ServerName, StatePlan,
 };
 use crate::runner::{
-    self, Confinement, EraSetting, ProcessCaps, Program, Recipe, Recycling, RunnerConfig,
-    START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms, Timeouts, User,
+    self, Confinement, EraSetting, KeptClient, ProcessCaps, Program, Recipe, Recycling,
+    RunnerConfig, START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms,
+    Timeouts, User,
 };
 use crate::store::MostSessions;
 use crate::streams::Bounds;
@@ -234,10 +235,12 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
             ServerEra::Auto => EraSetting::Auto,
             ServerEra::Legacy => EraSetting::Legacy,
             ServerEra::Modern => EraSetting::Modern,
+            ServerEra::Both => EraSetting::Both,
         },
         modern_sharers: modern_sharers(server),
         selection: selection(config, server),
         state: state_programs(config, server),
+        sessionless: KeptClient::default(),
     }
 }
 

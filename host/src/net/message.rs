@@ -1,7 +1,7 @@
 //! Requests as they go out on a connection.
 
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body::Body as _;
 
 use crate::protocol::http1::{self, Framing};
@@ -49,6 +49,7 @@ impl Message {
             Self::Written(written) => {
                 let head = socket.head_mut();
                 head.extend_from_slice(written.head.lines());
+                head.extend_from_slice(&written.more);
                 http1::request_end(head, Framing::Length(written.body.len() as u64));
                 socket.write(written.body.clone());
                 return None;
@@ -73,13 +74,13 @@ impl Message {
     #[cfg(test)]
     #[allow(clippy::expect_used)]
     pub(super) fn into_request(self) -> Request<Body> {
-        let Written { head, body } = match self {
+        let Written { head, more, body } = match self {
             Self::Request(request) => return *request,
             Self::Written(written) => written,
         };
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut parsed = httparse::Request::new(&mut headers);
-        let whole = [head.lines(), b"\r\n"].concat();
+        let whole = [head.lines(), &more, b"\r\n"].concat();
         parsed.parse(&whole).expect("a head that was written here");
         let mut request = Request::builder()
             .method(parsed.method.expect("a method"))
@@ -100,11 +101,14 @@ impl Message {
     }
 }
 
-/// A POST whose head is shared: the calls of a session differ in their bodies alone.
+/// A POST whose head is shared: the calls of a session differ in their bodies alone, and requests
+/// without a session in a few headers beside.
 #[derive(Debug, Clone)]
 pub struct Written {
     /// Everything except the length of the body.
     pub head: WrittenHead,
+    /// Further headers of this request, as lines: see [`written_lines`].
+    pub more: Box<[u8]>,
     /// All of the body.
     pub body: Bytes,
 }
@@ -127,6 +131,19 @@ impl WrittenHead {
     pub fn lines(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Headers as they are sent. None of them may be about the connection or the framing.
+#[must_use]
+pub fn written_lines<'a>(
+    headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Box<[u8]> {
+    // Room for those of a usual request, so that nothing grows.
+    let mut lines = Vec::with_capacity(128);
+    for (name, value) in headers {
+        http1::header_line(&mut lines, name, value);
+    }
+    lines.into()
 }
 
 /// How a body is framed. A method that usually has a body announces an empty one too (RFC 9110

@@ -16,6 +16,7 @@ mod idle;
 mod intake;
 mod introduction;
 mod message;
+mod one_stream;
 #[cfg(test)]
 mod peer;
 mod percent;
@@ -38,7 +39,8 @@ pub use events::{EventReader, Read, is_event_stream, is_open_stream};
 pub use failure::Failure;
 pub use intake::{ClientBody, Intake, IntakeFault};
 pub use introduction::{Introduce, Introduced, Introduction};
-pub use message::{Message, Written, WrittenHead};
+pub use message::{Message, Written, WrittenHead, written_lines};
+pub(crate) use one_stream::one_stream;
 pub use percent::{percent_decoded, percent_encoded};
 pub use pool::{Connection, Pool, Sending, Unanswered};
 pub use proxy::{Proxy, ProxyKind};

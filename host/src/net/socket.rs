@@ -15,6 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::tls::{CertificateNames, alert_told, handshake_told};
 
+use super::one_stream::one_stream;
 use super::proxy::{Proxy, ProxyKind};
 use super::shortage::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 use super::target::Target;
@@ -51,6 +52,8 @@ pub(super) enum RawStream {
     /// Through a proxy that is spoken to over TLS itself.
     TlsTwice(Box<TlsStream<TlsStream<TcpStream>>>),
 }
+
+one_stream!(RawStream: Plain, Tls, TlsTwice);
 
 /// A connection with its buffers.
 pub struct Socket {
@@ -333,61 +336,5 @@ fn told(error: io::Error) -> io::Error {
     match alert_told(&error) {
         Some(told) => io::Error::new(error.kind(), told),
         None => error,
-    }
-}
-
-impl AsyncRead for RawStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::TlsTwice(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for RawStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::TlsTwice(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-            Self::TlsTwice(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Self::TlsTwice(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::TlsTwice(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }

@@ -315,6 +315,11 @@ pub(super) struct Asks {
 }
 
 impl Asks {
+    /// Whether anything of its client's requests is passed on.
+    pub(super) fn passes_headers(self) -> bool {
+        self.passes_headers
+    }
+
     /// Whether messages are kept from the server.
     pub(super) fn withholds(self) -> bool {
         self.withholds

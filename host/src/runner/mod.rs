@@ -66,6 +66,7 @@ pub use remote::oauth::exchanges::Exchanges;
 pub use remote::oauth::source::TokenSource;
 pub use remote::oauth::terms::{ClientAuth, TokenPlace, TokenServer, TokenTerms};
 pub use remote::oauth::tokens::Tokens;
+pub use remote::sessionless::KeptClient;
 pub use remote::upstream::Upstream;
 pub use session::recycling::Recycling;
 pub use session::served::{Recipe, START_TIMEOUT, Served, Servers, StatePrograms};

@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 
 use crate::model::{ServerName, SessionId};
 use crate::net::{Body, Failure, collect, collect_request, is_event_stream};
+use crate::protocol::answer::is_answer_to;
 use crate::protocol::era::answered::code_of;
 use crate::protocol::era::arguments;
 use crate::protocol::era::fault::EraFault;
-use crate::protocol::headers::{self as names, is_stateless};
-use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
+use crate::protocol::headers as names;
+use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed, code};
 use crate::protocol::request_id::RequestId;
 use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::sse;
@@ -28,10 +29,12 @@ use super::bridge::exchange::{Heard, Outgoing, Unanswered};
 use super::bridge::mux::{MuxExchange, Place};
 use super::bridge::passing::{OwnNames, wants_logs};
 use super::channel::judge::{self, Judged, ResponseHead};
+use super::channel::message_ids::check_token;
+use super::channel::responses;
 use super::endpoint::{Asks, Runner, Sender};
 use super::process::program::Program;
 use super::remote::errors;
-use super::remote::upstream::{Upstream, UpstreamClient};
+use super::remote::upstream::Upstream;
 use super::session::modern_opening::{ProcessFor, modern_start};
 use super::session::served::{Recipe, Served};
 use super::unserved::{malformed, plain, unreadable};
@@ -50,7 +53,6 @@ impl Runner {
     ) -> Response<Body> {
         let served = self.shared.servers.load().get(&server).map(Arc::clone);
         let Some(served) = served else { return not_served(&server, "is not hosted on this node") };
-        let forwarded = self.forwarded(&server, request.headers());
         let mut body = std::mem::take(request.body_mut());
         let message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
@@ -61,26 +63,33 @@ impl Runner {
             Ok(envelope) => envelope,
             Err(error) => return malformed(&error, RequestId::of(&message).as_deref()),
         };
-        let Some(own) = OwnNames::of(&envelope) else {
+        let is_request = envelope.kind() == Kind::Request;
+        let Some(id) = envelope.id_text().filter(|_| is_request) else {
             let error = Malformed::Message("a request with an id is needed");
             return malformed(&error, None);
         };
+        if let Err(error) = check_token(&envelope) {
+            return malformed(&error, Some(id));
+        }
         if asks.withholds()
             && let Some(response) = self.withheld(&server, &envelope)
         {
             return response;
         }
-        let passing = Passing { runner: self, server: &server, served: &served, own };
+        let passing = Passing { runner: self, server: &server, served: &served, id };
         let sent = request.headers();
         match &served.recipe {
             Recipe::Http(upstream) | Recipe::HttpOrSse(upstream) => {
-                passing.over_http(upstream, message.clone(), with_own(forwarded, sent)).await
+                let forwarded = match asks.passes_headers() {
+                    true => self.forwarded(&server, sent),
+                    false => HeaderMap::new(),
+                };
+                passing.over_http(upstream, message.clone(), forwarded, sent).await
             }
             Recipe::Stdio(program) => {
                 if let Err(why) = self.check_arguments(&server, &served, &envelope, sent) {
-                    let id = Some(&*passing.own.id);
                     let text = why.to_string();
-                    let mut response = events::json(jsonrpc::error(id, why.code(), &text));
+                    let mut response = events::json(jsonrpc::error(Some(id), why.code(), &text));
                     *response.status_mut() = why.status();
                     return response;
                 }
@@ -114,7 +123,8 @@ struct Passing<'a> {
     runner: &'a Runner,
     server: &'a ServerName,
     served: &'a Arc<Served>,
-    own: OwnNames,
+    /// The request's, as JSON.
+    id: &'a str,
 }
 
 impl Passing<'_> {
@@ -122,10 +132,11 @@ impl Passing<'_> {
         &self,
         upstream: &Upstream,
         message: Bytes,
-        headers: HeaderMap,
+        forwarded: HeaderMap,
+        sent: &HeaderMap,
     ) -> Response<Body> {
-        let client = UpstreamClient::new(upstream.clone());
-        let sending = client.post(&self.runner.pool, None, message, &headers);
+        let client = self.served.sessionless.of(upstream);
+        let sending = client.post(&self.runner.pool, message, forwarded, sent);
         let limit = self.served.timeouts.total.or(self.served.timeouts.silence);
         let came = match limit {
             Some(limit) => match tokio::time::timeout(limit, sending).await {
@@ -135,9 +146,21 @@ impl Passing<'_> {
             None => sending.await,
         };
         let response = match came {
-            Ok(came) => came.response,
+            Ok(response) => response,
             Err(failure) => return self.unsent(&failure),
         };
+        // The usual answer goes on as it is, and nothing else of the response is looked at.
+        if response.status() == StatusCode::OK
+            && let Body::Full(body) = response.body()
+            && is_answer_to(body, self.id)
+        {
+            return responses::passed_on(response);
+        }
+        Box::pin(self.judged(upstream, response)).await
+    }
+
+    /// What goes on of a response that is not the usual answer.
+    async fn judged(&self, upstream: &Upstream, response: Response<Body>) -> Response<Body> {
         let head = ResponseHead::of(&response).through(upstream.target.forwarder());
         if head.status.is_success() && is_event_stream(&response) {
             return relayed(response);
@@ -154,7 +177,7 @@ impl Passing<'_> {
                 return self.error(code::SERVER_LOST, &text, Some(Outcome::Sent));
             }
         };
-        match judge::judge(self.server, &self.own.id, &head, &body) {
+        match judge::judge(self.server, self.id, &head, &body) {
             Judged::Answer(answer) => {
                 let mut response = events::json(answer);
                 // The statuses that the revision gives its errors.
@@ -174,6 +197,9 @@ impl Passing<'_> {
         message: &Bytes,
         envelope: &Envelope<'_>,
     ) -> Response<Body> {
+        let Some(own) = OwnNames::of(envelope) else {
+            return malformed(&Malformed::long_token(), Some(self.id));
+        };
         let place = match self.place(program, sender).await {
             Ok(place) => place,
             Err(error) => {
@@ -183,8 +209,8 @@ impl Passing<'_> {
             }
         };
         let number = place.mux().number();
-        let Some(numbered) = self.own.numbered(message, envelope, number) else {
-            return malformed(&Malformed::ambiguous(), Some(&self.own.id));
+        let Some(numbered) = own.numbered(message, envelope, number) else {
+            return malformed(&Malformed::ambiguous(), Some(self.id));
         };
         let outgoing = Outgoing {
             number,
@@ -195,13 +221,13 @@ impl Passing<'_> {
         let mut exchange = place.mux().send(outgoing).await;
         let keep_alive = self.runner.shared.config.rules.keep_alive;
         let first = match tokio::time::timeout(keep_alive, exchange.next()).await {
-            Ok(Heard::Answer(answer)) => return answered(self.own.restored(&answer)),
+            Ok(Heard::Answer(answer)) => return answered(own.restored(&answer)),
             Ok(Heard::Failed(why)) => return self.unanswered(&why),
-            Ok(Heard::Notice(notice)) => sse::event(&one_line(self.own.restored(&notice))),
+            Ok(Heard::Notice(notice)) => sse::event(&one_line(own.restored(&notice))),
             Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
         };
         let (sayer, said) = mpsc::channel(AHEAD);
-        let telling = Telling { own: self.own.clone(), exchange, _place: place, keep_alive };
+        let telling = Telling { own, exchange, _place: place, keep_alive };
         tokio::spawn(telling.run(first, sayer));
         let mut response = Response::new(Body::Channel(said));
         let kind = HeaderValue::from_static(names::EVENT_STREAM);
@@ -251,7 +277,7 @@ impl Passing<'_> {
     }
 
     fn error(&self, code: i64, text: &str, outcome: Option<Outcome>) -> Response<Body> {
-        let mut response = events::json(jsonrpc::error(Some(&self.own.id), code, text));
+        let mut response = events::json(jsonrpc::error(Some(self.id), code, text));
         if let Some(outcome) = outcome {
             outcome.write(response.headers_mut());
         }
@@ -318,17 +344,6 @@ fn answered(answer: Bytes) -> Response<Body> {
 
 fn one_line(message: Bytes) -> Bytes {
     splice::on_one_line(message)
-}
-
-/// The client's headers that the server gets: those that the operator lets through, and those of
-/// the revision.
-fn with_own(mut forwarded: HeaderMap, sent: &HeaderMap) -> HeaderMap {
-    for (name, value) in sent {
-        if is_stateless(name) {
-            forwarded.insert(name.clone(), value.clone());
-        }
-    }
-    forwarded
 }
 
 /// An event stream of the server, whose bytes pass as they come.

@@ -15,6 +15,7 @@ pub mod handshake;
 pub mod mutual_tls;
 pub mod node_requests;
 pub mod other_coordinator;
+pub mod other_listener;
 pub mod placement;
 pub mod registration;
 pub mod routing;

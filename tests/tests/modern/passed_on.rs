@@ -4,8 +4,8 @@
 use mooring_tests::{Front, Stateless, eventually};
 use serde_json::{Value, json};
 
-use super::both;
 use super::upstreams::{Far, near};
+use super::{both, gateway};
 
 /// Both servers behind both fronts, each at a URL of its own.
 #[track_caller]
@@ -132,6 +132,35 @@ fn a_response_that_is_closed_cancels_at_the_server() {
         drop(stream);
         eventually("the cancellation", || (count() > before).then_some(()));
     });
+}
+
+/// Each client reaches it in its own era, and neither loses anything by the other.
+#[test]
+fn a_server_of_both_eras_serves_clients_of_either_as_they_are() {
+    let dual = Far::start(&["dual"]);
+    let mut entry = dual.entry();
+    entry["era"] = json!("both");
+    let gateway = gateway(json!({"far": entry, "plain": dual.entry()}));
+    gateway.wait_until_discovered(&["far", "plain"]);
+    let client = Stateless::new(gateway.address(), "/mcp/far");
+    let found = eventually("the server's own answer", || {
+        let result = client.result("server/discover", json!({}));
+        (result["cacheScope"] == "public").then_some(result)
+    });
+    assert!(found["_meta"]["mooring/conversation"].is_null(), "{found}");
+    let session = gateway.client("/mcp/far").initialize();
+    for _ in 0..2 {
+        assert_eq!(text(&client.call("era", json!({}))), "modern");
+        assert_eq!(text(&session.call("era", json!({}))), "legacy");
+    }
+    assert_eq!(session.result["serverInfo"]["version"], "session", "{}", session.result);
+    assert!(session.result["_meta"].is_null(), "{}", session.result);
+    // Over several servers there is a session in between, as with any server that has some, and so
+    // there is where nothing is said.
+    for (path, tool) in [("/mcp", "far-era"), ("/mcp/plain", "era")] {
+        let client = Stateless::new(gateway.address(), path);
+        assert_eq!(text(&client.call(tool, json!({}))), "legacy", "{path}");
+    }
 }
 
 /// Over several servers there is a session of the gateway's own between the two.

@@ -147,8 +147,8 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ),
     (
         "mcpServers.*.era",
-        Choice(&["auto", "legacy", "modern"]),
-        "The revisions in which the server is used: with sessions (legacy), without (modern), or as it turns out (auto).",
+        Choice(&["auto", "legacy", "modern", "both"]),
+        "The revisions in which the server is used: with sessions (legacy), without (modern), as each client is (both), or as it turns out (auto).",
     ),
     ("mcpServers.*.perSessionClient", Flag, ""),
     ("mcpServers.*.startOnDemand", Flag, ""),

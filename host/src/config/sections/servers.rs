@@ -123,6 +123,8 @@ pub enum ServerEra {
     Legacy,
     /// Without.
     Modern,
+    /// As each client is: it serves both.
+    Both,
 }
 
 impl fmt::Debug for Server {
@@ -221,6 +223,7 @@ fn server(
     let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
     let is_sse = matches!(made.transport, Some(Transport::Sse(_)));
+    let is_stdio = matches!(made.transport, Some(Transport::Stdio { .. }));
     warn_of_start_on_demand(&entry);
     let listed = entry.get("tools").filter(|item| item.value.as_array().is_some());
     let mut tools = match &listed {
@@ -254,7 +257,7 @@ fn server(
             .unwrap_or(OnLost::Continue),
         state: made.state,
         isolation: isolation(&entry),
-        era: era(&entry, is_sse),
+        era: era(&entry, is_stdio, is_sse),
         warm: u16::try_from(entry.whole("warm", 0, 0..=MAX_WARM)).unwrap_or(0),
         idle_timeout: entry.millis("idleTimeoutMs", 1..=MAX_TIMEOUT_MS),
         max_instances: usize::try_from(entry.whole("maxInstances", 0, 1..=MAX_INSTANCES))
@@ -334,19 +337,26 @@ fn isolation(entry: &Section<'_>) -> Isolation {
     }
 }
 
-const ERAS: [(&str, ServerEra); 3] =
-    [("auto", ServerEra::Auto), ("legacy", ServerEra::Legacy), ("modern", ServerEra::Modern)];
+const ERAS: [(&str, ServerEra); 4] = [
+    ("auto", ServerEra::Auto),
+    ("legacy", ServerEra::Legacy),
+    ("modern", ServerEra::Modern),
+    ("both", ServerEra::Both),
+];
 
-fn era(entry: &Section<'_>, is_sse: bool) -> ServerEra {
+fn era(entry: &Section<'_>, is_stdio: bool, is_sse: bool) -> ServerEra {
     let era = entry.choice("era", "era", &ERAS).unwrap_or(ServerEra::Auto);
-    if let Some(item) = entry.get("era")
-        && era == ServerEra::Modern
-        && is_sse
-    {
-        item.refuse(
-            "is modern, and HTTP+SSE is a transport of sessions",
+    let Some(item) = entry.get("era") else { return era };
+    match era {
+        ServerEra::Modern | ServerEra::Both if is_sse => item.refuse(
+            "is not of sessions alone, and HTTP+SSE is a transport of sessions",
             "remove it, or set \"type\" to \"streamable-http\"",
-        );
+        ),
+        ServerEra::Both if is_stdio => item.refuse(
+            "is both, and a server on stdio is used in one era",
+            "set it to \"legacy\" or \"modern\", or remove it",
+        ),
+        ServerEra::Auto | ServerEra::Legacy | ServerEra::Modern | ServerEra::Both => {}
     }
     era
 }

@@ -229,12 +229,15 @@ fn everything_else_that_can_be_said_about_a_server() {
 }
 
 #[test]
-fn an_era_is_one_of_three_and_fits_the_transport() {
+fn an_era_is_one_of_four_and_fits_the_transport() {
     let era = |entry: &str| only(server(entry).warns(&[])).era;
     assert_eq!(era(r#"{"command": "x"}"#), ServerEra::Auto);
     assert_eq!(era(r#"{"url": "http://b", "era": "modern"}"#), ServerEra::Modern);
+    assert_eq!(era(r#"{"url": "http://b", "era": "both"}"#), ServerEra::Both);
     for entry in [
         r#"{"url": "http://b/sse", "type": "sse", "era": "modern"}"#,
+        r#"{"url": "http://b/sse", "type": "sse", "era": "both"}"#,
+        r#"{"command": "x", "era": "both"}"#,
         r#"{"command": "x", "era": "new"}"#,
     ] {
         assert!(only(server(entry).config()).misconfigured.is_some(), "{entry}");

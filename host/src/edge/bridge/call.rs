@@ -297,7 +297,7 @@ impl InnerCall {
             }
             // It is about the server and not about the call, on whose stream it came.
             other if methods::is_unrelated(other) => {
-                self.worker.edge.feeds.hear(self.session.id, message);
+                self.worker.edge.hear_of_call(&self.session, message);
                 None
             }
             _ => None,

@@ -25,6 +25,7 @@ pub mod inner_session;
 pub mod legacy_message;
 pub mod notices;
 pub mod questions;
+mod relayed;
 pub mod session_feeds;
 pub mod source;
 pub mod suspension;

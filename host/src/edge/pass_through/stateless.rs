@@ -1,5 +1,8 @@
 //! Requests without a session at a server without sessions, on a URL that shows it whole: they pass
 //! as they came, to any node that has the server, as the strategy says.
+//!
+//! Where one node alone has it there is nothing to decide: then a request costs no decision, and none
+//! is noted, as for the calls of a session.
 
 use std::sync::Arc;
 
@@ -9,7 +12,9 @@ use http::{Request, Response};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
-use crate::edge::delivery::tried::{Tried, not_opened};
+use crate::edge::delivery::tried::{NotOpened, Tried, not_opened};
+use crate::edge::observed::call::ObservedCall;
+use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::relay;
 use crate::edge::routing::bind::Chosen;
@@ -31,6 +36,7 @@ const MAX_ATTEMPTS: usize = 8;
 pub struct StatelessPass<'a> {
     pub worker: &'a Worker,
     pub context: &'a ClientRequest,
+    pub scope: &'a Scope,
     pub principal: &'a Principal,
     pub server: &'a ServerName,
     pub message: &'a Bytes,
@@ -54,60 +60,35 @@ impl StatelessPass<'_> {
     /// # Errors
     /// If no node can take the request, or the connection to one broke: then it may have run.
     pub async fn run(&self) -> Result<Response<Body>, Refusal> {
-        let Self { worker, context, server, message, .. } = *self;
+        let Self { worker, context, scope, server, message, .. } = *self;
         // It is of no session: strategies see an id that no other request has.
         let params = Bytes::from_static(b"{}");
         let session = Session::mint(self.principal.clone(), params, false);
         let session = Session { origin: Origin::Request, ..session };
+        let origin = CallOrigin { context: Some(context), session: &session, scope };
+        let observed = ObservedCall::begin(worker, origin, message);
+        observed.is_for(server, message);
         let call = Call::of_client(worker, context, &session, server);
-        let mut deciding = worker.edge.decisions.begin(Some(context.id()), session.id, server);
-        let mut tried = Tried::default();
-        let mut is_repeated = false;
-        for _ in 0..MAX_ATTEMPTS {
-            let chosen = call.choose(message, &tried.nodes, &mut deciding);
-            let Some(Chosen { node, token }) = chosen else { break };
-            let topology = worker.edge.topology.load_full();
-            let known = topology.node(&node).filter(|node| node.health.accepts());
-            let Some(node) = known.map(Arc::clone) else {
-                deciding.fails("the node has left, or drains");
-                tried.nodes.push(node);
-                continue;
-            };
-            let facts =
-                Facts { is_stateless: true, quota: Some(context.quota.clone()), ..session.facts() };
-            let why = match call.exchange(&node, facts, self.request(&call, &node)).await {
-                Ok(response) => match Outcome::read(response.headers()) {
-                    None | Some(Outcome::Sent) => {
-                        deciding.opened(&node.id);
-                        let mut response = relay(response);
-                        worker.edge.write_token(token.as_ref(), response.headers_mut());
-                        return Ok(response);
-                    }
-                    Some(Outcome::NotSent | Outcome::UnknownSession) => {
-                        not_opened(&node, response).await
-                    }
-                },
-                Err(Failure::NotSent(why) | Failure::Short(why)) => {
-                    worker.suspect(&node.id, &why);
-                    why.into()
-                }
-                Err(Failure::Broken(why)) => {
-                    worker.suspect(&node.id, &why);
-                    let may_repeat = methods::is_safe_to_repeat(self.method);
-                    if !may_repeat || std::mem::replace(&mut is_repeated, true) {
-                        return Err(Refusal::Lost { server: server.clone(), why });
-                    }
-                    why.into()
-                }
-            };
-            deciding.fails(&why.reason);
-            tried.failed(&node.id, why);
+        let mut pass = Pass { of: self, call, tried: Tried::default(), is_repeated: false };
+        let served = match call.only_node() {
+            Some(node) => pass.at_only(&node).await,
+            None => Ok(None),
+        };
+        let served = match served {
+            Ok(None) => Box::pin(pass.by_strategy()).await,
+            Ok(Some(served)) => Ok(served),
+            Err(refusal) => Err(refusal),
+        };
+        match served {
+            Ok((node, response)) => {
+                observed.was_at(&node.id);
+                Ok(observed.answered(response))
+            }
+            Err(refusal) => {
+                observed.refused(&refusal);
+                Err(refusal)
+            }
         }
-        let absent = worker.edge.absent_beside(server, &tried);
-        let why = "no node that hosts it is up";
-        let refusal = absent.unwrap_or_else(|| tried.refusal(server, why));
-        deciding.refused(&refusal.to_string());
-        Err(refusal)
     }
 
     fn request(&self, call: &Call<'_>, node: &Node) -> Request<Body> {
@@ -118,5 +99,98 @@ impl StatelessPass<'_> {
             }
         }
         request
+    }
+}
+
+/// A response, and whose it is.
+type Served = (Arc<Node>, Response<Body>);
+
+/// A request on its way, and where it was in vain.
+struct Pass<'a> {
+    of: &'a StatelessPass<'a>,
+    call: Call<'a>,
+    tried: Tried,
+    /// Whether it was sent again after it may have run.
+    is_repeated: bool,
+}
+
+impl Pass<'_> {
+    /// Sends it to the only node that has the server. `None` if it has not run there.
+    async fn at_only(&mut self, node: &Arc<Node>) -> Result<Option<Served>, Refusal> {
+        match self.send(node).await? {
+            Ok(response) => Ok(Some((Arc::clone(node), relay(response)))),
+            Err(why) => {
+                self.tried.failed(&node.id, why);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends it to the nodes that the strategy chooses, until one answers.
+    async fn by_strategy(mut self) -> Result<Served, Refusal> {
+        let StatelessPass { worker, context, server, message, .. } = *self.of;
+        let call = self.call;
+        let session = call.session.id;
+        let mut deciding = worker.edge.decisions.begin(Some(context.id()), session, server);
+        for _ in 0..MAX_ATTEMPTS {
+            let tried = &mut self.tried;
+            let chosen = call.choose(message, &tried.nodes, &mut deciding);
+            let Some(Chosen { node, token }) = chosen else { break };
+            let topology = worker.edge.topology.load_full();
+            let known = topology.node(&node).filter(|node| node.health.accepts());
+            let Some(node) = known.map(Arc::clone) else {
+                deciding.fails("the node has left, or drains");
+                tried.nodes.push(node);
+                continue;
+            };
+            match self.send(&node).await? {
+                Ok(response) => {
+                    deciding.opened(&node.id);
+                    let mut response = relay(response);
+                    worker.edge.write_token(token.as_ref(), response.headers_mut());
+                    return Ok((node, response));
+                }
+                Err(why) => {
+                    deciding.fails(&why.reason);
+                    self.tried.failed(&node.id, why);
+                }
+            }
+        }
+        let absent = worker.edge.absent_beside(server, &self.tried);
+        let why = "no node that hosts it is up";
+        let refusal = absent.unwrap_or_else(|| self.tried.refusal(server, why));
+        deciding.refused(&refusal.to_string());
+        Err(refusal)
+    }
+
+    /// Sends it to this node: its response, or why the next one may be asked.
+    async fn send(
+        &mut self,
+        node: &Arc<Node>,
+    ) -> Result<Result<Response<Body>, NotOpened>, Refusal> {
+        let StatelessPass { worker, context, server, method, .. } = *self.of;
+        let quota = Some(context.quota.clone());
+        let facts = Facts { is_stateless: true, quota, ..self.call.session.facts() };
+        let request = self.of.request(&self.call, node);
+        Ok(Err(match self.call.exchange(node, facts, request).await {
+            Ok(response) => match Outcome::read(response.headers()) {
+                None | Some(Outcome::Sent) => return Ok(Ok(response)),
+                Some(Outcome::NotSent | Outcome::UnknownSession) => {
+                    Box::pin(not_opened(node, response)).await
+                }
+            },
+            Err(Failure::NotSent(why) | Failure::Short(why)) => {
+                worker.suspect(&node.id, &why);
+                why.into()
+            }
+            Err(Failure::Broken(why)) => {
+                worker.suspect(&node.id, &why);
+                let may_repeat = methods::is_safe_to_repeat(method);
+                if !may_repeat || std::mem::replace(&mut self.is_repeated, true) {
+                    return Err(Refusal::Lost { server: server.clone(), why });
+                }
+                why.into()
+            }
+        }))
     }
 }

@@ -92,6 +92,18 @@ impl Call<'_> {
         chosen
     }
 
+    /// The only node that has the server, if a strategy could choose no other, and would tell the
+    /// client nothing.
+    #[must_use]
+    pub fn only_node(&self) -> Option<Arc<Node>> {
+        let edge = &self.worker.edge;
+        let topology = edge.topology.load();
+        let mut replicas = topology.replicas(self.server);
+        let only = replicas.next().filter(|node| node.health.accepts())?;
+        let is_told = || edge.config.sticky && !matches!(edge.carrier(), Carrier::None);
+        (replicas.next().is_none() && !is_told()).then(|| Arc::clone(only))
+    }
+
     fn ask_strategy(
         &self,
         message: &[u8],

@@ -43,6 +43,8 @@ impl Edge {
         }
         // Otherwise its client has come here since.
         let Some(sharing) = self.sharing.clone().filter(|_| own.is_told()) else { return };
+        // Those who listen to a conversation stay, and hear what the other one tells.
+        self.feeds.taken_over(session);
         let edge = Arc::clone(self);
         tokio::spawn(async move {
             let mut heard = own.heard.subscribe();

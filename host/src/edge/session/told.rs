@@ -55,6 +55,7 @@ impl Edge {
             // The newest stream counts, wherever it is.
             SharedEvent::Listens(session, listening) => self.give_way(*session, *listening),
             SharedEvent::Rest(session, stream) => self.take_over(*session, *stream),
+            SharedEvent::Feed(session, _, word) => self.told_of_feed(*session, word),
             SharedEvent::Ended(session, _) => {
                 self.state.outcomes.forget(*session);
                 self.planned_moves.forget(*session);

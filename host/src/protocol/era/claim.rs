@@ -85,7 +85,15 @@ impl<'a> EraClaim<'a> {
     /// # Errors
     /// If something is missing, or has another type than the specification says.
     pub fn of(params: Option<&'a RawValue>) -> Result<Option<Self>, EraFault> {
-        let Some(raw) = meta_of(params)? else { return Ok(None) };
+        Self::of_meta(meta_of(params)?)
+    }
+
+    /// The same of `_meta` alone, as it stands in parameters that are an object.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub fn of_meta(meta: Option<&'a RawValue>) -> Result<Option<Self>, EraFault> {
+        let Some(raw) = meta.filter(|meta| meta.get().starts_with('{')) else { return Ok(None) };
         let said: MetaMembers<'a> = serde_json::from_str(raw.get()).map_err(|_| {
             EraFault::Meta("params._meta has a member twice, or a name that cannot be read".into())
         })?;

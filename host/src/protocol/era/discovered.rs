@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::protocol::lenient::{Members, elements, text};
-use crate::protocol::splice::quoted;
+use crate::protocol::splice::{self, quoted};
 use crate::protocol::version::Version;
 
 use super::outgoing::push;
@@ -42,6 +42,27 @@ const MARK: &str = r#""mooring/era":"modern""#;
 #[must_use]
 pub fn is_marked(initialize: &str) -> bool {
     memchr::memmem::find(initialize.as_bytes(), MARK.as_bytes()).is_some()
+}
+
+/// An `InitializeResult` with the mark: its server opens sessions, and takes requests without one as
+/// they are, too. What is no object stays as it is.
+#[must_use]
+pub fn marked(initialize: String) -> String {
+    let edit = || {
+        let raw: &RawValue = serde_json::from_str(&initialize).ok()?;
+        let meta = Members::of(raw.get())?.get("_meta").filter(|meta| meta.get().starts_with('{'));
+        match meta {
+            Some(meta) => splice::insertion(initialize.as_bytes(), meta, MARK),
+            None => splice::insertion(initialize.as_bytes(), raw, &format!("\"_meta\":{{{MARK}}}")),
+        }
+    };
+    if is_marked(&initialize) {
+        return initialize;
+    }
+    let Some((at, member)) = edit() else { return initialize };
+    let mut out = initialize;
+    out.insert_str(at.start, &member);
+    out
 }
 
 /// The `InitializeResult` for a client of a session that asks for this revision: what the server
@@ -152,6 +173,24 @@ mod tests {
             br#"{"code":-32022,"message":"m","data":{"supported":["2026-07-28"],"requested":"x"}}"#;
         assert_eq!(error_serves_revision(error), Some(true));
         assert_eq!(error_serves_revision(br#"{"code":-32022,"message":"m"}"#), None);
+    }
+
+    #[test]
+    fn a_mark_is_added_to_what_a_server_says_and_once() {
+        for (given, meta) in [
+            (r#"{"protocolVersion":"2025-11-25"}"#, json!({"mooring/era": "modern"})),
+            (r#" { "_meta" : {"a":1} }"#, json!({"mooring/era": "modern", "a": 1})),
+            (r#"{"_meta":{}}"#, json!({"mooring/era": "modern"})),
+        ] {
+            let once = marked(given.to_owned());
+            assert!(is_marked(&once), "{once}");
+            let read: Value = serde_json::from_str(&once).unwrap();
+            assert_eq!(read["_meta"], meta, "{once}");
+            assert_eq!(marked(once.clone()), once);
+        }
+        for other in ["[]", "7", "", r#""{}""#] {
+            assert_eq!(marked(other.to_owned()), other);
+        }
     }
 
     #[test]

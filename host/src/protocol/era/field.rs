@@ -2,6 +2,8 @@
 //! ASCII as it is, anything else as `=?base64?…?=` (2026-07-28, basic/transports/streamable-http,
 //! "Value Encoding").
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -41,16 +43,16 @@ pub fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a 
 ///
 /// # Errors
 /// If it is neither visible ASCII nor encoded text.
-pub fn decoded(value: &[u8]) -> Result<String, Unreadable> {
+pub fn decoded(value: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\t');
     let text = std::str::from_utf8(value).ok().filter(|_| value.iter().all(is_plain));
     let text = text.ok_or(Unreadable::Bytes)?;
     match text.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END)) {
         Some(encoded) => {
             let bytes = STANDARD.decode(encoded).map_err(|_| Unreadable::Base64)?;
-            String::from_utf8(bytes).map_err(|_| Unreadable::Base64)
+            String::from_utf8(bytes).map(Cow::Owned).map_err(|_| Unreadable::Base64)
         }
-        None => Ok(text.to_owned()),
+        None => Ok(Cow::Borrowed(text)),
     }
 }
 
@@ -58,7 +60,7 @@ pub fn decoded(value: &[u8]) -> Result<String, Unreadable> {
 #[must_use]
 pub fn text(name: &HeaderName, value: &[u8]) -> Option<String> {
     if *name == NAME || name.as_str().starts_with(PARAMETER) {
-        return decoded(value).ok();
+        return decoded(value).ok().map(Cow::into_owned);
     }
     std::str::from_utf8(value).ok().map(str::to_owned)
 }
@@ -103,7 +105,7 @@ mod tests {
             ("\u{e4}".as_bytes(), Err(Unreadable::Bytes)),
             (b"a\x01", Err(Unreadable::Bytes)),
         ] {
-            assert_eq!(decoded(value), expect.map(str::to_owned), "{value:?}");
+            assert_eq!(decoded(value), expect.map(Cow::Borrowed), "{value:?}");
         }
     }
 

@@ -2,6 +2,8 @@
 //! (2026-07-28, basic/versioning, "Dual-Era Servers"; basic/transports/streamable-http, "Server
 //! Validation").
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 
 use crate::protocol::headers::{METHOD, NAME, PROTOCOL_VERSION};
@@ -46,7 +48,13 @@ pub fn era<'a>(envelope: &Envelope<'a>, headers: &HeaderMap) -> Result<Era<'a>, 
         Kind::Request => {}
     }
     let begins_session = envelope.method() == crate::protocol::methods::INITIALIZE;
-    let claim = match EraClaim::of(envelope.params) {
+    // Parameters that name something are read once, for that and for what the client says of itself.
+    let target = named_by(envelope.method()).and_then(|_| RequestTarget::of(envelope.params));
+    let claim = match &target {
+        Some(target) => EraClaim::of_meta(target.meta),
+        None => EraClaim::of(envelope.params),
+    };
+    let claim = match claim {
         // What a client of sessions has in `_meta` there is its own affair.
         Err(_) if begins_session => None,
         claim => claim?,
@@ -62,7 +70,7 @@ pub fn era<'a>(envelope: &Envelope<'a>, headers: &HeaderMap) -> Result<Era<'a>, 
         };
     };
     check_version(&claim, headers)?;
-    check_names(envelope, headers)?;
+    check_names(envelope, target.as_ref(), headers)?;
     Ok(Era::Modern(claim))
 }
 
@@ -78,13 +86,17 @@ fn check_version(claim: &EraClaim<'_>, headers: &HeaderMap) -> Result<(), EraFau
 }
 
 /// `Mcp-Method`, and `Mcp-Name` where the request names something.
-fn check_names(envelope: &Envelope<'_>, headers: &HeaderMap) -> Result<(), EraFault> {
+fn check_names(
+    envelope: &Envelope<'_>,
+    target: Option<&RequestTarget<'_>>,
+    headers: &HeaderMap,
+) -> Result<(), EraFault> {
     let method = text_of(headers, &METHOD, "Mcp-Method")?;
     if method != envelope.method() {
         let said = envelope.method();
         return Err(EraFault::Header(format!("Mcp-Method is {method:?}, and the method {said:?}")));
     }
-    let Some((member, value)) = name_of(envelope)? else { return Ok(()) };
+    let Some((member, value)) = name_of(envelope, target)? else { return Ok(()) };
     let header = text_of(headers, &NAME, "Mcp-Name")?;
     if header == value {
         return Ok(());
@@ -94,16 +106,25 @@ fn check_names(envelope: &Envelope<'_>, headers: &HeaderMap) -> Result<(), EraFa
 
 /// What a request names, by the member of its parameters. `None` if its method names nothing, or
 /// the member is no text: then its receiver says what is wrong.
-fn name_of(envelope: &Envelope<'_>) -> Result<Option<(&'static str, String)>, EraFault> {
+fn name_of(
+    envelope: &Envelope<'_>,
+    target: Option<&RequestTarget<'_>>,
+) -> Result<Option<(&'static str, String)>, EraFault> {
     let Some(member) = named_by(envelope.method()) else { return Ok(None) };
-    let Some(params) = envelope.params else { return Ok(None) };
-    let target: RequestTarget<'_> = serde_json::from_str(params.get())
-        .map_err(|_| EraFault::Meta("params has a member twice that counts".into()))?;
+    if envelope.params.is_none() {
+        return Ok(None);
+    }
+    let twice = || EraFault::Meta("params has a member twice that counts".into());
+    let target = target.ok_or_else(twice)?;
     let raw = if member == "uri" { target.uri } else { target.name };
     Ok(raw.and_then(splice::string).map(|value| (member, value)))
 }
 
-fn text_of(headers: &HeaderMap, name: &http::HeaderName, shown: &str) -> Result<String, EraFault> {
+fn text_of<'h>(
+    headers: &'h HeaderMap,
+    name: &http::HeaderName,
+    shown: &str,
+) -> Result<Cow<'h, str>, EraFault> {
     let wrong = |why: field::Unreadable| EraFault::Header(format!("{shown} {why}"));
     let value = field::only(headers, name).map_err(wrong)?;
     let value = value.ok_or_else(|| EraFault::Header(format!("{shown} is required")))?;

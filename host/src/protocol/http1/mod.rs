@@ -9,7 +9,7 @@ mod request;
 mod response;
 
 pub use body::{BodyDecoder, Step};
-pub use request::{Framing, end as request_end, lines as request_lines};
+pub use request::{Framing, end as request_end, header_line, lines as request_lines};
 pub use response::{Head, MAX_HEAD, Scan};
 
 /// Why a response cannot be read. Its connection is unusable then.

@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use http::{HeaderName, Request, header};
+use http::{HeaderName, HeaderValue, Request, header};
 
 /// How the receiver knows where the body ends (RFC 9112 §6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +50,16 @@ pub fn lines<B>(out: &mut Vec<u8>, request: &Request<B>) {
         if OWN.contains(name) || name.as_str() == KEEP_ALIVE {
             continue;
         }
-        out.extend_from_slice(name.as_str().as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        header_line(out, name, value);
     }
+}
+
+/// Appends one header.
+pub fn header_line(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends the framing's header and the empty line that ends the head.

@@ -10,4 +10,6 @@ pub enum EraSetting {
     Legacy,
     /// Without.
     Modern,
+    /// With sessions for clients that have some, and without for the others.
+    Both,
 }

@@ -10,6 +10,7 @@ use crate::net::Pool;
 use crate::protocol::initialize::{self, ClientSet};
 use crate::protocol::methods::List;
 use crate::runner::admission::open_error::OpenError;
+use crate::runner::bridge::setting::EraSetting;
 use crate::runner::session::instance::Instance;
 use crate::runner::session::open;
 use crate::runner::session::opening::Opening;
@@ -43,7 +44,7 @@ pub async fn discover(
     resources: &Resources,
     mut early: impl FnMut(&Gathered),
 ) -> Result<Gathered, OpenError> {
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::of(subject.served.era == EraSetting::Both);
     let mut suspect = None;
     for opening in 0..OPENINGS {
         let instance = match open_one(subject, pool, resources).await {

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::model::visible::visible;
 use crate::protocol::catalog::Catalog;
+use crate::protocol::era::discovered;
 use crate::protocol::initialize::InitializeResult;
 use crate::protocol::methods::List;
 
@@ -26,18 +27,29 @@ pub struct Gathered {
     read: BTreeMap<List, ListRead>,
     /// Flaws of no list.
     general: Vec<String>,
+    /// Whether the server serves requests without a session, too.
+    is_both: bool,
     /// Whether the server announces nothing, so that a refusal of its lists is as it should be.
     is_unannounced: bool,
 }
 
 impl Gathered {
+    /// Nothing yet, of a server that serves requests without a session, too, or not.
+    #[must_use]
+    pub fn of(is_both: bool) -> Self {
+        Self { is_both, ..Self::default() }
+    }
+
     /// Takes what the server says of itself, and with it which lists are to be read. Only the first
     /// time: another session continues.
     pub fn begin(&mut self, result: &[u8]) {
         if self.initialize.is_some() {
             return;
         }
-        let text = String::from_utf8_lossy(result).into_owned();
+        let mut text = String::from_utf8_lossy(result).into_owned();
+        if self.is_both {
+            text = discovered::marked(text);
+        }
         self.initialize = RawValue::from_string(text).ok();
         let said = InitializeResult::of(result);
         if said.protocol_version.is_none() {

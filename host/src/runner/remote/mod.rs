@@ -13,6 +13,7 @@ pub mod reader;
 pub mod redirects;
 pub mod sending;
 pub mod session;
+pub mod sessionless;
 pub mod sse;
 pub mod taking;
 pub mod upstream;

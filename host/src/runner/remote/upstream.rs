@@ -90,7 +90,8 @@ pub struct UpstreamClient {
     headers: HeaderMap,
     /// The prepared head of a POST, used while there are no cookies and no client headers.
     posting: WrittenHead,
-    cookies: Arc<Cookies>,
+    /// `None` for requests of no session: what is set for one is no other's.
+    cookies: Option<Arc<Cookies>>,
     /// The client headers last let through, if the operator lets any through: also sent with
     /// requests that the gateway makes by itself.
     passed: Option<Arc<Locked<HeaderMap>>>,
@@ -107,7 +108,13 @@ impl UpstreamClient {
             headers.entry(header::PROXY_AUTHORIZATION).or_insert(value);
         }
         let posting = posting(&upstream, &headers);
-        Self { upstream, headers, posting, cookies: Arc::default(), passed: None }
+        Self { upstream, headers, posting, cookies: Some(Arc::default()), passed: None }
+    }
+
+    /// For requests that belong to no session: it keeps no cookies.
+    #[must_use]
+    pub fn without_cookies(upstream: Upstream) -> Self {
+        Self { cookies: None, ..Self::new(upstream) }
     }
 
     /// Makes requests without client headers carry those that came last.
@@ -118,6 +125,12 @@ impl UpstreamClient {
     #[must_use]
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
+    }
+
+    /// The head of a POST that carries nothing of a single client.
+    #[must_use]
+    pub fn posting(&self) -> &WrittenHead {
+        &self.posting
     }
 
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) {
@@ -184,9 +197,10 @@ impl UpstreamClient {
             && token.is_none()
             && forwarded.is_empty()
             && self.passed.is_none()
-            && self.cookies.are_none()
+            && self.cookies.as_ref().is_none_or(|cookies| cookies.are_none())
         {
-            return Written { head: self.posting.clone(), body: message }.into();
+            let (head, more) = (self.posting.clone(), Box::default());
+            return Written { head, more, body: message }.into();
         }
         self.request(Method::POST, path, Body::from(message), (forwarded, token)).into()
     }
@@ -195,7 +209,9 @@ impl UpstreamClient {
     /// body that is no event stream may then have `most` bytes.
     #[must_use]
     pub fn received(&self, response: Response<Body>, most: usize) -> Response<Body> {
-        self.cookies.take(response.headers());
+        if let Some(cookies) = &self.cookies {
+            cookies.take(response.headers());
+        }
         if !response.headers().contains_key(header::CONTENT_ENCODING) {
             return response;
         }
@@ -358,7 +374,9 @@ impl UpstreamClient {
             // What is exchanged goes to nobody but the token server.
             request.headers_mut().remove(SUBJECT_TOKEN);
         }
-        self.cookies.give(request.headers_mut());
+        if let Some(cookies) = &self.cookies {
+            cookies.give(request.headers_mut());
+        }
         request
     }
 }

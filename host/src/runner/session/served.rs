@@ -11,6 +11,7 @@ use crate::model::{Selection, ServerName};
 use crate::runner::bridge::setting::EraSetting;
 use crate::runner::channel::timeout::Timeouts;
 use crate::runner::process::program::Program;
+use crate::runner::remote::sessionless::KeptClient;
 use crate::runner::remote::upstream::Upstream;
 use crate::runner::shared_process::process::{Sharers, Sharing};
 
@@ -68,6 +69,8 @@ pub struct Served {
     pub selection: Option<Arc<Selection>>,
     /// The programs that write and read its state. `None` if it has none.
     pub state: Option<StatePrograms>,
+    /// Sends the requests of clients without sessions to a remote server.
+    pub sessionless: KeptClient,
 }
 
 /// Programs that write and read a server's state; each runs as the server does.

@@ -2,11 +2,11 @@
 
 use crate::model::{NodeId, ServerName, SessionId, UnixMillis};
 
-use super::{Listening, SharedEvent, SharedLoss, binding_text};
+use super::{FeedWord, Listening, SharedEvent, SharedLoss, binding_text};
 
 /// The version of the text, which stands at its beginning.
 const VERSION: &str = "1";
-/// Bytes of the longest text that is read: what is known of a loss, sealed.
+/// Bytes of the longest text that is read: what is known of a loss, or was said, sealed.
 const MAX_TEXT: usize = 8 * 1024;
 /// Stands for a text that is empty.
 const NOTHING: &str = "-";
@@ -28,6 +28,16 @@ pub fn write(event: &SharedEvent) -> String {
             Some((before, number)) => format!("listens {session} {stream} {before} {number}"),
         },
         SharedEvent::Rest(session, stream) => format!("rest {session} {stream}"),
+        SharedEvent::Feed(session, teller, word) => {
+            let word = match word {
+                FeedWord::Waits => "waits".to_owned(),
+                FeedWord::Hears => "hears".to_owned(),
+                FeedWord::Leaves => "leaves".to_owned(),
+                FeedWord::Said(sealed) => format!("said {sealed}"),
+                FeedWord::Unsubscribed(sealed) => format!("unsubscribed {sealed}"),
+            };
+            format!("feed {session} {teller} {word}")
+        }
         SharedEvent::Node(node) => format!("node {node}"),
         SharedEvent::Heard(node) => format!("heard {node}"),
         SharedEvent::Left(node, start) => format!("left {node} {start}"),
@@ -87,6 +97,22 @@ pub fn read(text: &[u8]) -> Option<SharedEvent> {
             let (session, stream) = rest.split_once(' ')?;
             Some(SharedEvent::Rest(SessionId::parse(session)?, stream.parse().ok()?))
         }
+        "feed" => {
+            let words: Vec<&str> = rest.split(' ').collect();
+            let (session, teller, word) = match words.as_slice() {
+                [session, teller, "waits"] => (session, teller, FeedWord::Waits),
+                [session, teller, "hears"] => (session, teller, FeedWord::Hears),
+                [session, teller, "leaves"] => (session, teller, FeedWord::Leaves),
+                [session, teller, "said", sealed] => {
+                    (session, teller, FeedWord::Said((*sealed).to_owned()))
+                }
+                [session, teller, "unsubscribed", sealed] => {
+                    (session, teller, FeedWord::Unsubscribed((*sealed).to_owned()))
+                }
+                _ => return None,
+            };
+            Some(SharedEvent::Feed(SessionId::parse(session)?, teller.parse().ok()?, word))
+        }
         "node" => Some(SharedEvent::Node(node()?)),
         "heard" => Some(SharedEvent::Heard(node()?)),
         "left" => {
@@ -123,6 +149,11 @@ mod tests {
             SharedEvent::Listens(session, Listening { stream: u32::MAX, seen: None }),
             SharedEvent::Listens(session, Listening { stream: 0, seen: Some((7, u64::MAX)) }),
             SharedEvent::Rest(session, 7),
+            SharedEvent::Feed(session, 0, FeedWord::Waits),
+            SharedEvent::Feed(session, u64::MAX, FeedWord::Hears),
+            SharedEvent::Feed(session, 7, FeedWord::Leaves),
+            SharedEvent::Feed(session, 7, FeedWord::Said("sealed-text_1".into())),
+            SharedEvent::Feed(session, 7, FeedWord::Unsubscribed("sealed-text_1".into())),
             SharedEvent::Node(node.clone()),
             SharedEvent::Heard(node.clone()),
             SharedEvent::Left(node, u64::MAX),
@@ -148,6 +179,8 @@ mod tests {
             "1 listens x 1",
             "1 listens 1 1 1",
             "1 rest x 1",
+            "1 feed x 1 waits",
+            "1 feed 1 said",
             "1 left n",
             "1 left n x",
             "1 other n",

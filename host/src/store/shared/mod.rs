@@ -112,12 +112,30 @@ pub enum SharedEvent {
     Listens(SessionId, Listening),
     /// What the stream before had left for the client of this one is in the store.
     Rest(SessionId, u32),
+    /// About a conversation that clients listen to at several coordinators. The number is the
+    /// teller's.
+    Feed(SessionId, u64, FeedWord),
     /// A node has registered, or what it says of itself has changed.
     Node(NodeId),
     /// A node was heard from.
     Heard(NodeId),
     /// The start of a node with this digest has signed off.
     Left(NodeId, u64),
+}
+
+/// What a coordinator says about a conversation that clients listen to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeedWord {
+    /// It has listeners, and leaves it to another one to hear the servers.
+    Waits,
+    /// It hears the servers.
+    Hears,
+    /// It hears them no more: one that waits goes on.
+    Leaves,
+    /// A notification for the listeners, sealed.
+    Said(String),
+    /// It has unsubscribed from a resource, whose URI is sealed.
+    Unsubscribed(String),
 }
 
 /// A loss of a server's state.

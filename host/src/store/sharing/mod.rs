@@ -15,6 +15,7 @@
 //! claimed anew, and whose claim is lost closes its instance. Nodes hold the sessions themselves:
 //! a store that was emptied is filled again from here.
 
+mod feeds;
 mod standing;
 mod upkeep;
 

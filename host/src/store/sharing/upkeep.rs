@@ -123,10 +123,13 @@ impl Sharing {
                 let _ = self.of_sessions.send(event).await;
             }
             // What this coordinator has told itself it knows.
-            SharedEvent::Lost(SharedLoss { teller, .. }) | SharedEvent::Told(_, teller)
+            SharedEvent::Lost(SharedLoss { teller, .. })
+            | SharedEvent::Told(_, teller)
+            | SharedEvent::Feed(_, teller, _)
                 if teller == self.teller => {}
             SharedEvent::Lost(..)
             | SharedEvent::Told(..)
+            | SharedEvent::Feed(..)
             | SharedEvent::Listens(..)
             | SharedEvent::Rest(..) => {
                 let _ = self.of_sessions.send(event).await;

@@ -73,8 +73,9 @@ impl Worker {
         let Sessionless { context, scope, principal, recent } = sent;
         if let Some(server) = self.stateless_server(scope) {
             let method = envelope.method();
+            let worker = self;
             let passed =
-                StatelessPass { worker: self, context, principal, server, message, method };
+                StatelessPass { worker, context, scope, principal, server, message, method };
             return Box::pin(passed.run()).await;
         }
         let unknown = || EraFault::Method(envelope.method().to_owned());

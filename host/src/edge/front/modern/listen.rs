@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::MissedTickBehavior;
 
 use crate::edge::bridge::inner_session::InnerInUse;
+use crate::edge::bridge::session_feeds::FeedItem;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
@@ -55,7 +56,14 @@ impl ModernRequest<'_> {
     pub async fn listen(&self) -> Result<Response<Body>, Refusal> {
         let wanted = Wanted::of(self.envelope.params);
         let wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
-        let session = self.session()?;
+        let mut session = self.session()?;
+        // What its servers are, and whether it has ended, may be known to another coordinator alone.
+        if let Some(sharing) = &self.worker.edge.sharing
+            && session.has_id
+            && !sharing.refresh(session.id).await
+        {
+            session = self.session()?;
+        }
         let in_use = self.worker.use_inner(self.context, &session)?;
         // Before anything is subscribed to, so that nothing is missed.
         let feed = self.worker.session_feed(self.scope, &session)?;
@@ -108,7 +116,7 @@ impl Unheard {
 }
 
 impl Listening {
-    async fn run(mut self, mut feed: broadcast::Receiver<Bytes>, sender: mpsc::Sender<Bytes>) {
+    async fn run(mut self, mut feed: broadcast::Receiver<FeedItem>, sender: mpsc::Sender<Bytes>) {
         self.subscribe().await;
         let first = self.wanted.acknowledged(&self.id);
         if sender.send(sse::event(&first)).await.is_ok() {
@@ -121,7 +129,11 @@ impl Listening {
     }
 
     /// Hands notifications on, until this process leaves.
-    async fn tell(&mut self, feed: &mut broadcast::Receiver<Bytes>, sender: &mpsc::Sender<Bytes>) {
+    async fn tell(
+        &mut self,
+        feed: &mut broadcast::Receiver<FeedItem>,
+        sender: &mpsc::Sender<Bytes>,
+    ) {
         let keep_alive = self.worker.edge.config.keep_alive;
         let mut leaving = self.worker.edge.leaving.watch();
         let mut look = tokio::time::interval(LOOK);
@@ -146,8 +158,15 @@ impl Listening {
                 }
             };
             let told: Vec<Bytes> = match heard {
-                Ok(Ok(message)) => self.told(&message).await.into_iter().collect(),
-                Ok(Err(broadcast::error::RecvError::Lagged(_))) => self.wanted.missed(&self.id),
+                Ok(Ok(FeedItem::Message(message))) => {
+                    self.told(&message).await.into_iter().collect()
+                }
+                Ok(Ok(FeedItem::Unsubscribed(uri))) => {
+                    self.subscribe_again(uri).await.into_iter().collect()
+                }
+                Ok(Ok(FeedItem::Missed) | Err(broadcast::error::RecvError::Lagged(_))) => {
+                    self.wanted.missed(&self.id)
+                }
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     let _ = sender.send(sse::event(&ended(&self.id))).await;
                     return;
@@ -230,8 +249,19 @@ impl Listening {
         for uri in &self.wanted.resources {
             if self.worker.edge.feeds.wants_no_more(self.session.id, uri) {
                 let _ = tokio::time::timeout(PATIENCE, self.ask(UNSUBSCRIBE, uri)).await;
+                self.worker.edge.tell_unsubscribed(&self.session, uri);
             }
         }
+    }
+
+    /// Subscribes to a resource again that another coordinator's last listener has left. Returns what
+    /// the client is told: it may have changed meanwhile.
+    async fn subscribe_again(&self, uri: String) -> Option<Bytes> {
+        if !self.wanted.resources.contains(&uri) {
+            return None;
+        }
+        let _ = tokio::time::timeout(PATIENCE, self.ask(SUBSCRIBE, &uri)).await;
+        self.wanted.told(&Heard::Updated(uri), &self.id)
     }
 
     /// Whether the owner of a resource grants a request about it.
