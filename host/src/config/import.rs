@@ -176,7 +176,8 @@ pub fn with_servers(settings: &str, servers: &[(String, Value)]) -> Result<Merge
     let Some(Tree::Object(root)) = &parsed.value else {
         return Err("is not an object".to_owned());
     };
-    let home = ["mcpServers", "servers"].into_iter().find_map(|key| root.get(key));
+    let home =
+        ["mcpServers", "servers", "context_servers"].into_iter().find_map(|key| root.get(key));
     let own = match home.map(|property| &property.value) {
         None => None,
         Some(Tree::Object(own)) => Some(own),

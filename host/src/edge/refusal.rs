@@ -80,6 +80,10 @@ pub enum Refusal {
     MethodNotAllowed(&'static str),
     #[error("Unsupported Media Type: Content-Type must be application/json")]
     ContentType,
+    #[error(
+        "Unsupported Media Type: the body has a Content-Encoding, and only plain bodies are read: send it without one (identity)"
+    )]
+    ContentEncoding,
     #[error("Not Acceptable: the Accept header must include {0}")]
     Accept(&'static str),
     #[error(
@@ -237,7 +241,9 @@ impl Refusal {
                 (StatusCode::NOT_FOUND, code::TRANSPORT)
             }
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, code::TRANSPORT),
-            Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT),
+            Self::ContentType | Self::ContentEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, code::TRANSPORT)
+            }
             Self::Accept(_) => (StatusCode::NOT_ACCEPTABLE, code::TRANSPORT),
             Self::TooLarge(_) | Self::ParamsTooLarge(_) | Self::FirstTooLarge(..) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, code::TRANSPORT)
@@ -372,6 +378,10 @@ impl Refusal {
                 if let Some(after) = token.retry_after() {
                     headers.insert(header::RETRY_AFTER, whole_seconds(after));
                 }
+            }
+            Self::ContentEncoding => {
+                // What would have been taken (RFC 9110, section 15.5.16).
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             Self::MethodNotAllowed(allowed) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allowed));

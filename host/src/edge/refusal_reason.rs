@@ -106,7 +106,9 @@ impl Refusal {
                 RefusalReason::NotFound
             }
             Self::MethodNotAllowed(_) | Self::MethodNotFound(_) => RefusalReason::Method,
-            Self::ContentType | Self::Accept(_) | Self::Coding => RefusalReason::Media,
+            Self::ContentType | Self::ContentEncoding | Self::Accept(_) | Self::Coding => {
+                RefusalReason::Media
+            }
             Self::TooLarge(_)
             | Self::ParamsTooLarge(_)
             | Self::FirstTooLarge(..)

@@ -247,6 +247,12 @@ pub enum ServerRights {
 }
 
 impl Rights {
+    /// A number that other rights do not have, as far as numbers of 64 bits can tell.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// What may be used of a server.
     #[must_use]
     pub fn of(&self, server: &ServerName) -> ServerRights {

@@ -207,6 +207,18 @@ pub fn is_type(headers: &HeaderMap, expect: &str) -> bool {
         && matches!(rest.trim_ascii_start().first(), None | Some(b';'))
 }
 
+/// Whether a body is something else than what it looks like: `identity` is the one content coding that
+/// is none (RFC 9110, section 8.4.1).
+#[must_use]
+pub fn is_coded(headers: &HeaderMap) -> bool {
+    let is_none = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
+    };
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
+    values.any(|value| !value.as_bytes().split(|byte| *byte == b',').all(is_none))
+}
+
 /// The value of the first cookie with that name, without quotes.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -247,6 +259,26 @@ mod tests {
         assert_eq!(accepts("text/html"), (false, false));
         let none = Accepts::of(&HeaderMap::new());
         assert_eq!((none.json, none.events), (true, true));
+    }
+
+    #[test]
+    fn identity_is_no_coding() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_coded(&headers));
+        for (value, expect) in [
+            ("identity", false),
+            ("Identity , ", false),
+            ("", false),
+            ("gzip", true),
+            ("identity, br", true),
+            ("identity;q=1", true),
+        ] {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(is_coded(&headers), expect, "{value}");
+        }
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("identity"));
+        headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("deflate"));
+        assert!(is_coded(&headers));
     }
 
     #[test]

@@ -452,6 +452,50 @@ fn nothing_hidden_is_offered_within_other_blocks() {
 }
 
 #[test]
+fn nothing_hidden_is_offered_in_what_a_server_asks() {
+    let server = server();
+    let link = |uri: &str| json!({"type": "resource_link", "uri": uri, "name": "x"});
+    let (shown, hidden) = (link("test://dir/open"), link("TEST://dir/secret"));
+    let note = json!({"type": "text", "text": "[a resource that is not available here]"});
+    let messages = |hidden: &Value| {
+        let of_tool = json!({"type": "tool_result", "toolUseId": "a", "content": [hidden, shown]});
+        let to_tool = json!({"type": "tool_use", "id": "a", "name": "t", "input": hidden});
+        json!([
+            {"role": "user", "content": hidden},
+            {"role": "assistant", "content": [shown, to_tool]},
+            {"role": "user", "content": [of_tool]},
+        ])
+    };
+    let asks = |messages: Value| {
+        let params = json!({"messages": messages, "maxTokens": 1});
+        json!({"jsonrpc": "2.0", "id": 77, "method": "sampling/createMessage", "params": params})
+    };
+    let about = json!({"jsonrpc": "2.0", "id": 78, "method": "ui/open", "params": {"uri": "test://dir/secret"}});
+    let capable = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"sampling": {}},
+        "clientInfo": {"name": "mooring-tests", "version": "1"},
+    });
+    each(&server, |gateway| {
+        for (path, prefix) in SCOPES {
+            let session = gateway.client(path).params(capable.clone()).initialize();
+            let call = |asked: &Value| {
+                server.answer("tools/call.first", asked);
+                let tool = format!("{prefix}open");
+                let (mut stream, _) = session.start(&tool, json!({}), json!({}));
+                stream.message(|message| message.get("method").is_some())
+            };
+            let asked = call(&asks(messages(&hidden)));
+            assert_eq!(asked["params"]["messages"], messages(&note), "{path}");
+            assert_eq!(asked["params"]["maxTokens"], 1, "{path}");
+            let asked = call(&about);
+            assert_eq!(asked["method"], "ui/open", "{path}");
+            assert_eq!(asked["params"], json!({"_meta": {"mooring/server": "srv"}}), "{path}");
+        }
+    });
+}
+
+#[test]
 fn changes_of_what_is_hidden_are_not_told() {
     let server = server();
     let updated = |uri: &str| json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}});

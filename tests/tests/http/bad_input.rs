@@ -136,6 +136,32 @@ fn an_unknown_path_is_404_and_says_where_mcp_is() {
 }
 
 #[test]
+fn a_body_with_a_content_coding_is_415_and_told_what_is_taken() {
+    let gateway = gateway();
+    // What gzip makes of a ping: nobody can read an id in it.
+    let packed: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56";
+    for path in ["/mcp", "/mcp/counter"] {
+        let session = gateway.client(path).initialize();
+        let (ping, id) = session.message("ping", json!({}));
+        let coded = |coding: &str| session.post(&ping).header("Content-Encoding", coding);
+        for coding in ["gzip", "br", "identity, deflate", "x-own"] {
+            let refused = coded(coding).body(packed).send(gateway.address()).expect(415);
+            assert_eq!(refused.header("accept-encoding"), Some("identity"), "{path} {coding}");
+            assert_eq!(refused.error_code(), -32000);
+            assert!(refused.error_message().contains("Content-Encoding"), "{}", refused.text());
+            assert_eq!(refused.json()["id"], json!(null), "{path} {coding}");
+        }
+        // Before there is a session, too.
+        let first = gateway.client(path).initialize_request().header("Content-Encoding", "gzip");
+        first.send(gateway.address()).expect(415);
+        for coding in ["identity", "Identity", ""] {
+            let answer = coded(coding).send(gateway.address()).expect(200);
+            assert_eq!(answer.messages()[0]["id"], id, "{path} {coding:?}");
+        }
+    }
+}
+
+#[test]
 fn another_content_type_is_415() {
     let gateway = gateway();
     let session = gateway.client("/mcp/counter").initialize();

@@ -441,6 +441,57 @@ fn groups_of_a_token_decide_and_change_with_the_token() {
     assert_eq!([api(&dev), api(&ann(json!(["ops-eu"]))), api(&root)], [403, 200, 403]);
 }
 
+/// A token of the same principal that may use less gets nothing of what another one has called.
+#[test]
+fn a_stream_is_resumed_by_a_token_that_might_have_begun_it() {
+    let issuer = Issuer::start();
+    let tools = |names: Value| json!({"servers": ["clock"], "tools": names});
+    let allow = |group: &str, what: Value| {
+        settings::merged(json!({"effect": "allow", "who": {"groups": [group]}}), what)
+    };
+    let policy = json!({"systemConfig": {"policy": [
+        allow("ops", json!({})),
+        allow("dev", tools(json!(["now", "wait_with_progress"]))),
+        allow("low", tools(json!(["now"]))),
+    ]}});
+    let servers = json!({"clock": mooring_tests::servers::clock()});
+    let settings = settings::merged(settings::standalone(servers), policy);
+    let settings =
+        settings::merged(settings, issuer.settings(json!({"groupsClaim": "realm.roles"})));
+    let gateway = Gateway::start_with(&settings);
+    let at = |role: &str, path: &str| {
+        let token = issuer.token_with("ann", json!({"realm": {"roles": [role]}}));
+        gateway.client(path).header("Authorization", &format!("Bearer {token}"))
+    };
+    eventually("the keys are there", || {
+        (at("ops", "/mcp").try_initialize().status == 200).then_some(())
+    });
+    for (path, prefix) in [("/mcp", "clock-"), ("/mcp/clock", "")] {
+        for role in ["ops", "dev"] {
+            let session = at(role, path).initialize();
+            let tool = format!("{prefix}wait_with_progress");
+            let arguments = json!({"steps": 4, "ms": 50});
+            let meta = json!({"progressToken": "t"});
+            let (mut stream, id) = session.start(&tool, arguments, meta);
+            let event = stream.event().id.expect("an id to come back to");
+            drop(stream);
+            let low = Session::resumed(&at("low", path), &session.id);
+            assert!(low.answer("tools/call", json!({"name": tool})).get("error").is_some());
+            let (own, _) = event.split_once('@').unwrap_or((&event, ""));
+            let mut tried = vec![format!("{own}@clock"), format!("{own}@clock@0011223344556677")];
+            tried.extend(event.contains('@').then(|| event.clone()));
+            for tried in tried {
+                let told = low.resume(&tried).whole().messages();
+                assert_eq!(told.len(), 1, "{path} {role} {tried}: {told:?}");
+                assert_eq!(told[0]["error"]["code"], -31001, "{path} {role} {tried}: {told:?}");
+            }
+            let rest = session.resume(&event).whole().messages();
+            let answer = rest.iter().find(|message| message["id"] == id).expect("an answer");
+            assert!(answer.get("result").is_some(), "{path} {role}: {answer}");
+        }
+    }
+}
+
 #[test]
 fn rules_that_cannot_be_obeyed_refuse_the_start() {
     let check = |rule: Value| {

@@ -233,6 +233,9 @@ fn a_post_that_is_no_message_is_refused_and_the_session_goes_on() {
     send(to().header("Content-Type", "text/plain").body(ping().to_string())).expect(415);
     send(to().body(ping().to_string())).expect(415);
     let json = || to().header("Content-Type", "application/json; charset=utf-8");
+    let coded = send(json().header("Content-Encoding", "gzip").json(&ping())).expect(415);
+    assert_eq!(coded.header("accept-encoding"), Some("identity"));
+    assert!(coded.error_message().contains("Content-Encoding"), "{}", coded.text());
     assert_eq!(send(json().body("{")).expect(400).error_code(), -32700);
     assert_eq!(send(json().body("[]")).expect(400).error_code(), -32600);
     let large = json!({"jsonrpc": "2.0", "method": "x", "params": {"text": "x".repeat(100_000)}});

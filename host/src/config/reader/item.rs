@@ -163,8 +163,17 @@ impl<'d> Item<'d> {
     /// Whether the value is one of a server's entry that dashboards write empty. A restriction is
     /// none of them.
     fn may_be_empty(&self) -> bool {
-        const EMPTY: [&str; 7] =
-            ["tools", "prompts", "resources", "env", "headers", "args", "options"];
+        const EMPTY: [&str; 9] = [
+            "tools",
+            "prompts",
+            "resources",
+            "env",
+            "headers",
+            "args",
+            "options",
+            "command.args",
+            "command.env",
+        ];
         let member = self.place.pattern.strip_prefix("mcpServers.*.");
         member.is_some_and(|member| EMPTY.contains(&member))
     }

@@ -5,6 +5,8 @@
 /// Keys that Mooring reads.
 pub(in crate::config) const USED: &[&str] = &[
     "mcpServers",
+    "mcpSettings",
+    "mcpSettings.allowedDomains",
     "mcpServers.*",
     "mcpServers.*.type",
     "mcpServers.*.enabled",
@@ -15,9 +17,15 @@ pub(in crate::config) const USED: &[&str] = &[
     "mcpServers.*.disabledTools[]",
     "mcpServers.*.excludeTools",
     "mcpServers.*.excludeTools[]",
+    "mcpServers.*.include_tags",
+    "mcpServers.*.exclude_tags",
     "mcpServers.*.includeTools",
     "mcpServers.*.includeTools[]",
     "mcpServers.*.command",
+    "mcpServers.*.command.path",
+    "mcpServers.*.command.args",
+    "mcpServers.*.command.env",
+    "mcpServers.*.source",
     "mcpServers.*.args",
     "mcpServers.*.env",
     "mcpServers.*.cwd",
@@ -327,8 +335,6 @@ pub(in crate::config) const IGNORED: &[(&str, &str)] = &[
     ("mcpServers.*.bearerToken", TOKEN),
     ("mcpServers.*.env_vars", INHERITED),
     ("mcpServers.*.env_keys", INHERITED),
-    ("mcpServers.*.include_tags", TAGS),
-    ("mcpServers.*.exclude_tags", TAGS),
 ];
 
 /// Keys that mean one thing to some clients and another to others, and how they are read.
@@ -342,4 +348,3 @@ const APPROVAL: &str = "clients decide themselves which calls need approval";
 const HEADERS: &str = "write them into \"headers\", with ${NAME} for variables";
 const TOKEN: &str = "write \"headers\": { \"Authorization\": \"Bearer ${NAME}\" }";
 const INHERITED: &str = "write them into \"env\" as \"${NAME}\", or into systemConfig.inheritEnv";
-const TAGS: &str = "it hides nothing: name the tools in \"includeTools\" or \"excludeTools\"";

@@ -20,6 +20,13 @@ const MAX_SHOWN: usize = 160;
 pub(in crate::config) fn entry(entry: &Section<'_>) -> String {
     let text = |key| entry.get(key).and_then(|item| raw(&item));
     let list = |key| entry.get(key).map(|item| words(&item)).unwrap_or_default();
+    let program = entry.get("command").filter(|item| item.value.as_object().is_some());
+    if let Some(program) = program.map(|item| item.section()) {
+        let path = program.get("path").and_then(|item| raw(&item)).unwrap_or_default();
+        let own = program.get("args").map(|item| words(&item)).unwrap_or_default();
+        let line = command_line(path, &own.into_iter().chain(list("args")).collect::<Vec<_>>());
+        return cut(&line.replace(is_hidden, " "));
+    }
     let line = match (text("command"), text("url")) {
         (Some(command), _) => command_line(command, &list("args")),
         (None, None) if !list("command").is_empty() => {

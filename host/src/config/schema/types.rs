@@ -21,6 +21,8 @@ pub(super) enum Takes {
 /// Pattern, what it takes, and what it is; an empty text where the name says it.
 pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("mcpServers", Parent, "The servers, by name."),
+    ("mcpSettings", Parent, "LibreChat's."),
+    ("mcpSettings.allowedDomains", Any, "Where servers behind a URL may be; others do not run."),
     (
         "mcpServers.*",
         Parent,
@@ -39,9 +41,15 @@ pub(super) const TYPES: &[(&str, Takes, &str)] = &[
     ("mcpServers.*.disabledTools[]", Text, ""),
     ("mcpServers.*.excludeTools", Parent, ""),
     ("mcpServers.*.excludeTools[]", Text, ""),
+    ("mcpServers.*.include_tags", Any, "FastMCP's; stops the server: name its tools."),
+    ("mcpServers.*.exclude_tags", Any, "FastMCP's; stops the server: name its tools."),
     ("mcpServers.*.includeTools", Parent, ""),
     ("mcpServers.*.includeTools[]", Text, ""),
     ("mcpServers.*.command", Any, "The program. ${NAME} is a variable."),
+    ("mcpServers.*.command.path", Text, "The program, as Zed has it."),
+    ("mcpServers.*.command.args", Any, "Its arguments."),
+    ("mcpServers.*.command.env", Any, "Its variables."),
+    ("mcpServers.*.source", Text, ""),
     ("mcpServers.*.args", Any, "Its arguments."),
     ("mcpServers.*.env", Any, "Its variables."),
     ("mcpServers.*.cwd", Text, "Its working directory."),

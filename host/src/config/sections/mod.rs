@@ -1,6 +1,7 @@
 //! The sections of a settings file: their keys, defaults and limits.
 
 pub mod access;
+mod allowed_domains;
 pub mod bearer_keys;
 pub mod children;
 pub mod cluster;

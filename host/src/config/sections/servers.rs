@@ -35,6 +35,7 @@ use crate::model::ServerName;
 use self::shown_tools::{ALL_OTHERS, EntrySettings, Selections};
 use self::timeouts::{MAX_TIMEOUT_MS, RequestOptions};
 use self::transport::Transport;
+use super::allowed_domains;
 use super::cluster::MAX_WEIGHT;
 use super::server_lists;
 use super::state::StateSettings;
@@ -148,6 +149,7 @@ pub(in crate::config) fn read(
 ) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
     let lists = server_lists::read(root);
+    let domains = allowed_domains::read(root);
     for (name, item) in entries(root) {
         if is_note(name) && item.value.as_object().is_none() {
             continue;
@@ -172,6 +174,12 @@ pub(in crate::config) fn read(
         }
         let mut server = server((name, is_allowed), &item, &problems, sources, base);
         lists.hide(written, &mut server.tools);
+        if server.enabled && !domains.allow(server.transport.as_ref()) {
+            let advice = "add it to mcpSettings.allowedDomains, or remove the server";
+            item.refuse("is on a host that mcpSettings.allowedDomains does not name", advice);
+            server.misconfigured = problems.reason();
+            server.transport = None;
+        }
         servers.push(server);
     }
     servers
@@ -233,6 +241,7 @@ fn server(
     shown_tools::narrow(&entry, Listed::Tools, listed.as_ref(), &mut tools);
     let mut prompts = selections(&entry, "prompts", problems);
     shown_tools::narrow(&entry, Listed::Prompts, None, &mut prompts);
+    shown_tools::refuse_tags(&entry, [&mut tools, &mut prompts]);
     let mut resources = selections(&entry, "resources", problems);
     shown_tools::narrow(&entry, Listed::Resources, None, &mut resources);
     let passthrough_headers =

@@ -50,7 +50,7 @@ fn what_a_dashboard_leaves_empty_counts_as_absent() {
         (r#"{"type": "", "transport": "sse", "baseUrl": "http://b/x"}"#, "sse"),
         (r#"{"command": "x", "url": "", "baseUrl": "", "cwd": "", "transportType": ""}"#, "stdio"),
         (r#"{"type": "stdio", "command": "x", "url": "", "args": {}, "headers": []}"#, "stdio"),
-        (r#"{"command": "x", "tools": [], "prompts": [], "resources": [], "env": []}"#, "stdio"),
+        (r#"{"command": "x", "prompts": [], "resources": [], "env": []}"#, "stdio"),
     ] {
         let made = only(server(entry).warns(&[]));
         let url = if kind == "stdio" { "" } else { "http://b/x" };
@@ -85,6 +85,62 @@ fn tools_in_a_list_are_those_that_are_shown() {
         &["1:49: mcpServers.a.tools[0]: must be a string, not a number; write it in quotes"],
     );
     assert!(!only(config).tools["*"].enabled);
+}
+
+#[test]
+fn an_empty_list_of_tools_shows_none() {
+    let warning = "1:48: mcpServers.a.tools: is an empty list: no tool is shown; remove it, or write {}, \
+                   to show them";
+    let made = only(server(r#"{"command": "x", "tools": []}"#).warns(&[warning]));
+    assert!(made.misconfigured.is_none() && !made.tools["*"].enabled);
+    for members in [r#""tools": {}"#, r#""tools": null"#, r#""tools": ["*"]"#] {
+        let made = only(server(&format!(r#"{{"command": "x", {members}}}"#)).warns(&[]));
+        assert!(made.tools.is_empty(), "{members}");
+    }
+}
+
+#[test]
+fn tags_that_show_or_hide_stop_their_server() {
+    for (members, reason) in [
+        (r#""include_tags": ["a"]"#, Some("include_tags")),
+        (r#""include_tags": []"#, Some("include_tags")),
+        (r#""exclude_tags": ["a"]"#, Some("exclude_tags")),
+        (r#""exclude_tags": "a""#, Some("exclude_tags")),
+        (r#""exclude_tags": []"#, None),
+        (r#""include_tags": null"#, None),
+    ] {
+        let made = only(server(&format!(r#"{{"command": "x", {members}}}"#)).config());
+        let says =
+            reason.map(|key| format!("{key} shows or hides by tags, which cannot be honoured"));
+        assert_eq!(made.misconfigured, says, "{members}");
+        let is_hidden = made.tools.get("*").is_some_and(|others| !others.enabled);
+        assert_eq!(is_hidden, reason.is_some(), "{members}");
+        assert_eq!(made.prompts.get("*").is_some(), reason.is_some(), "{members}");
+    }
+}
+
+#[test]
+fn servers_run_only_where_the_file_allows_them_to_be() {
+    let servers = r#""mcpServers": {"in": {"url": "https://a.example.com/mcp"}, "out": {"url": "http://b/mcp"},
+        "off": {"url": "http://b/mcp", "enabled": false}, "own": {"command": "x"}}"#;
+    for (domains, running) in [
+        (r#"["*.example.com"]"#, vec!["in", "own"]),
+        (r#"["b", "*.example.com"]"#, vec!["in", "out", "own"]),
+        (r#""b""#, vec!["out", "own"]),
+        (r#"["*", 7]"#, vec!["own"]),
+        (r#"{"a": 1}"#, vec!["own"]),
+        ("[]", vec!["in", "out", "own"]),
+        ("null", vec!["in", "out", "own"]),
+    ] {
+        let text = format!(r#"{{"mcpSettings": {{"allowedDomains": {domains}}}, {servers}}}"#);
+        let config = file(&text).config();
+        let is_running = |server: &&Server| server.enabled && server.misconfigured.is_none();
+        let names = config.servers.iter().filter(is_running).map(|server| server.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), running, "{domains}");
+        let why = "is on a host that mcpSettings.allowedDomains does not name";
+        let stopped = config.servers.iter().filter_map(|server| server.misconfigured.as_deref());
+        assert!(stopped.into_iter().all(|reason| reason.contains(why)), "{domains}");
+    }
 }
 
 #[test]
@@ -140,6 +196,42 @@ fn the_servers_of_an_editor_count_where_there_are_no_others() {
 }
 
 #[test]
+fn the_entries_of_zed_are_read_as_they_are_meant() {
+    let text = r#"{"context_servers": {
+        "a": {"source": "custom", "enabled": true, "settings": {}, "command":
+            {"path": "npx", "args": ["-y", "${X}", 1], "env": {"X": "v", "K": "inner"}},
+            "args": ["z"], "env": {"K": "outer"}},
+        "b": {"source": "custom", "command": "y", "args": ["1"]}, "c": {"url": "http://b"}
+    }}"#;
+    let config = file(text).warns(&[]);
+    let names: Vec<_> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    let first = &config.servers[0];
+    assert_eq!((first.enabled, first.shown.as_str()), (true, "npx -y ${X} 1 z"));
+    let Some(Transport::Stdio { command, args, env, .. }) = &first.transport else { panic!() };
+    assert_eq!(
+        (command.as_str(), &args[..]),
+        ("npx", &["-y", "v", "1", "z"].map(String::from)[..])
+    );
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!(env, [("X", "v"), ("K", "outer")]);
+    let text =
+        r#"{"mcpServers": {"a": {"command": "x"}}, "context_servers": {"b": {"command": "x"}}}"#;
+    let beside = "1:41: context_servers: has no effect beside \"mcpServers\"; keep one of them";
+    assert_eq!(only(file(text).warns(&[beside])).name.as_str(), "a");
+    for (command, reason) in [
+        (r#"{"args": ["x"]}"#, "command.path is missing in the object"),
+        (r#"{"path": ""}"#, "command.path is empty"),
+        (r#"{"path": " x "}"#, "command.path has spaces around it"),
+        (r#"{"path": 7}"#, "command.path must be a string, not a number"),
+        (r#"{"path": "x", "args": "y"}"#, "command.args must be a list, not a string"),
+    ] {
+        let config = server(&format!(r#"{{"command": {command}}}"#)).config();
+        assert_eq!(only(config).misconfigured.as_deref(), Some(reason), "{command}");
+    }
+}
+
+#[test]
 fn servers_in_other_places_are_pointed_out() {
     let put = "put it into \"mcpServers\":";
     let advice = "put them into \"mcpServers\"";
@@ -151,9 +243,9 @@ fn servers_in_other_places_are_pointed_out() {
             ),
         ),
         (
-            r#"{"context_servers": {"a": {"url": "http://b"}}}"#,
+            r#"{"mcp_servers": {"a": {"url": "http://b"}}}"#,
             format!(
-                "1:2: context_servers: is not a known key; its entries look like servers: {advice}"
+                "1:2: mcp_servers: is not a known key; its entries look like servers: {advice}"
             ),
         ),
         (

@@ -36,6 +36,8 @@ members! {
         resource = "resource",
         /// Blocks within it: those of a `tool_result` (2025-11-25, schema, `ToolResultContent`).
         content = "content",
+        /// What a `tool_use` hands to its tool (there, `ToolUseContent`).
+        input = "input",
     }
 }
 
@@ -151,7 +153,10 @@ fn withheld_blocks<'a>(block: &'a RawValue, judge: &ResourceJudge) -> Vec<&'a Ra
         for block in level {
             match self::block(block).filter(|_| depth < DEEPEST) {
                 _ if is_scalar(block) => {}
-                Some(read) if !names_withheld(&read, judge) => within.extend(items(read.content)),
+                Some(read) if !names_withheld(&read, judge) => {
+                    within.extend(items(read.content));
+                    within.extend(items(read.input));
+                }
                 Some(_) | None => withheld.push(block),
             }
         }
@@ -161,6 +166,11 @@ fn withheld_blocks<'a>(block: &'a RawValue, judge: &ResourceJudge) -> Vec<&'a Ra
         level = within;
     }
     withheld
+}
+
+/// Whether the value itself names such a resource, or might to some readers: not what is within it.
+pub fn is_about_withheld(value: &RawValue, judge: &ResourceJudge) -> bool {
+    !is_scalar(value) && block(value).is_none_or(|read| names_withheld(&read, judge))
 }
 
 fn names_withheld(read: &Block<'_>, judge: &ResourceJudge) -> bool {
@@ -216,6 +226,8 @@ mod tests {
             (r#"{"type":"tool_result","content":[],"content":[{"uri":"test://secret"}]}"#, true),
             (r#"{"type":"tool_result","content":[],"Content":[{"uri":"test://secret"}]}"#, true),
             (r#"{"type":"tool_result","content":[{"type":"text","text":"test://secret"}]}"#, false),
+            (r#"{"type":"tool_use","input":{},"input":{"uri":"test://secret"}}"#, true),
+            (r#"{"type":"tool_use","input":{"uri":"test://open"}}"#, false),
             (r#"{"type":"text","text":"test://secret"}"#, false),
             (r#""test://secret""#, false),
         ] {
@@ -246,7 +258,10 @@ mod tests {
             )
         };
         let one = |inner: &str| format!(r#"{{"content":{inner}}}"#);
-        for wrap in [&within as &dyn Fn(&str) -> String, &one, &|inner: &str| within(&one(inner))] {
+        let used =
+            |inner: &str| format!(r#"{{"type":"tool_use","id":"a","name":"t","input":{inner}}}"#);
+        let nested = |inner: &str| within(&one(inner));
+        for wrap in [&within as &dyn Fn(&str) -> String, &one, &used, &nested] {
             let result = |inner: &str| format!(r#"{{"content":[{}]}}"#, wrap(inner));
             assert_eq!(shown(&result(link)).unwrap(), result(NOTE));
             let message =

@@ -95,7 +95,10 @@ impl Stream for Rewritten {
 }
 
 fn written(rewriter: &Rewriter, event: Event) -> Bytes {
-    let id = event.id.as_deref().map(|id| server_ids::event(&rewriter.server, id));
+    let id = event.id.as_deref().map(|id| {
+        let mark = rewriter.mark.as_ref().and_then(|mark| mark.of(id));
+        server_ids::marked_event(&rewriter.server, id, mark.as_deref())
+    });
     let retry = event.retry;
     let message = if event.has_message() { rewriter.message(event.data.into()) } else { None };
     let Some(message) = message else {

@@ -19,7 +19,7 @@ use crate::edge::relay::{accepted, json};
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Scope, ServerName};
+use crate::model::{Scope, ServerName, ServerRights};
 use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::log_level::LogLevel;
@@ -29,9 +29,11 @@ use crate::protocol::strict::StrictParams;
 use crate::protocol::version::Version;
 
 use super::addressed::{self, Addressed};
+use super::event_mark::EventMark;
 use super::reply::rewritten;
 use super::requested::Requested;
 use super::rewrite::Rewriter;
+use super::server_ids;
 
 /// Right after a start, the longest wait for what nodes of before it report, of a message that means
 /// nothing to servers that the session does not have open.
@@ -256,7 +258,35 @@ impl Worker {
         let merged = self.scope_catalog_now(scope, self.set_of(session));
         let uris = merged.uris.shared(server);
         let judge = self.judge_of_session(scope, session, server, &merged);
-        Rewriter { server: server.clone(), uris, judge, tasks: false }
+        let mark = self.event_mark(scope, session, server);
+        Rewriter { server: server.clone(), uris, judge, tasks: false, mark }
+    }
+
+    /// What marks the events of a server's streams on this scope; `None` if all of the server may be
+    /// used.
+    fn event_mark(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        server: &ServerName,
+    ) -> Option<EventMark> {
+        let rights = scope.rights()?;
+        let is_part = matches!(rights.of(server), ServerRights::Part(_));
+        let key = &self.edge.signing_key;
+        is_part.then(|| EventMark::new(key, session.id, server, rights.digest()))
+    }
+
+    /// Whether a stream may be resumed on this scope: by who might have begun it.
+    pub(in crate::edge) fn may_resume(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        server: &ServerName,
+        event: &str,
+    ) -> bool {
+        let Some((_, own)) = server_ids::of_event(event) else { return false };
+        let mark = self.event_mark(scope, session, server);
+        mark.is_none_or(|mark| mark.is_on(own, server_ids::mark_of(event)))
     }
 
     /// The owner of what the request names, and the message as the owner knows it.

@@ -18,15 +18,17 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::edge::catalog::app_links;
 use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::strict::StrictParams;
 use crate::protocol::uri::resource_judge::ResourceJudge;
 use crate::protocol::{methods, splice};
 
+use super::event_mark::EventMark;
 use super::links;
+use super::question_links;
 use super::server_ids;
+use super::shown_uris;
 
 /// The member of `_meta` that names the server of a request, since a client should show which
 /// server asks (2025-11-25, client/elicitation, "Security Considerations").
@@ -34,6 +36,8 @@ const ASKS: &str = "mooring/server";
 /// The member of `_meta` that names a message's task (2025-11-25, basic/utilities/tasks).
 pub(super) const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 
+const UNCLEAR_REQUEST: &str =
+    "it is about a resource that is not available here, or can be read in more than one way";
 const UNCLEAR: &str = "the server's result can be read in more than one way, and some of its resources are not available here";
 
 pub(super) type NamedEdit = (Range<usize>, String);
@@ -48,6 +52,8 @@ pub struct Rewriter {
     pub judge: Option<Arc<ResourceJudge>>,
     /// Whether answers may have task ids in them.
     pub tasks: bool,
+    /// What marks events, if the client may use a part of the server.
+    pub mark: Option<EventMark>,
 }
 
 impl Rewriter {
@@ -58,7 +64,8 @@ impl Rewriter {
     }
 
     /// The message as the client sees it. `None` if it is about a resource that is hidden. A result
-    /// that cannot be judged becomes an error.
+    /// that cannot be judged becomes an error, and a request loses its parameters: its client then
+    /// refuses it, and the server is told.
     #[must_use]
     pub fn message(&self, message: Bytes) -> Option<Bytes> {
         let Ok(envelope) = Envelope::parse(&message) else { return Some(message) };
@@ -67,7 +74,12 @@ impl Rewriter {
         }
         let mut edits = Vec::new();
         match envelope.kind() {
-            Kind::Request => self.request(&message, &envelope, &mut edits),
+            Kind::Request => {
+                if self.request(&message, &envelope, &mut edits).is_none() {
+                    tracing::debug!(server = %self.server, "withheld what a request asks: {UNCLEAR_REQUEST}");
+                    return Some(self.without_parameters(&envelope));
+                }
+            }
             Kind::Notification => self.notification(&message, &envelope, &mut edits),
             Kind::Response => {
                 if self.answer(&message, &envelope, &mut edits).is_none() {
@@ -89,9 +101,50 @@ impl Rewriter {
         !uri.and_then(splice::string).is_some_and(|uri| judge.may_mention(&uri))
     }
 
-    fn request(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
+    /// The member that names the server that asks.
+    fn asks(&self) -> String {
+        format!("\"{ASKS}\":{}", splice::quoted(self.server.as_str()))
+    }
+
+    /// A request of which only the server and the method are told.
+    fn without_parameters(&self, envelope: &Envelope<'_>) -> Bytes {
+        let id = envelope.id_text().unwrap_or("null");
+        let id = server_ids::id(&self.server, id);
+        let method = splice::quoted(envelope.method());
+        let params = format!("{{\"_meta\":{{{}}}}}", self.asks());
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{params}}}")
+            .into()
+    }
+
+    /// `None` if what is hidden cannot be told from the rest.
+    fn request(
+        &self,
+        text: &[u8],
+        envelope: &Envelope<'_>,
+        edits: &mut Vec<NamedEdit>,
+    ) -> Option<()> {
+        if self.judge.is_some() && envelope.has_lookalike {
+            return None;
+        }
+        self.named_request(text, envelope, edits);
+        let Some(params) = envelope.params else { return Some(()) };
+        if !self.uris.is_empty() {
+            let mut shown = shown_uris::edits(text, params, &self.uris);
+            shown.retain(|(span, _)| !links::is_within(span, edits));
+            edits.extend(shown);
+        }
+        if let Some(judge) = &self.judge {
+            let withheld = question_links::withheld_in_params(text, params, judge)?;
+            edits.retain(|(span, _)| !links::is_within(span, &withheld));
+            edits.extend(withheld);
+        }
+        Some(())
+    }
+
+    /// Writes the server's name into a request and its ids.
+    fn named_request(&self, text: &[u8], envelope: &Envelope<'_>, edits: &mut Vec<NamedEdit>) {
         self.owned(text, envelope.id, edits);
-        let asks = format!("\"{ASKS}\":{}", splice::quoted(self.server.as_str()));
+        let asks = self.asks();
         let Some(params) = envelope.params else {
             // Inserted behind the id, which every request has.
             let end = envelope.id.and_then(|id| splice::span(text, id)).map(|span| span.end);
@@ -207,34 +260,15 @@ impl Rewriter {
             }
         }
         if !self.uris.is_empty() {
-            self.uris_in(text, result, edits);
+            edits.extend(shown_uris::edits(text, result, &self.uris));
         }
         if let Some(judge) = &self.judge {
-            let withheld = links::withheld(text, result, judge)?;
+            let mut withheld = links::withheld(text, result, judge)?;
+            withheld.extend(question_links::withheld_in_questions(text, result, judge)?);
             edits.retain(|(span, _)| !links::is_within(span, &withheld));
             edits.extend(withheld);
         }
         Some(())
-    }
-
-    /// Rewrites every `uri` inside a value, at any depth: contents, embedded resources, links to
-    /// resources, and the user interfaces of tools. In valid JSON only a name is followed by a colon, so that one pass finds them.
-    fn uris_in(&self, text: &[u8], value: &RawValue, edits: &mut Vec<NamedEdit>) {
-        let Some(whole) = splice::span(text, value) else { return };
-        let mut at = whole.start;
-        let mut is_named = false;
-        while let Some(string) = next_string(text, at..whole.end) {
-            at = string.end;
-            if std::mem::take(&mut is_named) {
-                let shown = string_at(text, &string).and_then(|uri| self.uris.get(&uri));
-                edits.extend(shown.map(|shown| (string.clone(), splice::quoted(shown))));
-            } else if let Some(behind) = behind_colon(text, string.end) {
-                at = behind;
-                let is_uri = string_at(text, &string)
-                    .is_some_and(|name| name == "uri" || app_links::LINKS.contains(&&*name));
-                is_named = is_uri && text.get(behind) == Some(&b'"');
-            }
-        }
     }
 
     fn owned(&self, text: &[u8], value: Option<&RawValue>, edits: &mut Vec<NamedEdit>) {
@@ -264,33 +298,6 @@ impl Rewriter {
     }
 }
 
-/// The next string within a part of valid JSON, quotes included.
-fn next_string(text: &[u8], part: Range<usize>) -> Option<Range<usize>> {
-    let start = part.start + memchr::memchr(b'"', text.get(part)?)?;
-    let mut end = start + 1;
-    loop {
-        end += memchr::memchr2(b'"', b'\\', text.get(end..)?)?;
-        if text.get(end) == Some(&b'"') {
-            return Some(start..end + 1);
-        }
-        end += 2;
-    }
-}
-
-fn string_at(text: &[u8], string: &Range<usize>) -> Option<String> {
-    serde_json::from_slice(text.get(string.clone())?).ok()
-}
-
-/// The position of the value, if a colon comes next.
-fn behind_colon(text: &[u8], at: usize) -> Option<usize> {
-    let solid = |at: usize| {
-        let space = text.get(at..)?.iter().position(|byte| !byte.is_ascii_whitespace())?;
-        Some(at + space)
-    };
-    let colon = solid(at).filter(|at| text.get(*at) == Some(&b':'))?;
-    solid(colon + 1)
-}
-
 /// The members of an object, as slices of its text. `None` if they cannot be read.
 pub(super) fn members(value: &RawValue) -> Option<HashMap<String, &RawValue>> {
     #[derive(Deserialize)]
@@ -306,7 +313,7 @@ mod tests {
     fn rewriter() -> Rewriter {
         let uris = [("file:///x".to_owned(), "b~file:///x".to_owned())];
         let server = ServerName::parse("b").unwrap();
-        Rewriter { server, uris: Arc::new(uris.into()), judge: None, tasks: true }
+        Rewriter { server, uris: Arc::new(uris.into()), judge: None, tasks: true, mark: None }
     }
 
     fn check(from: &'static str, to: &str) {
@@ -393,6 +400,18 @@ mod tests {
         }
         for members in [r#""result":{"content":[]},"error":null"#, r#""result":null"#] {
             assert!(Envelope::parse(&judged(members)).unwrap().error.is_none(), "{members}");
+        }
+        // A request keeps its id, so that the server gets its answer.
+        for question in [
+            r#""method":"sampling/createMessage","params":{"messages":[],"messages":[{"content":{"uri":"test://secret"}}]}"#,
+            r#""method":"sampling/createMessage","params":{},"Params":{"messages":[{"content":{"uri":"test://secret"}}]}"#,
+            r#""method":"ui/open","params":{"uri":"test://secret"}"#,
+        ] {
+            let asked = judged(question);
+            let asked = Envelope::parse(&asked).unwrap();
+            let params = asked.params.map(RawValue::get);
+            assert_eq!(asked.id_text(), Some(r#""1@b""#), "{question}");
+            assert_eq!(params, Some(r#"{"_meta":{"mooring/server":"b"}}"#), "{question}");
         }
         let updated = |params: &str| {
             let method = methods::UPDATED;

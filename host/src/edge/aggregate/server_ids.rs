@@ -46,12 +46,26 @@ pub fn event(server: &ServerName, id: &str) -> String {
     format!("{id}@{}", percent_encoded(server.as_str()))
 }
 
+/// The same with a mark; see `event_mark`.
+#[must_use]
+pub fn marked_event(server: &ServerName, id: &str, mark: Option<&str>) -> String {
+    let mark = mark.map(|mark| format!("@{mark}")).unwrap_or_default();
+    format!("{}{mark}", event(server, id))
+}
+
 /// The server of such an event id, and the runner's own id, which never has an `@`. The server's
 /// name is percent-encoded, since the client sends the id back in a header.
 #[must_use]
 pub fn of_event(id: &str) -> Option<(ServerName, &str)> {
-    let (own, server) = id.split_once('@')?;
+    let (own, rest) = id.split_once('@')?;
+    let server = rest.split_once('@').map_or(rest, |(server, _)| server);
     Some((ServerName::parse(&percent_decoded(server)?).ok()?, own))
+}
+
+/// The mark of such an event id, if it has one.
+#[must_use]
+pub fn mark_of(id: &str) -> Option<&str> {
+    Some(id.split_once('@')?.1.split_once('@')?.1)
 }
 
 /// A server's id of a task, as the client sees it.
@@ -111,6 +125,11 @@ mod tests {
             let id = event(&server(name), "8f-1-2");
             assert!(id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
             assert_eq!(of_event(&id), Some((server(name), "8f-1-2")));
+            assert_eq!(mark_of(&id), None);
+            let marked = marked_event(&server(name), "8f-1-2", Some("0a1b"));
+            assert_eq!(of_event(&marked), Some((server(name), "8f-1-2")));
+            assert_eq!(mark_of(&marked), Some("0a1b"));
+            assert_eq!(marked_event(&server(name), "8f-1-2", None), id);
         }
         assert_eq!(of_event("8f-1-2"), None);
     }

@@ -90,6 +90,7 @@ async fn tasks_of(call: Call<'_>) -> Vec<Bytes> {
         uris: std::sync::Arc::default(),
         judge: None,
         tasks: true,
+        mark: None,
     };
     let mut tasks = Vec::new();
     let mut cursor: Option<String> = None;

@@ -206,7 +206,10 @@ impl InnerCall {
         };
         let last = before(first).ok_or_else(gone)?;
         let (server, own) = server_ids::of_event(&last).ok_or_else(gone)?;
-        if !scope::has(&self.worker, &self.scope, &server) {
+        // A token of the same principal that may use less cannot have begun the call.
+        if !scope::has(&self.worker, &self.scope, &server)
+            || !self.worker.may_resume(&self.scope, &self.session, &server, &last)
+        {
             return Err(gone());
         }
         let place = EventId::parse(own).ok_or_else(gone)?;

@@ -63,7 +63,8 @@ pub fn before(event: &str) -> Option<String> {
     let (server, own) = server_ids::of_event(event)?;
     let place = EventId::parse(own)?;
     let tag = Tag::new(place.instance, place.stream, place.request.as_deref());
-    Some(server_ids::event(&server, &tag.id(place.number.checked_sub(1)?)))
+    let own = tag.id(place.number.checked_sub(1)?);
+    Some(server_ids::marked_event(&server, &own, server_ids::mark_of(event)))
 }
 
 #[cfg(test)]

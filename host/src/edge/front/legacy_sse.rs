@@ -62,6 +62,9 @@ impl Worker {
         if !headers::is_type(request.headers(), headers::JSON) {
             return Err(refused(Refusal::ContentType));
         }
+        if headers::is_coded(request.headers()) {
+            return Err(refused(Refusal::ContentEncoding));
+        }
         let id = bind::query(request.uri(), "sessionId").ok_or(refused(Refusal::MissingStream))?;
         let live = self.posted_to(&id, &caller.principal).await;
         // A reload may have taken the scope away, or changed what the rules leave of it; the stream ends

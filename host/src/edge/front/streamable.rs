@@ -29,6 +29,7 @@ use crate::model::{Principal, Scope, ServerName};
 use crate::net::{Body, is_open_stream};
 use crate::protocol::era::ladder::names_modern;
 use crate::protocol::headers::{self, Accepts};
+use crate::streams::response::too_late;
 
 impl Worker {
     pub(in crate::edge) async fn streamable(
@@ -184,6 +185,11 @@ impl Worker {
             self.edge.bindings.goes_on(session.id, &context.quota);
             return self.aggregate_stream(scope, session, context.identity.as_ref(), last);
         };
+        // Another token of the same principal may use less than the one that has begun the stream.
+        if !last.is_some_and(|last| self.may_resume(scope, session, &server, last)) {
+            let request = place.request.unwrap_or_else(|| "null".to_owned());
+            return Ok(too_late(last.unwrap_or_default(), &request));
+        }
         let response =
             Call::of_client(self, context, session, &server).resume(&outgoing, place).await?;
         let mut rewriter = self.rewriter(scope, session, &server);
@@ -235,6 +241,9 @@ fn names_no_session(context: &ClientRequest) -> bool {
 fn check_media(context: &ClientRequest) -> Result<(), Refusal> {
     if !headers::is_type(&context.headers, headers::JSON) {
         return Err(Refusal::ContentType);
+    }
+    if headers::is_coded(&context.headers) {
+        return Err(Refusal::ContentEncoding);
     }
     let accepts = Accepts::of(&context.headers);
     if accepts.json && accepts.events {

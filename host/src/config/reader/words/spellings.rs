@@ -5,7 +5,8 @@ use jsonc_parser::ast::{Object, ObjectProp, Value};
 /// Patterns of known keys, and how else they are spelled. Of several that an object has, the one
 /// that stands first here counts.
 const SPELLINGS: &[(&str, &[&str])] = &[
-    ("mcpServers", &["mcpServers", "servers"]),
+    // VS Code's, and Zed's.
+    ("mcpServers", &["mcpServers", "servers", "context_servers"]),
     // Gemini CLI prefers `httpUrl` to `url`.
     ("mcpServers.*.url", &["httpUrl", "url", "serverUrl", "baseUrl", "uri"]),
     ("mcpServers.*.type", &["type", "transport", "transportType"]),

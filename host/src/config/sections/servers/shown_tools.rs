@@ -34,6 +34,11 @@ pub(in crate::config) fn narrow(
     listed: Option<&Item<'_>>,
     tools: &mut Selections,
 ) {
+    if let Some(item) = listed.filter(|item| item.is_empty()) {
+        // Its owner has said which: none.
+        item.warn("is an empty list: no tool is shown", "remove it, or write {}, to show them");
+        include(Vec::new(), tools);
+    }
     let listed = listed.map(Item::items).unwrap_or_default();
     let lists = lists(entry, what);
     let only = lists.iter().filter(|(list, _)| *list == ToolList::Only);
@@ -49,6 +54,24 @@ pub(in crate::config) fn narrow(
     for name in without.flat_map(|(_, items)| names(what, items)) {
         let shown = EntrySettings { enabled: true, description: None };
         tools.entry(name).or_insert(shown).enabled = false;
+    }
+}
+
+/// Refuses what FastMCP hides by tags: servers need not tell the tags of what they list, so that what is
+/// meant to be hidden could be shown. It is hidden on other nodes that run the server, too.
+pub(in crate::config) fn refuse_tags(entry: &Section<'_>, shown: [&mut Selections; 2]) {
+    // Without any tag that is shown, nothing is; without any that is hidden, everything.
+    let only = entry.get("include_tags");
+    let without = entry.get("exclude_tags").filter(|item| !item.is_empty());
+    let given: Vec<_> = only.into_iter().chain(without).collect();
+    for item in &given {
+        item.refuse(
+            "shows or hides by tags, which cannot be honoured",
+            "name the tools in \"includeTools\" or \"excludeTools\" in its place",
+        );
+    }
+    if !given.is_empty() {
+        shown.into_iter().for_each(|selections| include(Vec::new(), selections));
     }
 }
 

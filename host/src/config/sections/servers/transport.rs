@@ -91,7 +91,7 @@ struct EntryReader<'r, 'd> {
     missing: Missing,
 }
 
-impl EntryReader<'_, '_> {
+impl<'d> EntryReader<'_, 'd> {
     fn transport(&mut self, kind: TransportKind, base: &Path) -> Option<Transport> {
         match kind {
             TransportKind::Stdio => {
@@ -161,8 +161,35 @@ impl EntryReader<'_, '_> {
         read
     }
 
-    /// The command, and the arguments that stand in one list with it.
+    /// Program, arguments and variables in one object, as Zed has them: `"command": {"path": …}`.
+    fn program(&self) -> Option<Section<'d>> {
+        let item = self.entry.get("command")?;
+        item.value.as_object().map(|_| item.section())
+    }
+
+    /// The path of such an object, and its arguments.
+    fn program_with_args(&mut self, program: &Section<'_>) -> Option<(String, Vec<String>)> {
+        let Some(item) = program.get("path") else {
+            program.refuse_key("path", "is missing in the object", "give it the program's path");
+            return None;
+        };
+        let path = self.line(&item)?;
+        if path.is_empty() {
+            return self.fits(&item, Err("is empty"), "give it a value");
+        }
+        if path.trim() != path {
+            return self.fits(&item, Err("has spaces around it"), "remove them");
+        }
+        let args = program.items("args");
+        let args: Vec<_> = args.iter().map(|item| self.word(item)).collect();
+        Some((path, args.into_iter().collect::<Option<_>>()?))
+    }
+
+    /// The command, and the arguments that stand in one list or object with it.
     fn command(&mut self) -> Option<(String, Vec<String>)> {
+        if let Some(program) = self.program() {
+            return self.program_with_args(&program);
+        }
         let listed = self.entry.get("command").filter(|item| item.value.as_array().is_some());
         let Some(item) = listed else {
             return Some((self.trimmed("command", Self::required)?, Vec::new()));
@@ -193,8 +220,14 @@ impl EntryReader<'_, '_> {
 
     fn env(&mut self) -> Option<Vec<(String, Secret)>> {
         let mut is_whole = true;
-        let mut entries = Vec::new();
-        for (name, item) in self.entry.entries("env") {
+        let mut entries: Vec<(&str, String)> = Vec::new();
+        let of_entry = self.entry.entries("env");
+        let of_program = self.program().map(|program| program.entries("env")).unwrap_or_default();
+        // What stands in the entry itself counts.
+        let is_other = |name: &str| of_entry.iter().all(|(own, _)| *own != name);
+        let of_program: Vec<_> =
+            of_program.into_iter().filter(|(name, _)| is_other(name)).collect();
+        for (name, item) in of_program.into_iter().chain(of_entry) {
             if name.is_empty() || name.contains(|c: char| c == '=' || c.is_control()) {
                 item.refuse("is not a valid variable name", "use letters, digits and _");
                 is_whole = false;
