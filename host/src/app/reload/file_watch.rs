@@ -35,8 +35,9 @@ impl FileWatch {
         watch
     }
 
-    /// Resolves once files have changed and do not change any more.
-    pub async fn changed(&mut self) {
+    /// Resolves once files have changed and do not change any more. `is_outdated`: they had changed
+    /// before they were watched.
+    pub async fn changed(&mut self, is_outdated: bool) {
         let mut missing = 0;
         loop {
             tokio::time::sleep(LOOK).await;
@@ -47,7 +48,7 @@ impl FileWatch {
             };
             let is_settled = now == self.seen;
             self.seen = now;
-            if !is_settled || self.seen == self.known {
+            if !is_settled || (self.seen == self.known && !is_outdated) {
                 missing = 0;
                 continue;
             }
@@ -70,8 +71,15 @@ impl FileWatch {
     pub fn follow(&mut self, config: &Config) {
         let files = files_of(config);
         if files != self.files {
+            let now = states(&files);
+            // Those of before may have changed since they were read.
+            let of = |(file, now): (&PathBuf, State)| {
+                let at = self.files.iter().position(|known| known == file);
+                at.map_or(now, |at| self.known[at])
+            };
+            self.known = files.iter().zip(now).map(of).collect();
+            self.seen.clone_from(&self.known);
             self.files = files;
-            self.note();
         }
     }
 }

@@ -64,11 +64,12 @@ impl Reloader {
     /// Reloads whenever it is asked for, until it is dropped.
     pub async fn run(mut self, mut asked: mpsc::Receiver<Asked>, mut hang_up: HangUp) {
         let mut files = FileWatch::of(&self.config);
+        let mut is_outdated = self.is_outdated().await;
         loop {
             let mut waiting = Vec::new();
             let cause = tokio::select! {
                 () = hang_up.next() => "SIGHUP",
-                () = files.changed() => "a changed file",
+                () = files.changed(std::mem::take(&mut is_outdated)) => "a changed file",
                 Some(answer) = asked.recv() => {
                     waiting.push(answer);
                     "POST /api/reload"
@@ -87,6 +88,20 @@ impl Reloader {
             for answer in waiting {
                 let _ = answer.send(report.clone());
             }
+        }
+    }
+
+    /// Whether a file has changed since the start has read it, before it was watched: a start takes
+    /// a second where much has to be compiled.
+    async fn is_outdated(&self) -> bool {
+        if file_watch::unreadable(&self.config).is_some() {
+            return false;
+        }
+        let read = Arc::clone(&self.read);
+        match tokio::task::spawn_blocking(move || read()).await {
+            Ok(Ok(loaded)) => loaded.config != self.config,
+            Ok(Err(_)) => true,
+            Err(_) => false,
         }
     }
 
