@@ -51,8 +51,10 @@ impl UpstreamSession {
         // What the gateway reads for itself is read again: nothing of the client's was lost.
         let is_quiet = !self.mailbox().works_for_client();
         self.is_quiet.store(is_quiet, std::sync::atomic::Ordering::Release);
+        // First that it is lost: whoever sees a stream end looks for the next instance at once, and must
+        // not find this one.
+        self.lost.send_replace(Some(text.as_str().into()));
         self.mailbox().end(&text);
-        self.lost.send_replace(Some(text.into()));
         self.closing.raise();
     }
 
