@@ -53,6 +53,14 @@ impl Stateless {
         self
     }
 
+    /// Another client like this one, with other capabilities.
+    #[must_use]
+    pub fn clone_with(&self, capabilities: Value) -> Self {
+        let Self { address, path, headers, meta, .. } = self;
+        let (path, headers, meta) = (path.clone(), headers.clone(), meta.clone());
+        Self { address: *address, path, headers, meta, next: AtomicU64::new(1) }.able(capabilities)
+    }
+
     /// Adds a member to the `_meta` of every request.
     #[must_use]
     pub fn meta(mut self, name: &str, value: Value) -> Self {
@@ -90,7 +98,7 @@ impl Stateless {
             .header("MCP-Protocol-Version", STATELESS)
             .header("Mcp-Method", method)
             .headers(&self.headers);
-        let named = params["name"].as_str().or_else(|| params["uri"].as_str());
+        let named = ["name", "uri", "taskId"].into_iter().find_map(|name| params[name].as_str());
         let request = match named {
             Some(name) => request.header("Mcp-Name", name),
             None => request,

@@ -129,6 +129,7 @@ pub(super) fn shown(decision: &Decision) -> Value {
         "at": decision.at.0,
         "tookMs": took,
         "request": decision.request,
+        "conversation": decision.conversation,
         "session": decision.session.short(),
         "server": decision.server.as_str(),
         "outcome": outcome,

@@ -78,6 +78,10 @@ fn explain(out: &mut String, decision: &Value) -> std::fmt::Result {
     if let Some(request) = decision["request"].as_str() {
         writeln!(out, "  request    {}", visible(request, MAX_TEXT))?;
     }
+    if let Some(by) = decision["conversation"].as_str() {
+        let by = visible(by, MAX_TEXT);
+        writeln!(out, "  client     without a session; its conversation by: {by}")?;
+    }
     let inputs: Vec<String> = list(&decision["inputs"]).iter().map(input).collect();
     if !inputs.is_empty() {
         writeln!(out, "  inputs     {}", inputs.join(", "))?;
@@ -191,7 +195,7 @@ mod tests {
             "by": "strategy", "node": "a", "outcome": "refused", "reason": "full\u{1b}[1m",
         });
         let data = json!({"decisions": [{
-            "at": 0, "tookMs": 31, "request": "r1", "session": "0a1b2c3d", "server": "notes",
+            "at": 0, "tookMs": 31, "request": "r1", "conversation": "header:x-thread", "session": "0a1b2c3d", "server": "notes",
             "outcome": "opened", "node": "b", "affinity": "a",
             "inputs": [
                 {"name": "session-id", "state": "shown", "value": "0a1b2c3d"},
@@ -207,6 +211,7 @@ mod tests {
             page(&data),
             "1970-01-01T00:00:00.000Z session 0a1b2c3d, server notes: opened at b (31 ms)\n  \
              request    r1\n  \
+             client     without a session; its conversation by: header:x-thread\n  \
              inputs     session-id = 0a1b2c3d, header:x-api-key = (hidden), principal = (none)\n  \
              affinity   the client's token names a\n  \
              candidates a: healthy, room full, 3 bound, weight 1, zone eu\n             \

@@ -23,6 +23,10 @@ pub struct ClientRequest {
     pub quota: QuotaKey,
     /// What rules and limits decide by; `None` where there are none.
     pub identity: Option<Arc<CallerIdentity>>,
+    /// Set if the client has no session, and takes a task for the answer to this request.
+    takes_tasks: OnceLock<()>,
+    /// What named its conversation, of a client without a session, once that is known.
+    named_by: OnceLock<Box<str>>,
     /// Set once something is noted about the request.
     id: OnceLock<Box<str>>,
 }
@@ -30,7 +34,16 @@ pub struct ClientRequest {
 impl ClientRequest {
     #[must_use]
     pub fn new(headers: HeaderMap, uri: Uri, peer: IpAddr, quota: QuotaKey) -> Self {
-        Self { headers, uri, peer, quota, identity: None, id: OnceLock::new() }
+        Self {
+            headers,
+            uri,
+            peer,
+            quota,
+            identity: None,
+            takes_tasks: OnceLock::new(),
+            named_by: OnceLock::new(),
+            id: OnceLock::new(),
+        }
     }
 
     /// The same, from a client with this identity.
@@ -61,6 +74,28 @@ impl ClientRequest {
             let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_id(id));
             given.map_or_else(|| SessionId::mint().to_string().into(), Into::into)
         })
+    }
+
+    /// Notes that the client takes a task for an answer.
+    pub fn note_tasks(&self) {
+        self.takes_tasks.get_or_init(|| ());
+    }
+
+    /// Whether the client has no session, and takes a task for the answer to this request.
+    #[must_use]
+    pub fn takes_tasks(&self) -> bool {
+        self.takes_tasks.get().is_some()
+    }
+
+    /// Keeps what has named its conversation.
+    pub fn name_conversation_by(&self, what: String) {
+        self.named_by.get_or_init(|| what.into());
+    }
+
+    /// What has named its conversation. `None` for a request of a session.
+    #[must_use]
+    pub fn named_by(&self) -> Option<&str> {
+        self.named_by.get().map(|what| &**what)
     }
 
     /// The header that tells the client the id, if something was noted under it.

@@ -8,6 +8,7 @@ use crate::model::ServerName;
 use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::sync::{Locked, Seldom};
 
+use super::bridge::named_by::NamedByCounts;
 use super::refusal::Refusal;
 use super::refusal_reason::RefusalCounts;
 
@@ -28,6 +29,8 @@ pub struct Metrics {
     recoveries: [AtomicU64; Recovery::ALL.len()],
     /// Why requests were refused.
     pub refusals: RefusalCounts,
+    /// What named the conversations of clients without sessions.
+    pub conversations: NamedByCounts,
     states_saved: AtomicU64,
     states_restored: AtomicU64,
     states_failed: AtomicU64,

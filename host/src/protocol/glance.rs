@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 /// The methods that metrics tell apart, by the names of their labels. A client may send any other.
-const METHODS: [&str; 24] = [
+const METHODS: [&str; 25] = [
     "tools/call",
     "tools/list",
     "initialize",
@@ -25,6 +25,7 @@ const METHODS: [&str; 24] = [
     "tasks/list",
     "tasks/result",
     "tasks/cancel",
+    "tasks/update",
     "notifications/initialized",
     "notifications/cancelled",
     "notifications/progress",

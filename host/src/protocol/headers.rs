@@ -59,6 +59,8 @@ pub mod seam {
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
     /// Marks a request without a session: see `seam::Facts`.
     pub const STATELESS: HeaderName = HeaderName::from_static("mooring-stateless");
+    /// On an open: the session is the gateway's own, for a client without one. See `seam::Facts`.
+    pub const INNER: HeaderName = HeaderName::from_static("mooring-inner");
     /// What a request has to do with state that is brought back: see `seam::StateStep`.
     pub const STATE: HeaderName = HeaderName::from_static("mooring-state");
     /// A message of the handshake that begins a connection to a node: see `handshake`.

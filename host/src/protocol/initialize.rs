@@ -116,7 +116,11 @@ pub fn legacy_capabilities(declared: &str) -> Option<String> {
         serde_json::from_str(declared).ok()?;
     read.shift_remove("tasks");
     if let Some(extensions) = read.get_mut("extensions").and_then(|all| all.as_object_mut()) {
-        extensions.shift_remove("io.modelcontextprotocol/tasks");
+        extensions.shift_remove(crate::protocol::era::tasks::EXTENSION);
+        // Whether a client takes tasks goes with each request, of one conversation.
+        if extensions.is_empty() {
+            read.shift_remove("extensions");
+        }
     }
     Some(sorted(serde_json::Value::Object(read)).to_string())
 }
@@ -340,6 +344,8 @@ mod tests {
         assert_eq!(one.as_deref(), Some(r#"{"elicitation":{"form":{},"url":{}},"sampling":{}}"#));
         let extensions = r#"{"extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}}"#;
         assert_eq!(legacy_capabilities(extensions).unwrap(), r#"{"extensions":{"a/b":{}}}"#);
+        let tasks = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
+        assert_eq!(legacy_capabilities(tasks), legacy_capabilities("{}"));
         assert_eq!(legacy_capabilities("[]"), None);
     }
 

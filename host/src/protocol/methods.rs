@@ -1,5 +1,6 @@
 //! The methods of MCP, and what serves each of them on an aggregate scope.
 
+use super::era::tasks;
 use super::version::Version;
 
 /// The four lists of a server's catalog.
@@ -94,6 +95,8 @@ pub enum Destination {
     Completion,
     /// To the owner of the task in `params.taskId`.
     Task,
+    /// The same, of clients without a session alone.
+    TaskUpdate,
     /// Answered with the tasks of every server that is open in the session.
     TaskList,
     /// Answered with the skills of every server that has some (SEP-2640).
@@ -121,6 +124,7 @@ pub fn destination(method: &str) -> Destination {
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Destination::Resource,
         "completion/complete" => Destination::Completion,
         "tasks/get" | "tasks/result" | "tasks/cancel" => Destination::Task,
+        tasks::UPDATE => Destination::TaskUpdate,
         TASK_LIST => Destination::TaskList,
         SKILLS => Destination::Skills,
         SKILL | DIRECTORY => Destination::Skill,
@@ -178,6 +182,8 @@ pub const SUBSCRIBE: &str = "resources/subscribe";
 pub const UNSUBSCRIBE: &str = "resources/unsubscribe";
 /// Request: the tasks that a server holds (2025-11-25, basic/utilities/tasks).
 pub const TASK_LIST: &str = "tasks/list";
+/// Request: what a task has come to, once it has.
+pub const TASK_RESULT: &str = "tasks/result";
 /// Request of either side, with an empty result: shows that the other side is alive.
 pub const PING: &str = "ping";
 /// A server asks for the client's roots.
@@ -214,6 +220,6 @@ pub fn is_list_changed(method: &str) -> bool {
 pub fn is_safe_to_repeat(method: &str) -> bool {
     method.ends_with("/list")
         || matches!(method, "ping" | "resources/read" | "prompts/get" | "completion/complete")
-        || matches!(method, SKILL | DIRECTORY)
+        || matches!(method, SKILL | DIRECTORY | tasks::GET)
         || matches!(method, CANCELLED | PROGRESS | ROOTS_CHANGED)
 }

@@ -46,6 +46,8 @@ mod purpose {
     pub const REQUEST_STATE: u8 = 6;
     /// The name of a conversation of a client that has no session.
     pub const CONVERSATION: u8 = 7;
+    /// The id of a task of such a client.
+    pub const TASK: u8 = 8;
 }
 
 /// The keys of session ids: the first one seals, all open. Cloning is cheap.

@@ -69,12 +69,12 @@ impl Runner {
         let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
-                let Facts { principal, quota, epochs, stream, state, .. } = facts;
+                let Facts { principal, quota, epochs, stream, state, is_inner, .. } = facts;
                 // A coordinator of an earlier version names the principal alone.
                 let quota = quota.unwrap_or_else(|| QuotaKey::Credential(principal.clone()));
                 let owner = (principal, quota);
                 let holds = state == Some(StateStep::Hold);
-                let asked = Asked { handshake, epochs, stream, holds };
+                let asked = Asked { handshake, epochs, stream, holds, is_inner };
                 Box::pin(self.open(key, owner, asked, take(request))).await
             }
             (None, &Method::POST) => match facts.state {
@@ -344,6 +344,8 @@ struct Asked {
     stream: Option<GatewayStart>,
     /// Whether its state is to be brought back before it serves the client.
     holds: bool,
+    /// Whether the edge has the session in place of a client without one.
+    is_inner: bool,
 }
 
 /// Reads a client's message, of which no more is kept than the gateway has room for.

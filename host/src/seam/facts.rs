@@ -43,6 +43,9 @@ pub struct Facts {
     /// Whether the message is a request without a session, for a server that has none: the session
     /// names nothing then. Earlier versions do not read it, and know no such server.
     pub is_stateless: bool,
+    /// On an open: whether the session is one of the gateway's own, in place of a client that has none.
+    /// Earlier versions do not read it, and such a client gets from them what a session gets.
+    pub is_inner: bool,
 }
 
 impl Facts {
@@ -58,6 +61,7 @@ impl Facts {
             stream: None,
             state: None,
             is_stateless: false,
+            is_inner: false,
         }
     }
 
@@ -83,6 +87,9 @@ impl Facts {
         }
         if self.is_stateless {
             set(seam::STATELESS, "yes");
+        }
+        if self.is_inner {
+            set(seam::INNER, "yes");
         }
         for (name, epoch) in [(seam::EPOCH, self.epochs.given), (seam::OPENED, self.epochs.opened)]
         {
@@ -124,6 +131,7 @@ impl Facts {
         };
         Some(Self {
             is_stateless: headers.contains_key(seam::STATELESS),
+            is_inner: headers.contains_key(seam::INNER),
             state,
             epochs,
             stream,
@@ -269,6 +277,7 @@ mod tests {
                 let state = open.map(|_| StateStep::Hold);
                 let is_stateless = open.is_none();
                 let facts = Facts { quota, open, epochs, stream, state, is_stateless, ..facts };
+                let facts = Facts { is_inner: open.is_some(), ..facts };
                 let mut headers = HeaderMap::new();
                 facts.write(&mut headers);
                 assert_eq!(Facts::read(&headers), Some(facts));

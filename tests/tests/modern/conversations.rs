@@ -76,6 +76,35 @@ fn the_operator_says_what_names_a_conversation() {
     assert_eq!((client.count("count"), client.count("count")), (1, 2));
 }
 
+/// Operators see what told the conversations of clients apart.
+#[test]
+fn explanations_and_metrics_say_what_named_a_conversation() {
+    let system = json!({"systemConfig": both(&json!(["handle", "header:X-Thread"]))});
+    let servers = settings::standalone(json!({"counter": servers::counter()}));
+    let gateway = Gateway::start_with(&settings::merged(servers, system));
+    let client = || stateless(&gateway, "/mcp/counter");
+    let named = client().conversation(&client().new_conversation());
+    let requests = [
+        ("handle", named),
+        ("header:x-thread", client().header("X-Thread", "a")),
+        ("none", client()),
+    ];
+    for (by, client) in requests {
+        assert_eq!(client.count("count"), 1);
+        let said = gateway.data("/api/cluster/explain?limit=1");
+        assert_eq!(said["decisions"][0]["conversation"], by, "{said}");
+    }
+    let session = gateway.client("/mcp/counter").initialize();
+    assert_eq!(session.count("count"), 1);
+    let said = gateway.data("/api/cluster/explain?limit=1");
+    assert!(said["decisions"][0]["conversation"].is_null(), "of a session: {said}");
+    let metrics = gateway.get("/metrics").text();
+    for (by, count) in [("handle", 1), ("header", 1), ("none", 2), ("cookie", 0)] {
+        let line = format!("mooring_conversation_requests_total{{by=\"{by}\"}} {count}");
+        assert!(metrics.lines().any(|known| known == line), "{line}: {metrics}");
+    }
+}
+
 #[test]
 fn a_client_with_a_key_is_a_conversation_of_its_own() {
     let keys = json!({"bearerKeys": [

@@ -11,6 +11,7 @@ mod passed_on;
 mod plugins;
 mod requests;
 mod skills;
+mod tasks;
 mod upstreams;
 
 use mooring_tests::{Gateway, Stateless, settings};

@@ -15,6 +15,13 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
     .is(counts.reopened);
     page.counter("sessions_ended_total", "Sessions ended by their clients or by onLost")
         .is(counts.ended);
+    let named = page.counter(
+        "conversation_requests_total",
+        "Requests of clients without sessions that needed one of the gateway's, by what named it",
+    );
+    for (by, count) in admin.edge_metrics.conversations.numbers() {
+        named.add(&[("by", by)], count);
+    }
     page.gauge("sessions", "Sessions with affinity").is(admin.bindings.sessions());
     page.gauge("bindings", "Servers of sessions that are bound to a node")
         .is(admin.bindings.bound());

@@ -49,6 +49,16 @@ members! {
     }
 }
 
+members! {
+    /// The members of a task that may name resources.
+    struct TaskNaming {
+        /// What the call has come to.
+        result = "result",
+        /// Why it has failed.
+        error = "error",
+    }
+}
+
 /// The edits that take them out of an error. `None` if readers may find other data in it.
 pub fn withheld_in_error(
     text: &[u8],
@@ -88,6 +98,29 @@ pub fn withheld(
     let mut edits: Vec<splice::Edit> =
         notes.filter_map(|block| Some((splice::span(text, block)?, NOTE.to_owned()))).collect();
     edits.extend(without(text, &items(naming.contents), is_withheld));
+    Some(edits)
+}
+
+/// The same of the result or error that a task has ended with, and carries (SEP-2663).
+pub fn withheld_in_task(
+    text: &[u8],
+    task: &RawValue,
+    judge: &ResourceJudge,
+) -> Option<Vec<splice::Edit>> {
+    if is_scalar(task) {
+        return Some(Vec::new());
+    }
+    let read: TaskNaming<'_> = serde_json::from_str(task.get()).ok()?;
+    if read.has_lookalike {
+        return None;
+    }
+    let mut edits = Vec::new();
+    if let Some(result) = read.result {
+        edits.extend(withheld(text, result, judge)?);
+    }
+    if let Some(error) = read.error {
+        edits.extend(withheld_in_error(text, error, judge)?);
+    }
     Some(edits)
 }
 
@@ -210,6 +243,27 @@ mod tests {
         let raw: &RawValue = serde_json::from_slice(&text).unwrap();
         let edits = withheld(&text, raw, &judge)?;
         Some(String::from_utf8(splice::edit(&text, edits).to_vec()).unwrap())
+    }
+
+    #[test]
+    fn what_a_task_has_come_to_is_judged_too() {
+        let judge = judge();
+        let shown = |task: &str| {
+            let text = bytes::Bytes::from(task.to_owned());
+            let raw: &RawValue = serde_json::from_slice(&text).unwrap();
+            let edits = withheld_in_task(&text, raw, &judge)?;
+            Some(String::from_utf8(splice::edit(&text, edits).to_vec()).unwrap())
+        };
+        let link = r#"{"type":"resource_link","uri":"test://secret"}"#;
+        let done = |block: &str| format!(r#"{{"taskId":"t","result":{{"content":[{block}]}}}}"#);
+        assert_eq!(shown(&done(link)).as_deref(), Some(&*done(NOTE)));
+        let failed = r#"{"error":{"code":1,"message":"m","data":{"uri":"test://secret"}}}"#;
+        let expect = r#"{"error":{"code":1,"message":"m","data":null}}"#;
+        assert_eq!(shown(failed).as_deref(), Some(expect));
+        assert_eq!(shown(r#"{"status":"working"}"#).as_deref(), Some(r#"{"status":"working"}"#));
+        for unclear in [r#"{"result":{},"result":{}}"#, r#"{"Result":{}}"#] {
+            assert_eq!(shown(unclear), None, "{unclear}");
+        }
     }
 
     #[test]

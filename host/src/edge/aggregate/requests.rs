@@ -17,7 +17,7 @@ use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::{Refusal, Refused, lost_words, malformed};
 use crate::edge::relay::{accepted, json};
 use crate::edge::scope;
-use crate::edge::session::client_session::Session;
+use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName, ServerRights};
 use crate::net::Body;
@@ -34,6 +34,7 @@ use super::reply::rewritten;
 use super::requested::Requested;
 use super::rewrite::Rewriter;
 use super::server_ids;
+use super::tasks::{AnsweredBy, taking_tasks};
 
 /// Right after a start, the longest wait for what nodes of before it report, of a message that means
 /// nothing to servers that the session does not have open.
@@ -188,7 +189,10 @@ impl Worker {
                     local(br#"{"completion":{"values":[]}}"#)
                 }
             }
-            Destination::Task => {
+            Destination::TaskUpdate if session.origin == Origin::Client => {
+                Err(Refusal::MethodNotFound(envelope.method().to_owned()))
+            }
+            Destination::Task | Destination::TaskUpdate => {
                 let addressed = self.task_owner(scope, request.message, request.params)?;
                 self.send_to(request, addressed).await
             }
@@ -216,6 +220,12 @@ impl Worker {
         if let Some((own, shown)) = renamed_uri(request, &message) {
             std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
         }
+        let is_inner = session.origin != Origin::Client;
+        let takes_tasks = is_inner && context.takes_tasks();
+        let message = match takes_tasks && self.has_modern_tasks(session, &server) {
+            true => taking_tasks(message),
+            false => message,
+        };
         let outgoing = Outgoing::post(message).within(request.call.trace());
         let delivered = Call::of_client(self, context, session, &server).deliver(&outgoing).await?;
         request.call.was_at(&delivered.node.id);
@@ -223,6 +233,9 @@ impl Worker {
         let limit = self.edge.config.line;
         let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
         self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
+        if is_inner {
+            response.extensions_mut().insert(AnsweredBy(server));
+        }
         Ok(match under_way {
             Some(under_way) => response.map(|body| body.with_guard(under_way)),
             None => response,
@@ -313,7 +326,7 @@ impl Worker {
     /// Looks something up in the scope's catalog, then in what is offered to this session alone,
     /// and then in the catalogs that are still being fetched. Right after a restart of the gateway it
     /// waits for the nodes of before.
-    async fn find<T>(
+    pub(super) async fn find<T>(
         &self,
         scope: &Scope,
         session: &Session,
@@ -497,6 +510,8 @@ fn renamed_uri(request: &AggregateRequest<'_>, sent: &Bytes) -> Option<(String, 
 
 /// Whether the answer may have task ids in it: the request is about tasks, or asks to become one.
 fn names_tasks(request: &AggregateRequest<'_>) -> bool {
-    methods::destination(request.envelope.method()) == Destination::Task
-        || request.params.target.task.is_some_and(|task| task.get() != "null")
+    matches!(
+        methods::destination(request.envelope.method()),
+        Destination::Task | Destination::TaskUpdate
+    ) || request.params.target.task.is_some_and(|task| task.get() != "null")
 }

@@ -264,6 +264,9 @@ impl Rewriter {
         }
         if let Some(judge) = &self.judge {
             let mut withheld = links::withheld(text, result, judge)?;
+            if self.tasks {
+                withheld.extend(links::withheld_in_task(text, result, judge)?);
+            }
             withheld.extend(question_links::withheld_in_questions(text, result, judge)?);
             edits.retain(|(span, _)| !links::is_within(span, &withheld));
             edits.extend(withheld);

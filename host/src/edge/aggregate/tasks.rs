@@ -1,17 +1,22 @@
-//! Tasks of 2025-11-25 on an aggregate. The id of each carries its server's name, by which later
-//! requests find it (basic/utilities/tasks).
+//! Tasks on an aggregate. Those of 2025-11-25 have ids that carry their server's name, by which later
+//! requests find them (basic/utilities/tasks). Those of clients without a session (SEP-2663) have sealed
+//! ids, which the front for such clients makes and opens: behind it they are as the others.
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::edge::catalog::merge::{Asked, ScopeCatalog};
 use crate::edge::delivery::call::Call;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::Scope;
+use crate::model::{Scope, ServerName};
+use crate::protocol::era::discovered;
+use crate::protocol::era::tasks::TAKEN;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::lenient::Members;
 use crate::protocol::objects::object_only;
 use crate::protocol::strict::StrictParams;
 use crate::protocol::{methods, splice};
@@ -35,7 +40,63 @@ struct Page<'a> {
 }
 object_only!(Page<'de>);
 
+/// Says on a response in a session of the gateway's own which server has made it.
+#[derive(Debug, Clone)]
+pub struct AnsweredBy(pub ServerName);
+
+/// The message, which says that its client takes a task for an answer. It has `_meta`, as every message
+/// that is made for a client without a session.
+#[must_use]
+pub fn taking_tasks(message: Bytes) -> Bytes {
+    let edit = Envelope::parse(&message).ok().and_then(|envelope| {
+        let params = Members::of(envelope.params?.get())?;
+        splice::insertion(&message, params.get("_meta")?, &format!("\"{TAKEN}\":true"))
+    });
+    match edit {
+        Some(edit) => splice::edit(&message, vec![edit]),
+        None => message,
+    }
+}
+
 impl Worker {
+    /// Whether a server has tasks for clients without a session.
+    pub(in crate::edge) fn has_modern_tasks(&self, session: &Session, server: &ServerName) -> bool {
+        let topology = self.edge.topology.load();
+        let catalog = self.edge.catalogs.known(&topology, server, self.set_of(session));
+        catalog.is_some_and(|catalog| discovered::has_tasks(catalog.initialize.get()))
+    }
+
+    /// Whether a server of the scope has.
+    pub(in crate::edge) fn offers_modern_tasks(&self, scope: &Scope, session: &Session) -> bool {
+        let members = scope::members(self, scope);
+        members.iter().any(|member| self.has_modern_tasks(session, &member.server))
+    }
+
+    /// Whether a server has the tool of this name, and the client may use it.
+    ///
+    /// # Errors
+    /// If all nodes are away that may have it.
+    pub(in crate::edge) async fn has_tool(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        name: &str,
+        server: &ServerName,
+    ) -> Result<bool, Refusal> {
+        let find = |merged: &ScopeCatalog| merged.owner(Asked::Tool, name);
+        let found = match self.find(scope, session, find).await {
+            Some(owner) => Some(owner),
+            None => Box::pin(self.prefixed_owner(scope, session, Asked::Tool, name)).await,
+        };
+        match found {
+            Some(owner) => Ok(owner.server == *server),
+            None => {
+                let absent = self.unlisted_by_absent(scope, session, Asked::Tool, name);
+                absent.map_or(Ok(false), Err)
+            }
+        }
+    }
+
     /// Whether a server of the scope is known to have tasks.
     pub(in crate::edge) fn has_tasks(&self, scope: &Scope, session: &Session) -> bool {
         let set = self.set_of(session);
@@ -118,4 +179,21 @@ async fn tasks_of(call: Call<'_>) -> Vec<Bytes> {
         cursor = read.next_cursor;
     }
     tasks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_that_its_client_takes_tasks() {
+        let message =
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"n":1.0,"_meta":{}}}"#;
+        assert_eq!(
+            taking_tasks(Bytes::from_static(message.as_bytes())),
+            message.replace(r#""_meta":{}"#, r#""_meta":{"mooring/tasks":true}"#)
+        );
+        let bare = Bytes::from_static(br#"{"jsonrpc":"2.0","id":1,"method":"m"}"#);
+        assert_eq!(taking_tasks(bare.clone()), bare);
+    }
 }

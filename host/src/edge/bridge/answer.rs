@@ -9,6 +9,7 @@ use crate::edge::session::client_session::Origin;
 use crate::protocol::era::fault;
 use crate::protocol::era::methods::Method;
 use crate::protocol::era::result::Additions;
+use crate::protocol::era::tasks::{self, TaskName};
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::lenient::Members;
 use crate::protocol::request_state::{MOST_QUESTIONS, RequestState};
@@ -21,7 +22,7 @@ use super::source::number_of;
 
 impl InnerCall {
     /// The server's answer for the client. `None` for a message that is none.
-    pub fn answered(&self, envelope: &Envelope<'_>) -> Option<(StatusCode, Bytes)> {
+    pub fn answered(&mut self, envelope: &Envelope<'_>) -> Option<(StatusCode, Bytes)> {
         match (envelope.result, envelope.error) {
             (Some(result), _) => Some(self.result(result)),
             (None, Some(error)) => Some(self.failed(error)),
@@ -29,11 +30,21 @@ impl InnerCall {
         }
     }
 
-    fn result(&self, result: &RawValue) -> (StatusCode, Bytes) {
+    fn result(&mut self, result: &RawValue) -> (StatusCode, Bytes) {
+        let named = match self.method {
+            Method::Tool => self.as_task(result),
+            // The client knows it by the id under which it has asked.
+            Method::Task => Some(tasks::with_id(result, &self.named)),
+            _ => None,
+        };
+        let is_task = self.method == Method::Tool && named.is_some();
+        let named: Option<&RawValue> =
+            named.as_deref().and_then(|named| serde_json::from_str(named).ok());
+        let result = named.unwrap_or(result);
         let told = self.worker.edge.untold_losses(&self.session);
         let mut meta = self.additions.meta.clone();
         meta.extend(notices::in_meta(&told));
-        let additions = Additions { is_kept: self.additions.is_kept, meta };
+        let additions = Additions { is_kept: self.additions.is_kept, is_task, meta };
         let Some(result) = additions.to(result) else {
             return self.error(code::INTERNAL, "the server's result is no object");
         };
@@ -43,6 +54,30 @@ impl InnerCall {
         };
         let result = with_content.unwrap_or(result);
         (StatusCode::OK, jsonrpc::result(&self.client_id, result.as_bytes()))
+    }
+
+    /// The result of a call that has begun a task, under the id by which its client finds it again, from
+    /// any gateway. `None` for any other result, and if the client takes no tasks.
+    fn as_task(&mut self, result: &RawValue) -> Option<String> {
+        let server = self.owner.as_ref().filter(|_| self.context.takes_tasks())?;
+        let edge = &self.worker.edge;
+        let (id, session) = (tasks::id_in(result)?, &self.session);
+        if !self.worker.has_modern_tasks(session, server) {
+            return None;
+        }
+        let node = edge.bindings.look(session.id, server);
+        let name = TaskName {
+            server: server.to_string(),
+            id,
+            tool: self.named.clone(),
+            node: node.map(|node| node.to_string()).unwrap_or_default(),
+            alone: session.origin == Origin::Request,
+        };
+        let bytes = name.to_bytes();
+        let sealed = edge.keys.seal_task(session.id, &bytes, &self.scope, &session.principal)?;
+        // The process that has the task may be that of the session.
+        self.in_use.goes_on();
+        Some(tasks::with_id(result, &sealed))
     }
 
     fn failed(&self, error: &RawValue) -> (StatusCode, Bytes) {

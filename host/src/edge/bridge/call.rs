@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::edge::aggregate::reply::rewritten;
 use crate::edge::aggregate::server_ids;
+use crate::edge::aggregate::tasks::AnsweredBy;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
@@ -76,8 +77,10 @@ pub struct InnerCall {
     pub method: Method,
     /// The client's id for it, as JSON.
     pub client_id: String,
-    /// The id at the server, which is its progress token too.
+    /// The id at the server.
     pub id: String,
+    /// That of the call itself, which is its progress token too.
+    pub first_id: String,
     /// The client's progress token, as JSON.
     pub token: Option<String>,
     pub log_level: Option<LogLevel>,
@@ -85,8 +88,16 @@ pub struct InnerCall {
     pub capabilities: String,
     /// Of what was asked for.
     pub digest: String,
+    /// What it names: the tool of a call, or the task, as the client knows it.
+    pub named: String,
     /// The conversation, if the client has named it by the gateway's own name.
     pub handle: Option<SessionId>,
+    /// The server that answers, once that is known.
+    pub owner: Option<ServerName>,
+    /// Whether the server is asked for a task, whose result is waited for then.
+    pub demands_task: bool,
+    /// The task whose result is waited for, as several servers' are told apart.
+    pub task: Option<String>,
     /// What results get.
     pub additions: Additions,
     /// Headers of the response, which are there before anything is said.
@@ -96,6 +107,8 @@ pub struct InnerCall {
 /// What one message means.
 enum Meaning {
     On,
+    /// The call goes on as this task.
+    Task(String),
     Note(Bytes),
     Ask(ClientQuestion),
     Answer(StatusCode, Bytes),
@@ -152,6 +165,7 @@ impl InnerCall {
                 let answer =
                     self.worker.aggregate_one(&self.context, &self.scope, &self.session, message);
                 let response = answer.await.map_err(|(refusal, _)| refusal)?;
+                self.owner = response.extensions().get::<AnsweredBy>().map(|by| by.0.clone());
                 self.carry(response.headers());
                 response
             }
@@ -162,6 +176,7 @@ impl InnerCall {
                 progress.skips = number_of(&seen);
                 progress.seen = Some(seen);
                 progress.waiting = waiting;
+                self.owner = server_ids::of_event(&first).map(|(server, _)| server);
                 self.resumed(&first).await?
             }
         };
@@ -183,6 +198,11 @@ impl InnerCall {
             };
             match self.step(told, &mut progress).await {
                 Meaning::On => {}
+                Meaning::Task(task) => {
+                    // Its questions stand in the stream of another request.
+                    (progress.seen, progress.skips) = (None, None);
+                    source = self.wait_for_task(task).await?;
+                }
                 Meaning::Note(note) => {
                     let _ = sender.send(CallOutput::Note(note)).await;
                 }
@@ -223,10 +243,13 @@ impl InnerCall {
         Ok(rewritten(response, rewriter, Some(last_words), limit).await)
     }
 
-    async fn step(&self, told: Told, progress: &mut Progress) -> Meaning {
+    async fn step(&mut self, told: Told, progress: &mut Progress) -> Meaning {
         let Told { message, event } = told;
         let Ok(envelope) = Envelope::parse(&message) else { return Meaning::On };
         if envelope.kind() == Kind::Response {
+            if let Some(task) = self.task_in(&envelope) {
+                return Meaning::Task(task);
+            }
             let is_ours = envelope.id_text().is_none_or(|id| id == self.id || id == "null");
             let answer = if is_ours { self.answered(&envelope) } else { None };
             return answer.map_or(Meaning::On, |(status, answer)| Meaning::Answer(status, answer));
@@ -288,7 +311,11 @@ impl InnerCall {
         let params = params.unwrap_or_default();
         match envelope.method() {
             methods::PROGRESS => {
-                let token = params.get("progressToken").filter(|token| token.get() == self.id)?;
+                let token = params.get("progressToken")?;
+                // A task keeps the token of the call that has made it.
+                if token.get() != self.id && token.get() != self.first_id {
+                    return None;
+                }
                 let span = splice::span(message, token)?;
                 let own = self.token.as_deref()?;
                 Some(splice::replace(message, span, own.as_bytes()))
@@ -332,6 +359,7 @@ impl InnerCall {
             // It ends with the request.
             return;
         }
+        self.cancel_task().await;
         let cancelled = jsonrpc::cancelled(&self.id, "the client has closed its response");
         let Some(record) = self.worker.edge.bindings.record(self.session.id) else { return };
         for (server, _) in record.servers {

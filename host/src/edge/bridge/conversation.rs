@@ -19,6 +19,8 @@ use crate::protocol::lenient::{self, Members};
 use crate::protocol::proof::mac;
 use crate::wasm::ConversationAnswer;
 
+use super::named_by::NONE;
+
 /// The cookie that names a conversation.
 pub const COOKIE: &str = "MOORING_CONVERSATION";
 /// Bytes of the longest name of a conversation that a client makes up.
@@ -88,14 +90,17 @@ impl Worker {
             }
             _ => None,
         };
-        for by in ladder {
-            match self.rung(speaker, by, handle.as_ref()) {
-                Rung::Next => {}
-                Rung::Alone => return Ok(None),
-                Rung::Found(named) => return Ok(Some(edge.conversation_of(speaker, &named))),
-            }
-        }
-        Ok(None)
+        let found = ladder.iter().find_map(|by| match self.rung(speaker, by, handle.as_ref()) {
+            Rung::Next => None,
+            Rung::Alone => Some((by, None)),
+            Rung::Found(named) => Some((by, Some(edge.conversation_of(speaker, &named)))),
+        });
+        let by = found.as_ref().map(|(by, _)| *by);
+        edge.metrics.conversations.note(by);
+        speaker
+            .context
+            .name_conversation_by(by.map_or_else(|| NONE.to_owned(), ToString::to_string));
+        Ok(found.and_then(|(_, conversation)| conversation))
     }
 
     fn rung(

@@ -19,10 +19,12 @@
 pub mod answer;
 pub mod call;
 pub mod conversation;
+pub mod demanded_task;
 pub mod feed;
 mod identified;
 pub mod inner_session;
 pub mod legacy_message;
+pub mod named_by;
 pub mod notices;
 pub mod questions;
 mod relayed;

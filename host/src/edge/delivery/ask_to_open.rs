@@ -3,6 +3,7 @@
 
 use http::{Method, Request, Response};
 
+use crate::edge::session::client_session::Origin;
 use crate::model::{Epoch, Epochs, Node, Reach};
 use crate::net::{Body, Failure};
 use crate::seam::{Facts, Handshake, Outcome, Start, StateStep, read_epoch};
@@ -75,8 +76,9 @@ impl Call<'_> {
         // One of this process ends with it anyway.
         let stream = session.of_stream && node.reach != Reach::Local;
         let stream = stream.then_some(worker.edge.start);
-        let facts =
-            Facts { open: Some(handshake), quota, epochs, stream, state, ..session.facts() };
+        let is_inner = session.origin != Origin::Client;
+        let open = Some(handshake);
+        let facts = Facts { open, quota, epochs, stream, state, is_inner, ..session.facts() };
         self.add_client_headers(node, request.headers_mut());
         self.exchange(node, facts, request).await.map_err(|failure| {
             let (why, from) = match failure {

@@ -78,6 +78,7 @@ impl Call<'_> {
         let (by_plan, mut before) = (self.left_by_plan(), None);
         let request = self.context.map(ClientRequest::id);
         let mut deciding = worker.edge.decisions.begin(request, session.id, server);
+        deciding.note_conversation(self.context.and_then(ClientRequest::named_by));
         loop {
             let previous = worker.edge.bindings.get(session.id, server).map(|bound| bound.node);
             before = before.or_else(|| previous.clone());

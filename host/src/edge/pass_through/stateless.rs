@@ -3,6 +3,10 @@
 //!
 //! Where one node alone has it there is nothing to decide: then a request costs no decision, and none
 //! is noted, as for the calls of a session.
+//!
+//! A task is at the node that has begun it, which its id does not say: it is the server's own. So a request
+//! about one goes on to the next node where the server says that it has no such task. Where there is one node
+//! alone, its answer counts, whatever it is.
 
 use std::sync::Arc;
 
@@ -22,15 +26,21 @@ use crate::edge::scope;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
 use crate::model::{Node, Principal, Scope, ServerName};
-use crate::net::{Body, Failure};
+use crate::net::{Body, Failure, collect, is_event_stream};
+use crate::protocol::era::answered::code_of;
 use crate::protocol::era::discovered::is_marked;
+use crate::protocol::era::methods::Method;
 use crate::protocol::headers::is_stateless;
 use crate::protocol::initialize::ClientSet;
+use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
 use crate::seam::{Facts, Outcome};
 
 /// Attempts to pass one request on, as those of a delivery.
 const MAX_ATTEMPTS: usize = 8;
+
+/// Nodes that are asked for a task.
+const MAX_NODES: usize = 64;
 
 /// A request, and who has sent it.
 pub struct StatelessPass<'a> {
@@ -91,6 +101,24 @@ impl StatelessPass<'_> {
         }
     }
 
+    /// The answer to a request about a task, and whether it is that the server has no such task. One that
+    /// comes as an event stream is the client's, whatever it says.
+    async fn read(&self, response: Response<Body>) -> (Response<Body>, bool) {
+        if is_event_stream(&response) {
+            return (response, false);
+        }
+        let (parts, body) = response.into_parts();
+        let id =
+            Envelope::parse(self.message).ok().and_then(|sent| sent.id_text().map(str::to_owned));
+        let answer = collect(body, self.worker.edge.config.line).await.unwrap_or_else(|why| {
+            let text = format!("the server's answer cannot be read: {why}");
+            jsonrpc::error(id.as_deref(), code::SERVER_LOST, &text)
+        });
+        let error = Envelope::parse(&answer).ok().and_then(|said| said.error);
+        let is_unknown = error.and_then(code_of) == Some(code::INVALID_PARAMS);
+        (Response::from_parts(parts, answer.into()), is_unknown)
+    }
+
     fn request(&self, call: &Call<'_>, node: &Node) -> Request<Body> {
         let mut request = call.request(node, &Outgoing::post(self.message.clone()));
         for (name, value) in &self.context.headers {
@@ -128,11 +156,13 @@ impl Pass<'_> {
 
     /// Sends it to the nodes that the strategy chooses, until one answers.
     async fn by_strategy(mut self) -> Result<Served, Refusal> {
-        let StatelessPass { worker, context, server, message, .. } = *self.of;
+        let StatelessPass { worker, context, server, message, method, .. } = *self.of;
         let call = self.call;
         let session = call.session.id;
         let mut deciding = worker.edge.decisions.begin(Some(context.id()), session, server);
-        for _ in 0..MAX_ATTEMPTS {
+        let is_about_task = Method::of(method) == Some(Method::Task);
+        let mut unknown = None;
+        for _ in 0..if is_about_task { MAX_NODES } else { MAX_ATTEMPTS } {
             let tried = &mut self.tried;
             let chosen = call.choose(message, &tried.nodes, &mut deciding);
             let Some(Chosen { node, token }) = chosen else { break };
@@ -145,8 +175,18 @@ impl Pass<'_> {
             };
             match self.send(&node).await? {
                 Ok(response) => {
-                    deciding.opened(&node.id);
                     let mut response = relay(response);
+                    if is_about_task {
+                        let (read, is_unknown) = self.of.read(response).await;
+                        response = read;
+                        if is_unknown {
+                            deciding.fails("the server has no such task there");
+                            self.tried.nodes.push(node.id.clone());
+                            unknown = unknown.or(Some((node, response)));
+                            continue;
+                        }
+                    }
+                    deciding.opened(&node.id);
                     worker.edge.write_token(token.as_ref(), response.headers_mut());
                     return Ok((node, response));
                 }
@@ -155,6 +195,10 @@ impl Pass<'_> {
                     self.tried.failed(&node.id, why);
                 }
             }
+        }
+        if let Some(unknown) = unknown {
+            deciding.refused("no server that has answered has the task");
+            return Ok(unknown);
         }
         let absent = worker.edge.absent_beside(server, &self.tried);
         let why = "no node that hosts it is up";

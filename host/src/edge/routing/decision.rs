@@ -24,6 +24,8 @@ pub struct Decision {
     pub took: Duration,
     /// Of the client's request that made it necessary; `None` for what the gateway does by itself.
     pub request: Option<Box<str>>,
+    /// What named the conversation, of a client without a session.
+    pub conversation: Option<Box<str>>,
     pub session: SessionId,
     pub server: ServerName,
     /// What the strategy was shown; empty where it was not asked.

@@ -42,6 +42,7 @@ impl Decisions {
             at: UnixMillis::now(),
             took: Duration::ZERO,
             request: request.map(Into::into),
+            conversation: None,
             session,
             server: server.clone(),
             inputs: Vec::new(),
@@ -104,6 +105,13 @@ impl Deciding<'_> {
             })
             .collect();
         decision.more_candidates = replicas.count();
+    }
+
+    /// Notes what named the conversation, of a client without a session.
+    pub fn note_conversation(&mut self, named_by: Option<&str>) {
+        if let Some(decision) = self.decision.as_deref_mut() {
+            decision.conversation = named_by.map(Into::into);
+        }
     }
 
     /// Notes what the strategy is shown.

@@ -11,26 +11,45 @@ use crate::protocol::splice::quoted;
 
 use super::outgoing::push;
 use super::result::COMPLETE;
-use super::{arguments, meta, methods::Method};
+use super::{arguments, meta, methods::Method, tasks};
+
+/// Whose request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// That of a client with a session.
+    Session,
+    /// That of a client without, for which the edge has a session in its place.
+    Sessionless {
+        /// Whether it takes a task for an answer.
+        takes_tasks: bool,
+    },
+}
 
 /// The result without what only this revision has: every other member keeps its bytes.
 ///
 /// # Errors
-/// The type of a result that no session has.
-pub fn result(method: &str, result: &RawValue) -> Result<Bytes, String> {
+/// The type of a result that its client does not know.
+pub fn result(method: &str, result: &RawValue, audience: Audience) -> Result<Bytes, String> {
     let text_of_it = result.get();
     let Some(members) = Members::of(text_of_it).filter(|_| text_of_it.starts_with('{')) else {
         return Ok(Bytes::copy_from_slice(text_of_it.as_bytes()));
     };
-    if let Some(kind) = members.text("resultType").filter(|kind| kind != COMPLETE) {
-        return Err(kind);
-    }
+    let is_task = match members.text("resultType") {
+        Some(kind) if kind == tasks::TASK => {
+            if audience != (Audience::Sessionless { takes_tasks: true }) {
+                return Err(kind);
+            }
+            true
+        }
+        Some(kind) if kind != COMPLETE => return Err(kind),
+        Some(_) | None => false,
+    };
     let is_kept = Method::of(method).is_some_and(Method::is_kept);
     let mut out = String::with_capacity(text_of_it.len());
     out.push('{');
     for (name, value) in members.iter() {
         match name {
-            "resultType" => {}
+            "resultType" if !is_task => {}
             "ttlMs" | "cacheScope" if is_kept => {}
             "_meta" => {
                 if let Some(rest) = without(value, meta::SERVER) {
@@ -83,12 +102,12 @@ pub fn code_of(error: &RawValue) -> Option<i64> {
 
 /// An error under the code that it has in a session's revision.
 #[must_use]
-pub fn error(method: &str, error: &RawValue) -> String {
+pub fn error(method: &str, error: &RawValue, audience: Audience) -> String {
     let Some(members) = Members::of(error.get()) else { return error.get().to_owned() };
     let other = match code_of(error) {
         // There a resource that does not exist has a code of its own.
         Some(code::INVALID_PARAMS) if method == READ => code::RESOURCE,
-        Some(code::MISSING_CAPABILITY) => code::INVALID_REQUEST,
+        Some(code::MISSING_CAPABILITY) if audience == Audience::Session => code::INVALID_REQUEST,
         // Neither is the client's fault: the gateway has written headers and revision.
         Some(code::HEADER_MISMATCH | code::UNSUPPORTED_VERSION) => code::INTERNAL,
         Some(_) | None => return error.get().to_owned(),
@@ -149,6 +168,8 @@ pub fn acknowledged(params: Option<&RawValue>) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const SESSION: Audience = Audience::Session;
+
     fn raw(text: &str) -> &RawValue {
         serde_json::from_str(text).unwrap()
     }
@@ -158,18 +179,23 @@ mod tests {
         let list = raw(
             r#"{"resultType":"complete","ttlMs":1,"cacheScope":"public","tools":[ {"name":"a","x":1.0} ],"_meta":{"io.modelcontextprotocol/serverInfo":{},"v/x":1}}"#,
         );
-        let got = result("tools/list", list).unwrap();
+        let got = result("tools/list", list, SESSION).unwrap();
         assert_eq!(got, r#"{"tools":[ {"name":"a","x":1.0} ],"_meta":{"v/x":1}}"#);
         let call = raw(r#"{"content":[],"ttlMs":1,"resultType":"complete"}"#);
-        assert_eq!(result("tools/call", call).unwrap(), r#"{"content":[],"ttlMs":1}"#);
+        assert_eq!(result("tools/call", call, SESSION).unwrap(), r#"{"content":[],"ttlMs":1}"#);
         let bare = raw(r#"{"_meta":{"io.modelcontextprotocol/serverInfo":{}}}"#);
-        assert_eq!(result("tools/call", bare).unwrap(), "{}");
-        assert_eq!(result("tools/call", raw(r#"{"resultType":"task"}"#)), Err("task".to_owned()));
-        assert_eq!(result("x", raw("[1]")).unwrap(), "[1]");
+        assert_eq!(result("tools/call", bare, SESSION).unwrap(), "{}");
+        let task = raw(r#"{"resultType":"task","taskId":"t","ttlMs":null}"#);
+        let taking = Audience::Sessionless { takes_tasks: true };
+        assert_eq!(result("tools/call", task, taking).unwrap(), task.get());
+        for other in [SESSION, Audience::Sessionless { takes_tasks: false }] {
+            assert_eq!(result("tools/call", task, other), Err("task".to_owned()));
+        }
+        assert_eq!(result("x", raw("[1]"), SESSION).unwrap(), "[1]");
         let odd = raw(
             r#"{"tools":[{"name":"a"},{"name":"b","inputSchema":{"properties":{"p":{"type":"string","x-mcp-header":""}}}}]}"#,
         );
-        assert_eq!(result("tools/list", odd).unwrap(), r#"{"tools":[{"name":"a"}]}"#);
+        assert_eq!(result("tools/list", odd, SESSION).unwrap(), r#"{"tools":[{"name":"a"}]}"#);
     }
 
     #[test]
@@ -184,10 +210,13 @@ mod tests {
             ("tools/call", 7, 7),
         ] {
             let given = format!(r#"{{"code":{code},"message":"m","data":{{"x":1.0}}}}"#);
-            let got = error(method, raw(&given));
+            let got = error(method, raw(&given), SESSION);
             assert_eq!(got, given.replace(&code.to_string(), &expect.to_string()), "{method}");
         }
-        assert_eq!(error("x", raw("7")), "7");
+        assert_eq!(error("x", raw("7"), SESSION), "7");
+        let incapable = raw(r#"{"code":-32021,"message":"m"}"#);
+        let without = Audience::Sessionless { takes_tasks: false };
+        assert_eq!(error("tools/call", incapable, without), incapable.get());
     }
 
     #[test]

@@ -9,10 +9,7 @@ use crate::protocol::splice::{self, quoted};
 use crate::protocol::version::Version;
 
 use super::outgoing::push;
-use super::{REVISION, meta};
-
-/// The extension of tasks, which sessions do not have in that form.
-const TASKS: &str = "io.modelcontextprotocol/tasks";
+use super::{REVISION, meta, tasks};
 
 /// Whether a result says that its server serves the revision without sessions. `None` if it is no
 /// answer to `server/discover` at all.
@@ -44,6 +41,24 @@ pub fn is_marked(initialize: &str) -> bool {
     memchr::memmem::find(initialize.as_bytes(), MARK.as_bytes()).is_some()
 }
 
+/// The same of a server that has tasks for clients without a session.
+const TASKS_MARK: &str = r#""mooring/tasks":"modern""#;
+
+/// Whether an `InitializeResult` has that mark.
+#[must_use]
+pub fn has_tasks(initialize: &str) -> bool {
+    memchr::memmem::find(initialize.as_bytes(), TASKS_MARK.as_bytes()).is_some()
+}
+
+/// What the gateway itself reads in an `InitializeResult`, and clients do not.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Marks {
+    /// The server takes requests without a session as they are.
+    pub takes_requests: bool,
+    /// It has tasks, if it says so.
+    pub tells_of_tasks: bool,
+}
+
 /// An `InitializeResult` with the mark: its server opens sessions, and takes requests without one as
 /// they are, too. What is no object stays as it is.
 #[must_use]
@@ -68,7 +83,7 @@ pub fn marked(initialize: String) -> String {
 /// The `InitializeResult` for a client of a session that asks for this revision: what the server
 /// offers, without what sessions have not.
 #[must_use]
-pub fn initialize_result(discovered: &[u8], requested: &str, is_marked: bool) -> Bytes {
+pub fn initialize_result(discovered: &[u8], requested: &str, marks: Marks) -> Bytes {
     let said = Members::of_bytes(discovered).unwrap_or_default();
     let server = said.object("_meta").and_then(|meta| meta.get(meta::SERVER));
     // In drafts it stood beside the capabilities.
@@ -86,8 +101,14 @@ pub fn initialize_result(discovered: &[u8], requested: &str, is_marked: bool) ->
     if let Some(instructions) = said.get("instructions") {
         push(&mut out, "instructions", instructions.get());
     }
-    if is_marked {
-        push(&mut out, "_meta", &format!("{{{MARK}}}"));
+    let offers_tasks = || said.get("capabilities").is_some_and(|raw| tasks::are_among(raw.get()));
+    let marked = [
+        marks.takes_requests.then_some(MARK),
+        (marks.tells_of_tasks && offers_tasks()).then_some(TASKS_MARK),
+    ];
+    let marked: Vec<&str> = marked.into_iter().flatten().collect();
+    if !marked.is_empty() {
+        push(&mut out, "_meta", &format!("{{{}}}", marked.join(",")));
     }
     out.push('}');
     out.into()
@@ -100,7 +121,7 @@ fn capabilities(raw: Option<&RawValue>) -> String {
     let Some(mut read) = read else { return "{}".to_owned() };
     read.shift_remove("tasks");
     if let Some(all) = read.get_mut("extensions").and_then(|all| all.as_object_mut()) {
-        all.shift_remove(TASKS);
+        all.shift_remove(tasks::EXTENSION);
         if all.is_empty() {
             read.shift_remove("extensions");
         }
@@ -199,7 +220,12 @@ mod tests {
             "tools":{"listChanged":true},"resources":{"subscribe":true},"tasks":{},
             "extensions":{"io.modelcontextprotocol/tasks":{},"a/b":{}}},"instructions":"Do.",
             "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"s","version":"2"}}}"#;
-        let result = initialize_result(found, "2025-06-18", false);
+        let result = initialize_result(found, "2025-06-18", Marks::default());
+        let marks = Marks { tells_of_tasks: true, ..Marks::default() };
+        let own = initialize_result(found, "2025-06-18", marks);
+        let own = std::str::from_utf8(&own).unwrap();
+        assert!(has_tasks(own) && !is_marked(own) && !own.contains(tasks::EXTENSION), "{own}");
+        assert!(!has_tasks(std::str::from_utf8(&result).unwrap()));
         assert!(!is_marked(std::str::from_utf8(&result).unwrap()));
         let result: Value = serde_json::from_slice(&result).unwrap();
         let expect = json!({
@@ -212,8 +238,10 @@ mod tests {
         let announced = Announced::of(found);
         let expect = Announced { tools: true, subscriptions: true, ..Announced::default() };
         assert_eq!(announced, expect);
-        let bare = initialize_result(b"{}", "2026-07-28", true);
-        assert!(is_marked(std::str::from_utf8(&bare).unwrap()));
+        let marks = Marks { takes_requests: true, tells_of_tasks: true };
+        let bare = initialize_result(b"{}", "2026-07-28", marks);
+        let text = std::str::from_utf8(&bare).unwrap();
+        assert!(is_marked(text) && !has_tasks(text), "it says nothing of tasks");
         let bare: Value = serde_json::from_slice(&bare).unwrap();
         assert_eq!(bare["protocolVersion"], "2025-11-25");
         assert!(bare["serverInfo"]["name"].is_string() && bare["capabilities"] == json!({}));

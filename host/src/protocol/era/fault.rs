@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::protocol::jsonrpc::code;
 use crate::protocol::splice;
 
-use super::REVISION;
+use super::{REVISION, tasks};
 
 /// Why the request is not served. The client reads the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum EraFault {
     /// There is no such method, or not in this revision.
     #[error("Method not found: {0}")]
     Method(String),
+    /// The client has not declared the extension of tasks, which the method is of.
+    #[error("Missing required client capability: extensions[{:?}]", tasks::EXTENSION)]
+    NoTasks,
 }
 
 impl EraFault {
@@ -34,6 +37,7 @@ impl EraFault {
             Self::Header(_) => code::HEADER_MISMATCH,
             Self::Version(_) => code::UNSUPPORTED_VERSION,
             Self::Method(_) => code::METHOD_NOT_FOUND,
+            Self::NoTasks => code::MISSING_CAPABILITY,
         }
     }
 
@@ -49,9 +53,14 @@ impl EraFault {
     /// The error's data, as JSON.
     #[must_use]
     pub fn data(&self) -> Option<String> {
-        let Self::Version(requested) = self else { return None };
-        let requested = splice::quoted(requested);
-        Some(format!("{{\"supported\":[\"{REVISION}\"],\"requested\":{requested}}}"))
+        match self {
+            Self::Version(requested) => {
+                let requested = splice::quoted(requested);
+                Some(format!("{{\"supported\":[\"{REVISION}\"],\"requested\":{requested}}}"))
+            }
+            Self::NoTasks => Some(tasks::REQUIRED.to_owned()),
+            Self::Meta(_) | Self::Header(_) | Self::Method(_) => None,
+        }
     }
 }
 
@@ -73,6 +82,7 @@ mod tests {
             (EraFault::Header("x".into()), 400, -32020),
             (EraFault::Version("x".into()), 400, -32022),
             (EraFault::Method("x".into()), 404, -32601),
+            (EraFault::NoTasks, 400, -32021),
         ] {
             assert_eq!((fault.status().as_u16(), fault.code()), (status, code), "{fault}");
         }

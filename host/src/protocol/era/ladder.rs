@@ -116,7 +116,11 @@ fn name_of(
     }
     let twice = || EraFault::Meta("params has a member twice that counts".into());
     let target = target.ok_or_else(twice)?;
-    let raw = if member == "uri" { target.uri } else { target.name };
+    let raw = match member {
+        "uri" => target.uri,
+        "taskId" => target.task_id,
+        _ => target.name,
+    };
     Ok(raw.and_then(splice::string).map(|value| (member, value)))
 }
 
@@ -200,6 +204,11 @@ mod tests {
         let m = ("mcp-method", "resources/read");
         check(&read, &[V, m, ("mcp-name", "a://b")], Ok("modern"));
         check(&read, &[V, m, ("mcp-name", "a://c")], Err(-32020));
+        let get = request("tasks/get", &format!("\"taskId\":\"t1\",{META}"));
+        let m = ("mcp-method", "tasks/get");
+        check(&get, &[V, m, ("mcp-name", "t1")], Ok("modern"));
+        check(&get, &[V, m, ("mcp-name", "t2")], Err(-32020));
+        check(&get, &[V, m], Err(-32020));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::protocol::methods::{self, List};
 
+use super::tasks;
+
 /// What serves a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
@@ -23,6 +25,8 @@ pub enum Method {
     Skills,
     /// `skills/get` and `resources/directory/read`, of the same.
     Skill,
+    /// `tasks/get`, `tasks/update` and `tasks/cancel`, of an extension (SEP-2663).
+    Task,
 }
 
 impl Method {
@@ -38,6 +42,7 @@ impl Method {
             "completion/complete" => Self::Completion,
             methods::SKILLS => Self::Skills,
             methods::SKILL | methods::DIRECTORY => Self::Skill,
+            tasks::GET | tasks::UPDATE | tasks::CANCEL => Self::Task,
             _ => Self::List(List::ALL.into_iter().find(|list| list.method() == method)?),
         })
     }
@@ -59,7 +64,7 @@ impl Method {
     #[must_use]
     pub fn capability(self) -> Option<&'static str> {
         match self {
-            Self::Discover | Self::Listen | Self::Skills | Self::Skill => None,
+            Self::Discover | Self::Listen | Self::Skills | Self::Skill | Self::Task => None,
             Self::List(list) => Some(list.capability()),
             Self::Tool => Some("tools"),
             Self::Prompt => Some("prompts"),
@@ -78,6 +83,7 @@ pub fn named_by(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" => Some("uri"),
+        tasks::GET | tasks::UPDATE | tasks::CANCEL => Some("taskId"),
         _ => None,
     }
 }
@@ -109,13 +115,16 @@ mod tests {
             "ping",
             "logging/setLevel",
             "resources/subscribe",
-            "tasks/get",
+            "tasks/list",
+            "tasks/result",
             "",
             "x/y",
         ] {
             assert_eq!(Method::of(gone), None, "{gone}");
         }
         assert_eq!(Method::of("prompts/list"), Some(Method::List(List::Prompts)));
+        assert_eq!(Method::of("tasks/update"), Some(Method::Task));
+        assert_eq!(named_by("tasks/cancel"), Some("taskId"));
         assert!(Method::Tool.may_ask() && !Method::Completion.may_ask());
         assert_eq!(needs("roots/list"), Some("roots"));
         assert_eq!(needs("ping"), None);

@@ -21,6 +21,7 @@ pub mod ladder;
 pub mod methods;
 pub mod outgoing;
 pub mod result;
+pub mod tasks;
 
 /// The newest revision without sessions, and the only one that is served.
 pub const REVISION: &str = "2026-07-28";

@@ -11,10 +11,7 @@ use crate::protocol::splice::quoted;
 
 use super::arguments::Mirrored;
 use super::methods::named_by;
-use super::{REVISION, arguments, field, meta};
-
-/// The extension by which servers answer with a task: no session of an earlier revision has it.
-const TASKS: &str = "io.modelcontextprotocol/tasks";
+use super::{REVISION, arguments, field, meta, tasks};
 
 /// What a client says of itself in every request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +36,7 @@ impl Introduction {
                 roots.shift_remove("listChanged");
             }
             if let Some(all) = said.get_mut("extensions").and_then(|all| all.as_object_mut()) {
-                all.shift_remove(TASKS);
+                all.shift_remove(tasks::EXTENSION);
             }
             Some(serde_json::Value::Object(said).to_string())
         });
@@ -51,6 +48,18 @@ impl Introduction {
             capabilities: capabilities.unwrap_or_else(|| "{}".to_owned()),
             client: client.map(|raw| raw.get().to_owned()),
         }
+    }
+
+    /// Its capabilities with the extension of tasks, as JSON.
+    fn capabilities_with_tasks(&self) -> String {
+        let read = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>;
+        let mut said = read(&self.capabilities).unwrap_or_default();
+        let all = said.entry("extensions").or_insert_with(|| serde_json::json!({}));
+        if !all.is_object() {
+            *all = serde_json::json!({});
+        }
+        all[tasks::EXTENSION] = serde_json::json!({});
+        serde_json::Value::Object(said).to_string()
     }
 
     /// Whether a capability is among them, or a member of it.
@@ -74,6 +83,10 @@ pub struct OfRequest<'a> {
     pub answers: Option<&'a str>,
     /// The server's state, as JSON.
     pub state: Option<&'a str>,
+    /// Whether its client takes a task for an answer, beside what the session has said.
+    pub takes_tasks: bool,
+    /// Whether the client's own answers go to the server: they are for one of its tasks.
+    pub brings_answers: bool,
 }
 
 /// The parameters of a request, made of the client's: everything in them stays as it is but what
@@ -93,7 +106,12 @@ pub fn params(
     out.push('{');
     push(&mut out, "_meta", &with_meta(given.get("_meta"), said, request)?);
     for (name, value) in given.iter() {
-        if !matches!(name, "_meta" | "inputResponses" | "requestState") {
+        let is_kept = match name {
+            "_meta" | "requestState" => false,
+            "inputResponses" => request.brings_answers,
+            _ => true,
+        };
+        if is_kept {
             push(&mut out, name, value.get());
         }
     }
@@ -114,7 +132,10 @@ fn with_meta(
 ) -> Option<String> {
     let mut out = String::from("{");
     push(&mut out, meta::VERSION, &quoted(REVISION));
-    push(&mut out, meta::CAPABILITIES, &said.capabilities);
+    match request.takes_tasks {
+        true => push(&mut out, meta::CAPABILITIES, &said.capabilities_with_tasks()),
+        false => push(&mut out, meta::CAPABILITIES, &said.capabilities),
+    }
     if let Some(client) = &said.client {
         push(&mut out, meta::CLIENT, client);
     }
@@ -124,7 +145,14 @@ fn with_meta(
     if let Some(token) = request.token {
         push(&mut out, "progressToken", token);
     }
-    let own = [meta::VERSION, meta::CAPABILITIES, meta::CLIENT, meta::LOG_LEVEL, "progressToken"];
+    let own = [
+        meta::VERSION,
+        meta::CAPABILITIES,
+        meta::CLIENT,
+        meta::LOG_LEVEL,
+        "progressToken",
+        tasks::TAKEN,
+    ];
     if let Some(raw) = of_client.filter(|raw| raw.get().starts_with('{')) {
         for (name, value) in Members::of(raw.get())?.iter() {
             if !own.contains(&name) {
@@ -218,6 +246,26 @@ mod tests {
         assert_eq!(got["requestState"], "s");
         assert_eq!(got["_meta"][meta::LOG_LEVEL], "info");
         assert_eq!(params(Some(raw("[1]")), &said, OfRequest::default()), None);
+    }
+
+    #[test]
+    fn a_client_that_takes_tasks_says_so_with_its_request() {
+        let said =
+            Introduction { capabilities: r#"{"extensions":{"a/b":{}}}"#.into(), client: None };
+        let given =
+            raw(r#"{"taskId":"t","inputResponses":{"k":1.0},"_meta":{"mooring/tasks":true}}"#);
+        let request = OfRequest { takes_tasks: true, brings_answers: true, ..OfRequest::default() };
+        let got: Value =
+            serde_json::from_str(&params(Some(given), &said, request).unwrap()).unwrap();
+        let expect = json!({"extensions": {"a/b": {}, "io.modelcontextprotocol/tasks": {}}});
+        assert_eq!(got["_meta"][meta::CAPABILITIES], expect);
+        assert_eq!(got["inputResponses"], json!({"k": 1.0}));
+        let text = params(Some(given), &said, OfRequest::default()).unwrap();
+        assert!(!text.contains("tasks") && !text.contains("inputResponses"), "{text}");
+        let bare = Introduction { capabilities: "{}".into(), client: None };
+        assert!(tasks::are_among(&bare.capabilities_with_tasks()));
+        let headers = headers("tasks/get", Some(given), &[]);
+        assert_eq!(headers["mcp-name"], "t");
     }
 
     #[test]

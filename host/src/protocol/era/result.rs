@@ -5,6 +5,8 @@ use serde_json::value::RawValue;
 use crate::protocol::lenient::Members;
 use crate::protocol::splice;
 
+use super::tasks::TASK;
+
 /// The result is whole.
 pub const COMPLETE: &str = "complete";
 /// The result asks for input, with which the request is to be sent again.
@@ -15,12 +17,14 @@ pub const INPUT_REQUIRED: &str = "input_required";
 pub struct Additions {
     /// Whether clients may keep it: they are told not to, since what they see depends on who asks.
     pub is_kept: bool,
+    /// Whether it is a task, and not the result itself.
+    pub is_task: bool,
     /// Members of its `_meta`, each a name and JSON.
     pub meta: Vec<(&'static str, String)>,
 }
 
 impl Additions {
-    /// The result, which is said to be complete. `None` if it is no object.
+    /// The result, which is said to be complete, or a task. `None` if it is no object.
     #[must_use]
     pub fn to(&self, result: &RawValue) -> Option<String> {
         let text = result.get();
@@ -28,8 +32,8 @@ impl Additions {
         let members = Members::of(text)?;
         let mut edits = Vec::new();
         let mut added = Vec::new();
-        let complete = splice::quoted(COMPLETE);
-        set(text, &members, "resultType", &complete, &mut edits, &mut added);
+        let kind = splice::quoted(if self.is_task { TASK } else { COMPLETE });
+        set(text, &members, "resultType", &kind, &mut edits, &mut added);
         if self.is_kept {
             for (name, value) in [("ttlMs", "0"), ("cacheScope", "\"private\"")] {
                 if members.get(name).is_none() {
@@ -105,13 +109,20 @@ mod tests {
             &none,
             r#"{"a":1,"resultType":"complete"}"#,
         );
+        let task = Additions { is_task: true, ..Additions::default() };
+        check(
+            r#"{"taskId":"t","resultType":"task"}"#,
+            &task,
+            r#"{"taskId":"t","resultType":"task"}"#,
+        );
         assert!(none.to(serde_json::from_str("[1]").unwrap()).is_none());
         assert!(none.to(serde_json::from_str("null").unwrap()).is_none());
     }
 
     #[test]
     fn hints_and_meta_are_added_where_there_are_none() {
-        let kept = Additions { is_kept: true, meta: vec![("a/b", "1".into())] };
+        let kept =
+            Additions { is_kept: true, meta: vec![("a/b", "1".into())], ..Additions::default() };
         check(
             r#"{"tools":[]}"#,
             &kept,

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::era::answered;
+use super::super::era::answered::{self, Audience};
 use super::super::era::input::InputRequired;
 use super::super::era::ladder::{self, Era};
 use super::super::era::outgoing::{self, Introduction, OfRequest};
@@ -68,7 +68,8 @@ fn hold_upstream(envelope: &Envelope<'_>) {
         let _ = outgoing::headers(method, envelope.params, &[]);
     }
     let Some(result) = envelope.result else { return };
-    if let Ok(result) = answered::result(method, result) {
+    for audience in [Audience::Session, Audience::Sessionless { takes_tasks: true }] {
+        let Ok(result) = answered::result(method, result, audience) else { continue };
         serde_json::from_slice::<&RawValue>(&result).expect("still JSON");
     }
     if let Some(Ok(input)) = InputRequired::of(result) {
@@ -86,6 +87,7 @@ fn headers_of(message: &Value) -> HeaderMap {
     let named = match message["method"].as_str() {
         Some("tools/call" | "prompts/get") => params["name"].as_str(),
         Some("resources/read") => params["uri"].as_str(),
+        Some("tasks/get" | "tasks/update" | "tasks/cancel") => params["taskId"].as_str(),
         _ => None,
     };
     let said = [

@@ -1,5 +1,5 @@
-//! What clients without a session carry: the state of a request that waits for its client's input, and
-//! the name of a conversation.
+//! What clients without a session carry: the state of a request that waits for its client's input, the
+//! name of a conversation, and ids of tasks.
 
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
 
@@ -16,11 +16,7 @@ impl KeyRing {
         scope: &Scope,
         principal: &Principal,
     ) -> Option<String> {
-        let mut contents = Vec::with_capacity(HEAD + state.len() + TAG);
-        let owner = binding(scope, principal);
-        write_head(&mut contents, purpose::REQUEST_STATE, session, UnixMillis::now(), owner);
-        contents.extend_from_slice(state);
-        self.encrypt(contents, random_nonce()?)
+        self.seal_stateless(purpose::REQUEST_STATE, session, state, scope, principal)
     }
 
     /// The session, the time and the state of such a text. `None` for every reason alike.
@@ -31,11 +27,58 @@ impl KeyRing {
         scope: &Scope,
         principal: &Principal,
     ) -> Option<(SessionId, UnixMillis, Vec<u8>)> {
+        self.open_stateless(purpose::REQUEST_STATE, text, scope, principal)
+    }
+
+    /// The id of a task that a call in this session has begun. `None` as for [`Self::seal`].
+    #[must_use]
+    pub fn seal_task(
+        &self,
+        session: SessionId,
+        name: &[u8],
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        self.seal_stateless(purpose::TASK, session, name, scope, principal)
+    }
+
+    /// The session, the time and the name of such a task. `None` for every reason alike.
+    #[must_use]
+    pub fn open_task(
+        &self,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<(SessionId, UnixMillis, Vec<u8>)> {
+        self.open_stateless(purpose::TASK, text, scope, principal)
+    }
+
+    fn seal_stateless(
+        &self,
+        purpose: u8,
+        session: SessionId,
+        rest: &[u8],
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<String> {
+        let mut contents = Vec::with_capacity(HEAD + rest.len() + TAG);
+        let owner = binding(scope, principal);
+        write_head(&mut contents, purpose, session, UnixMillis::now(), owner);
+        contents.extend_from_slice(rest);
+        self.encrypt(contents, random_nonce()?)
+    }
+
+    fn open_stateless(
+        &self,
+        purpose: u8,
+        text: &str,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<(SessionId, UnixMillis, Vec<u8>)> {
         let contents = self.decrypt(text)?;
-        let (head, state) = read_head(&contents)?;
-        let is_it =
-            head.purpose == purpose::REQUEST_STATE && head.owner == binding(scope, principal);
-        is_it.then(|| (head.session, head.minted_at, state.to_vec()))
+        let (head, rest) = read_head(&contents)?;
+        let is_it = head.purpose == purpose && head.owner == binding(scope, principal);
+        is_it.then(|| (head.session, head.minted_at, rest.to_vec()))
     }
 
     /// The name of a conversation, under which its client finds what servers hold for it. `None` as
@@ -47,10 +90,7 @@ impl KeyRing {
         scope: &Scope,
         principal: &Principal,
     ) -> Option<String> {
-        let mut contents = Vec::with_capacity(HEAD + TAG);
-        let owner = binding(scope, principal);
-        write_head(&mut contents, purpose::CONVERSATION, conversation, UnixMillis::now(), owner);
-        self.encrypt(contents, random_nonce()?)
+        self.seal_stateless(purpose::CONVERSATION, conversation, b"", scope, principal)
     }
 
     /// The conversation that such a text names, and when it was named. `None` for every reason alike.
@@ -61,11 +101,8 @@ impl KeyRing {
         scope: &Scope,
         principal: &Principal,
     ) -> Option<(SessionId, UnixMillis)> {
-        let contents = self.decrypt(text)?;
-        let (head, rest) = read_head(&contents)?;
-        let is_it =
-            head.purpose == purpose::CONVERSATION && head.owner == binding(scope, principal);
-        (is_it && rest.is_empty()).then_some((head.session, head.minted_at))
+        let opened = self.open_stateless(purpose::CONVERSATION, text, scope, principal);
+        opened.filter(|(_, _, rest)| rest.is_empty()).map(|(id, named_at, _)| (id, named_at))
     }
 }
 
@@ -81,6 +118,9 @@ mod tests {
         let session = SessionId::mint();
         let state = keys.seal_request_state(session, b"{}", &scope, &principal).unwrap();
         let handle = keys.seal_conversation(session, &scope, &principal).unwrap();
+        let task = keys.seal_task(session, b"{}", &scope, &principal).unwrap();
+        let (opened, _, bytes) = keys.open_task(&task, &scope, &principal).unwrap();
+        assert_eq!((opened, &bytes[..]), (session, &b"{}"[..]));
         let (opened, _, bytes) = keys.open_request_state(&state, &scope, &principal).unwrap();
         assert_eq!((opened, &bytes[..]), (session, &b"{}"[..]));
         let opened = keys.open_conversation(&handle, &scope, &principal);
@@ -88,9 +128,12 @@ mod tests {
         let group = Scope::Group(crate::model::GroupName::parse("g").unwrap());
         for (scope, principal) in [(&scope, &other), (&group, &principal)] {
             assert!(keys.open_request_state(&state, scope, principal).is_none());
+            assert!(keys.open_task(&task, scope, principal).is_none());
             assert!(keys.open_conversation(&handle, scope, principal).is_none());
         }
         assert!(keys.open_request_state(&handle, &scope, &principal).is_none());
+        assert!(keys.open_request_state(&task, &scope, &principal).is_none());
+        assert!(keys.open_task(&state, &scope, &principal).is_none());
         assert!(keys.open_conversation(&state, &scope, &principal).is_none());
         assert!(keys.open(&state, &scope, &principal).is_none());
         let forged = KeyRing::new(&[b"another secret".as_slice()]);

@@ -209,13 +209,15 @@ impl Call<'_> {
             }
             _ => {}
         }
-        let error = answered::error(self.envelope.method(), error);
+        let audience = self.talk.audience(self.envelope.params);
+        let error = answered::error(self.envelope.method(), error, audience);
         let id = self.id;
         Next::Answer(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into())
     }
 
     fn whole(&self, result: &RawValue) -> Bytes {
-        match answered::result(self.envelope.method(), result) {
+        let audience = self.talk.audience(self.envelope.params);
+        match answered::result(self.envelope.method(), result, audience) {
             Ok(result) => jsonrpc::result(self.id, &result),
             Err(kind) => {
                 let text = format!("the server's result is of type {kind:?}, which no session has");

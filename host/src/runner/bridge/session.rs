@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::model::ServerName;
-use crate::protocol::era::discovered::{Announced, initialize_result};
+use crate::protocol::era::discovered::{Announced, Marks, initialize_result};
 use crate::protocol::era::outgoing::Introduction;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::log_level::LogLevel;
@@ -54,6 +54,8 @@ pub struct Beginning<'a> {
     pub terms: SessionTerms,
     /// Whether the server takes requests of clients without sessions as they are.
     pub takes_others: bool,
+    /// Whether the edge has the session in place of a client without one.
+    pub is_inner: bool,
     pub eras: Arc<Eras>,
     pub tools: Arc<ToolHeaders>,
 }
@@ -62,9 +64,12 @@ impl Bridged {
     /// Serves the session on the calling worker. It is opened by `initialize`, as at any server.
     #[must_use]
     pub fn begin(with: Beginning<'_>) -> Self {
-        let Beginning { server, at, found, params, revision, terms, takes_others, eras, tools } =
-            with;
+        let Beginning { server, at, found, params, revision, terms, takes_others, .. } = with;
+        let Beginning { is_inner, eras, tools, .. } = with;
         let has_client = terms.has_client;
+        // For clients the gateway is the server, and of the gateway's own they see nothing.
+        let marks =
+            Marks { takes_requests: takes_others && !has_client, tells_of_tasks: !has_client };
         let (pipe, outbox) = Pipe::new(server, terms);
         let talk = Talk {
             server: server.clone(),
@@ -72,11 +77,11 @@ impl Bridged {
             at: at.clone(),
             client: Introduction::of(params),
             announced: Announced::of(found),
-            // For clients the gateway is the server, and of the gateway's own they see nothing.
-            result: initialize_result(found, revision, takes_others && !has_client),
+            result: initialize_result(found, revision, marks),
             eras,
             tools,
             has_client,
+            is_inner,
             level: Locked::default(),
             questions: Questions::default(),
             subscribed: watch::Sender::default(),
@@ -233,7 +238,9 @@ fn request(talk: &Arc<Talk>, message: &Bytes, envelope: &Envelope<'_>, calls: &m
         }
         methods::SET_LEVEL | methods::SUBSCRIBE | methods::UNSUBSCRIBE => not_found(id, envelope),
         // Tasks of sessions are others than those of this revision.
-        method if method.starts_with("tasks/") => not_found(id, envelope),
+        method if method.starts_with("tasks/") && !talk.is_for_tasks(envelope) => {
+            not_found(id, envelope)
+        }
         _ => return calls.begin(id, call::call(Arc::clone(talk), message.clone())),
     };
     talk.hand(answer);

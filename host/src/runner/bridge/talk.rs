@@ -8,11 +8,14 @@ use serde_json::value::RawValue;
 use tokio::sync::watch;
 
 use crate::model::ServerName;
+use crate::protocol::era::answered::Audience;
 use crate::protocol::era::arguments::Mirrored;
 use crate::protocol::era::discovered::Announced;
-use crate::protocol::era::methods::LISTEN;
+use crate::protocol::era::methods::{LISTEN, Method};
 use crate::protocol::era::outgoing::{self, Introduction, OfRequest};
+use crate::protocol::era::tasks;
 use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::lenient::Members;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::splice::{self, RequestTarget, quoted};
 use crate::runner::channel::pipe::Pipe;
@@ -47,6 +50,9 @@ pub struct Talk {
     pub tools: Arc<ToolHeaders>,
     /// Whether somebody is there to be told anything.
     pub has_client: bool,
+    /// Whether the edge has the session in place of a client without one: then each request says for
+    /// itself whether its client takes tasks.
+    pub is_inner: bool,
     pub level: Locked<Option<LogLevel>>,
     pub questions: Questions,
     /// The resources that the client has subscribed to.
@@ -78,6 +84,8 @@ impl Talk {
             token: turn.wants_progress.then_some(&id),
             answers: turn.answers,
             state: turn.state,
+            takes_tasks: self.takes_tasks(turn.params),
+            brings_answers: self.is_inner && turn.method == tasks::UPDATE,
         };
         let params = outgoing::params(turn.params, &self.client, request)?;
         let mirrored = self.mirrored(&turn);
@@ -88,6 +96,28 @@ impl Talk {
             format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{params}}}");
         let message = Bytes::from(message);
         Some(self.at.send(Outgoing { number, message, headers, takes_logs: level.is_some() }).await)
+    }
+
+    /// Whether a request's client takes a task for its answer.
+    #[must_use]
+    pub fn takes_tasks(&self, params: Option<&RawValue>) -> bool {
+        let said = || Members::of(params?.get())?.object("_meta")?.get(tasks::TAKEN);
+        self.is_inner && said().is_some_and(|said| said.get() == "true")
+    }
+
+    /// Whether a request is one about tasks of this revision.
+    #[must_use]
+    pub fn is_for_tasks(&self, envelope: &Envelope<'_>) -> bool {
+        Method::of(envelope.method()) == Some(Method::Task) && self.takes_tasks(envelope.params)
+    }
+
+    /// For whom the answer to a request with these parameters is.
+    #[must_use]
+    pub fn audience(&self, params: Option<&RawValue>) -> Audience {
+        match self.is_inner {
+            true => Audience::Sessionless { takes_tasks: self.takes_tasks(params) },
+            false => Audience::Session,
+        }
     }
 
     /// The arguments of the tool that it calls which stand in headers.

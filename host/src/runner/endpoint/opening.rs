@@ -30,6 +30,7 @@ struct OpenRequest {
     renews: bool,
     /// Whether its state is to be brought back before it serves the client.
     holds: bool,
+    is_inner: bool,
 }
 
 impl Runner {
@@ -42,7 +43,7 @@ impl Runner {
         asked: Asked,
         request: Request<Body>,
     ) -> Response<Body> {
-        let Asked { handshake, epochs, stream, holds } = asked;
+        let Asked { handshake, epochs, stream, holds, is_inner } = asked;
         let forwarded = self.forwarded(&key.1, request.headers());
         let params = match collect(request.into_body(), self.shared.config.message).await {
             Ok(params) => params,
@@ -64,8 +65,16 @@ impl Runner {
                     self.close_left(&key, left);
                 }
                 // On its own task, so that the opening goes on if this client leaves.
-                let asked =
-                    OpenRequest { principal, quota, handshake, params, forwarded, renews, holds };
+                let asked = OpenRequest {
+                    principal,
+                    quota,
+                    handshake,
+                    params,
+                    forwarded,
+                    renews,
+                    holds,
+                    is_inner,
+                };
                 tokio::spawn(self.clone().run_opening(key.clone(), asked, sender));
                 (if renews { Start::Renewed } else { Start::Fresh }, epochs.given, opened)
             }
@@ -118,6 +127,7 @@ impl Runner {
                 session: key.0,
                 principal: &asked.principal,
                 quota: &asked.quota,
+                is_inner: asked.is_inner,
             }),
         };
         let open = open::open(&key.1, &served, opening, &self.pool, &self.shared.resources);

@@ -69,7 +69,7 @@ impl ModernOpening<'_> {
                 return Err(OpenError::Misconfigured { server, reason }.into());
             }
         };
-        let Self { served, params, revision, terms, resources, .. } = self;
+        let Self { served, params, revision, terms, resources, owner, .. } = self;
         let eras = Arc::clone(&resources.eras);
         let tools = eras.tools(server, served);
         let found = &found;
@@ -84,6 +84,7 @@ impl ModernOpening<'_> {
             revision,
             terms,
             takes_others,
+            is_inner: owner.is_some_and(|owner| owner.is_inner),
             eras,
             tools,
         }))

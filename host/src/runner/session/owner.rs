@@ -9,4 +9,6 @@ pub struct SessionOwner<'a> {
     pub principal: &'a Principal,
     /// Whom its process counts for.
     pub quota: &'a QuotaKey,
+    /// Whether the edge has the session in place of a client without one.
+    pub is_inner: bool,
 }

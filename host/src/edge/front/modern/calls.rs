@@ -6,12 +6,15 @@ use http::{HeaderMap, Response};
 use serde_json::value::RawValue;
 
 use crate::edge::bridge::call::{CallStart, InnerCall};
+use crate::edge::bridge::demanded_task::asking_for_task;
+use crate::edge::bridge::inner_session::InnerInUse;
 use crate::edge::bridge::legacy_message::legacy_message;
 use crate::edge::bridge::questions;
 use crate::edge::bridge::suspension::{Returned, input_of};
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::{Origin, Session};
+use crate::model::SessionId;
 use crate::net::Body;
 use crate::protocol::era::arguments;
 use crate::protocol::era::methods::Method;
@@ -40,6 +43,23 @@ impl<'a> SentBack<'a> {
         };
         Self { responses: params.get("inputResponses"), state: params.get("requestState") }
     }
+}
+
+/// A call that is ready to begin.
+pub(super) struct BegunCall {
+    pub session: Session,
+    pub in_use: InnerInUse,
+    /// Its id at the server.
+    pub id: String,
+    /// Of what was asked for.
+    pub digest: String,
+    /// What it names, as the client knows it.
+    pub named: String,
+    /// The conversation, if the client has named it by the gateway's own name.
+    pub handle: Option<SessionId>,
+    /// Whether the server is asked for a task, whose result is waited for then.
+    pub demands_task: bool,
+    pub beginning: CallStart,
 }
 
 impl ModernRequest<'_> {
@@ -83,6 +103,8 @@ impl ModernRequest<'_> {
         }
         let in_use = self.worker.use_inner(self.context, &session)?;
         let id = self.worker.edge.own_ids.id();
+        let named_text = named.and_then(splice::string).unwrap_or_default();
+        let mut demands_task = false;
         let beginning = match returned {
             Some(returned) => {
                 self.worker.expires_no_more(&returned);
@@ -92,9 +114,25 @@ impl ModernRequest<'_> {
             None => {
                 let unreadable = || Malformed::Message("params cannot be read");
                 let message = legacy_message(self.message, self.envelope, self.claim, &id);
-                CallStart::New(message.ok_or_else(unreadable)?)
+                let message = message.ok_or_else(unreadable)?;
+                demands_task = self.method == Method::Tool
+                    && self.worker.demands_task(self.scope, &session, &named_text);
+                CallStart::New(if demands_task { asking_for_task(message) } else { message })
             }
         };
+        let (digest, named) = (asked_for, named_text);
+        let begun =
+            BegunCall { session, in_use, id, digest, named, handle, demands_task, beginning };
+        self.answered_by(begun).await
+    }
+
+    /// The response with what a call brings.
+    ///
+    /// # Errors
+    /// If no server can take it.
+    pub(super) async fn answered_by(&self, begun: BegunCall) -> Result<Response<Body>, Refusal> {
+        let BegunCall { session, in_use, id, digest, named, handle, demands_task, beginning } =
+            begun;
         let additions = self.additions(&session);
         let carried: Arc<Locked<HeaderMap>> = Arc::default();
         let call = InnerCall {
@@ -105,12 +143,17 @@ impl ModernRequest<'_> {
             in_use,
             method: self.method,
             client_id: self.id.to_owned(),
+            first_id: id.clone(),
             id,
+            demands_task,
+            task: None,
             token: self.claim.progress_token.map(str::to_owned),
             log_level: self.claim.log_level,
             capabilities: self.claim.capabilities.to_owned(),
-            digest: asked_for,
+            digest,
+            named,
             handle,
+            owner: None,
             additions,
             carried: Arc::clone(&carried),
         };

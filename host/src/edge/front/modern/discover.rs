@@ -11,7 +11,7 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::model::{Scope, ServerName};
 use crate::net::Body;
-use crate::protocol::era::{REVISION, meta};
+use crate::protocol::era::{REVISION, meta, tasks};
 use crate::protocol::initialize::InitializeResult;
 use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
@@ -30,7 +30,10 @@ impl ModernRequest<'_> {
     /// If it names a conversation that is not its client's.
     pub async fn discover(&self) -> Result<Response<Body>, Refusal> {
         let session = self.session()?;
-        let offered = self.offered(&session).await;
+        let mut offered = self.offered(&session).await;
+        if self.worker.offers_modern_tasks(self.scope, &session) {
+            offered.add_extension(tasks::EXTENSION);
+        }
         let mut result = json!({
             "supportedVersions": [REVISION],
             "capabilities": offered.capabilities,
@@ -110,7 +113,18 @@ impl Offered {
         for name in OF_SESSIONS {
             capabilities.shift_remove(name);
         }
+        // A server in whose sessions it says so serves such tasks to others alone.
+        if let Some(all) = capabilities.get_mut("extensions").and_then(Value::as_object_mut) {
+            all.shift_remove(tasks::EXTENSION);
+        }
         Self { capabilities, instructions: InitializeResult::of(initialize).instructions }
+    }
+
+    fn add_extension(&mut self, name: &str) {
+        let all = self.capabilities.entry("extensions").or_insert_with(|| json!({}));
+        if let Some(all) = all.as_object_mut() {
+            all.insert(name.to_owned(), json!({}));
+        }
     }
 }
 
@@ -126,5 +140,14 @@ mod tests {
         assert_eq!(Value::Object(offered.capabilities), json!({"tools": {}, "x": 1}));
         assert_eq!(offered.instructions.as_deref(), Some("i"));
         assert!(Offered::of(b"[").capabilities.is_empty());
+        let mut offered = Offered::of(
+            br#"{"capabilities":{"extensions":{"a/b":{},"io.modelcontextprotocol/tasks":{}}}}"#,
+        );
+        assert_eq!(offered.capabilities["extensions"], json!({"a/b": {}}));
+        offered.add_extension("c/d");
+        assert_eq!(offered.capabilities["extensions"], json!({"a/b": {}, "c/d": {}}));
+        let mut bare = Offered::default();
+        bare.add_extension("c/d");
+        assert_eq!(bare.capabilities["extensions"], json!({"c/d": {}}));
     }
 }

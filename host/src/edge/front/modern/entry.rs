@@ -15,6 +15,7 @@ use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::ladder::{self, Era};
 use crate::protocol::era::methods::Method;
+use crate::protocol::era::tasks;
 use crate::protocol::jsonrpc::Envelope;
 
 use super::request::{ModernRequest, for_modern};
@@ -81,6 +82,9 @@ impl Worker {
         let unknown = || EraFault::Method(envelope.method().to_owned());
         let method = Method::of(envelope.method()).ok_or_else(unknown)?;
         let id = envelope.id_text().unwrap_or("null");
+        if tasks::are_among(claim.capabilities) {
+            context.note_tasks();
+        }
         let request = ModernRequest {
             worker: self,
             context,
@@ -103,6 +107,7 @@ impl Worker {
             | Method::Completion
             | Method::Skills
             | Method::Skill => request.call().await,
+            Method::Task => request.task_call().await,
         }
     }
 }

@@ -23,6 +23,8 @@ use super::own_view::OwnView;
 use super::request::ModernRequest;
 use super::respond::event_stream;
 use super::subscribed::{Heard, Wanted, ended};
+use super::task_watch::TaskWatch;
+use super::tasks::KnownTask;
 
 /// How long servers are waited for before the client is told what it gets. One that is not open yet
 /// has to start meanwhile.
@@ -44,6 +46,8 @@ struct Listening {
     /// The id of its request, as JSON.
     id: String,
     wanted: Wanted,
+    /// Those of the wanted tasks that are the client's.
+    tasks: Vec<KnownTask>,
     /// What of all this is for the client; `None` if everything is.
     view: Option<OwnView>,
 }
@@ -55,7 +59,7 @@ impl ModernRequest<'_> {
     /// If the request cannot be read, or there are too many sessions.
     pub async fn listen(&self) -> Result<Response<Body>, Refusal> {
         let wanted = Wanted::of(self.envelope.params);
-        let wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
+        let mut wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
         let mut session = self.session()?;
         // What its servers are, and whether it has ended, may be known to another coordinator alone.
         if let Some(sharing) = &self.worker.edge.sharing
@@ -64,6 +68,8 @@ impl ModernRequest<'_> {
         {
             session = self.session()?;
         }
+        let tasks = self.listened(&wanted, &session).await?;
+        wanted.tasks = tasks.iter().map(|task| task.shown.clone()).collect();
         let in_use = self.worker.use_inner(self.context, &session)?;
         // Before anything is subscribed to, so that nothing is missed.
         let feed = self.worker.session_feed(self.scope, &session)?;
@@ -76,6 +82,7 @@ impl ModernRequest<'_> {
             _in_use: in_use,
             id: self.id.to_owned(),
             wanted,
+            tasks,
             view,
         };
         let (sender, receiver) = mpsc::channel(AHEAD);
@@ -83,6 +90,19 @@ impl ModernRequest<'_> {
         let client = (self.principal, self.context.identity.as_ref());
         let response = event_stream(Body::Channel(receiver));
         Ok(self.worker.while_let_in(response, self.scope, client))
+    }
+
+    /// Those of the wanted tasks that are the client's.
+    async fn listened(
+        &self,
+        wanted: &Wanted,
+        session: &Session,
+    ) -> Result<Vec<KnownTask>, Refusal> {
+        let mut tasks = Vec::new();
+        for id in wanted.tasks.iter().filter(|_| self.context.takes_tasks()) {
+            tasks.extend(self.known_task(id, session).await?);
+        }
+        Ok(tasks)
     }
 }
 
@@ -119,10 +139,22 @@ impl Listening {
     async fn run(mut self, mut feed: broadcast::Receiver<FeedItem>, sender: mpsc::Sender<Bytes>) {
         self.subscribe().await;
         let first = self.wanted.acknowledged(&self.id);
+        let watch = TaskWatch {
+            worker: self.worker.clone(),
+            context: self.context.clone(),
+            scope: self.scope.clone(),
+            id: self.id.clone(),
+        };
+        let tasks = std::mem::take(&mut self.tasks);
+        let watching = async {
+            watch.run(&tasks, &sender).await;
+            std::future::pending::<()>().await;
+        };
         if sender.send(sse::event(&first)).await.is_ok() {
             tokio::select! {
                 () = sender.closed() => {}
                 () = self.tell(&mut feed, &sender) => {}
+                () = watching => {}
             }
         }
         self.unsubscribe().await;

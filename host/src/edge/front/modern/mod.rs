@@ -1,9 +1,9 @@
 //! The revision without sessions, 2026-07-28: each request stands for itself.
 //!
 //! A request is classified by its body (`entry`), finds its conversation and inner session (`request`)
-//! and is answered from the scope's catalog (`discover`, `lists`), by a server (`calls`), or for as
-//! long as the client listens (`listen`; what of it is the client's, where it may use only some, is
-//! `own_view`). `respond` makes the response: JSON for as long as there is
+//! and is answered from the scope's catalog (`discover`, `lists`), by a server (`calls`; about one of its
+//! tasks: `tasks`), or for as long as the client listens (`listen`; what of it is the client's, where it
+//! may use only some, is `own_view`; how tasks are watched for it, `task_watch`). `respond` makes the response: JSON for as long as there is
 //! nothing but the answer to say, else an event stream, which the client closes to cancel.
 
 pub mod calls;
@@ -15,3 +15,5 @@ pub mod own_view;
 pub mod request;
 pub mod respond;
 pub mod subscribed;
+pub mod task_watch;
+pub mod tasks;

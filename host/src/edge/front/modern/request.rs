@@ -91,7 +91,7 @@ impl ModernRequest<'_> {
         if let Some(conversation) = &self.claim.conversation {
             meta.push((meta::CONVERSATION, splice::quoted(conversation)));
         }
-        Additions { is_kept: self.method.is_kept(), meta }
+        Additions { is_kept: self.method.is_kept(), is_task: false, meta }
     }
 
     /// Who answers: the scope's server if it is one that is shown whole, else the gateway.

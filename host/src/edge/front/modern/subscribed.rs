@@ -14,7 +14,9 @@ use crate::protocol::splice;
 
 /// Resources that one client may listen to with one request.
 pub const MOST: usize = 256;
-/// Bytes of their URIs together: they are kept for as long as the client listens.
+/// Tasks likewise: the gateway asks for each of them.
+pub const MOST_TASKS: usize = 64;
+/// Bytes of the URIs together, and of the ids: they are kept for as long as the client listens.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The notifications that a client wants, or gets.
@@ -22,6 +24,8 @@ const MAX_BYTES: usize = 64 * 1024;
 pub struct Wanted {
     pub lists: Vec<List>,
     pub resources: Vec<String>,
+    /// Ids of tasks, as the client knows them.
+    pub tasks: Vec<String>,
 }
 
 /// What a notification of a server says, as far as clients can want it.
@@ -64,25 +68,23 @@ impl Wanted {
         let wanted = wanted.ok_or("params.notifications must be an object")?;
         let is_set = |list: &List| wanted.get(member(*list)).is_some_and(|raw| raw.get() == "true");
         let lists = List::NOTIFIED.into_iter().filter(is_set).collect();
-        let listed = lenient::elements(wanted.get("resourceSubscriptions"));
-        let listed = listed.ok_or("params.notifications.resourceSubscriptions must be a list")?;
-        if listed.len() > MOST {
-            return Err("params.notifications.resourceSubscriptions has more than 256 entries");
-        }
-        let mut resources = Vec::new();
-        let mut bytes = 0;
-        for raw in listed {
-            let uri = splice::string(raw)
-                .ok_or("params.notifications.resourceSubscriptions must be a list of URIs")?;
-            bytes += uri.len();
-            if bytes > MAX_BYTES {
-                return Err("params.notifications.resourceSubscriptions has more than 64 KiB");
+        let listed = texts(wanted.get("resourceSubscriptions"), MOST);
+        let resources = listed.map_err(|why| match why {
+            Unlisted::NoTexts => {
+                "params.notifications.resourceSubscriptions must be a list of URIs"
             }
-            if !resources.contains(&uri) {
-                resources.push(uri);
+            Unlisted::TooMany => {
+                "params.notifications.resourceSubscriptions has more than 256 entries"
             }
-        }
-        Ok(Self { lists, resources })
+            Unlisted::TooLong => "params.notifications.resourceSubscriptions has more than 64 KiB",
+        })?;
+        let listed = texts(wanted.get("taskIds"), MOST_TASKS);
+        let tasks = listed.map_err(|why| match why {
+            Unlisted::NoTexts => "params.notifications.taskIds must be a list of ids",
+            Unlisted::TooMany => "params.notifications.taskIds has more than 64 entries",
+            Unlisted::TooLong => "params.notifications.taskIds has more than 64 KiB",
+        })?;
+        Ok(Self { lists, resources, tasks })
     }
 
     /// The first notification of the stream: what the client gets.
@@ -92,7 +94,9 @@ impl Wanted {
         let uris: Vec<String> = self.resources.iter().map(|uri| splice::quoted(uri)).collect();
         let uris =
             (!uris.is_empty()).then(|| format!("\"resourceSubscriptions\":[{}]", uris.join(",")));
-        let honoured: Vec<String> = lists.chain(uris).collect();
+        let ids: Vec<String> = self.tasks.iter().map(|id| splice::quoted(id)).collect();
+        let ids = (!ids.is_empty()).then(|| format!("\"taskIds\":[{}]", ids.join(",")));
+        let honoured: Vec<String> = lists.chain(uris).chain(ids).collect();
         let params =
             format!("{{\"notifications\":{{{}}},\"_meta\":{{{}}}}}", honoured.join(","), tag(id));
         jsonrpc::notification_with(ACKNOWLEDGED, &params)
@@ -116,6 +120,34 @@ impl Wanted {
         let lists = self.lists.iter().map(|list| changed(*list, id));
         lists.chain(self.resources.iter().map(|uri| updated(uri, id))).collect()
     }
+}
+
+/// Why a list cannot be taken.
+enum Unlisted {
+    NoTexts,
+    TooMany,
+    TooLong,
+}
+
+/// The texts of a list, each once.
+fn texts(list: Option<&RawValue>, most: usize) -> Result<Vec<String>, Unlisted> {
+    let listed = lenient::elements(list).ok_or(Unlisted::NoTexts)?;
+    if listed.len() > most {
+        return Err(Unlisted::TooMany);
+    }
+    let mut texts = Vec::new();
+    let mut bytes = 0;
+    for raw in listed {
+        let text = splice::string(raw).ok_or(Unlisted::NoTexts)?;
+        bytes += text.len();
+        if bytes > MAX_BYTES {
+            return Err(Unlisted::TooLong);
+        }
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    Ok(texts)
 }
 
 /// The answer that ends the stream.
@@ -196,6 +228,8 @@ mod tests {
             r#"{"notifications":7}"#,
             r#"{"notifications":{"resourceSubscriptions":"a"}}"#,
             r#"{"notifications":{"resourceSubscriptions":[7]}}"#,
+            r#"{"notifications":{"taskIds":"t"}}"#,
+            r#"{"notifications":{"taskIds":[7]}}"#,
         ] {
             assert!(wanted(text).is_err(), "{text}");
         }
@@ -204,6 +238,12 @@ mod tests {
             wanted(&format!(r#"{{"notifications":{{"resourceSubscriptions":[{many}]}}}}"#))
                 .is_err()
         );
+        let many = vec!["\"a\""; MOST_TASKS + 1].join(",");
+        assert!(wanted(&format!(r#"{{"notifications":{{"taskIds":[{many}]}}}}"#)).is_err());
         assert_eq!(wanted(r#"{"notifications":{}}"#), Ok(Wanted::default()));
+        let tasks = wanted(r#"{"notifications":{"taskIds":["t","t","u"]}}"#).unwrap();
+        assert_eq!(tasks.tasks, ["t", "u"]);
+        let said: serde_json::Value = serde_json::from_slice(&tasks.acknowledged("1")).unwrap();
+        assert_eq!(said["params"]["notifications"]["taskIds"], serde_json::json!(["t", "u"]));
     }
 }
