@@ -28,8 +28,13 @@ fn pair(what: &str, entries: &Value) -> Option<Pair> {
     let redis = RedisServer::start(what)?;
     let system = json!({"eras": ["legacy", "modern"], "conversations": ["handle"]});
     let pair = Pair::with_system(redis, &system, |_| entries.clone());
-    for node in &pair.nodes {
-        node.wait_until_discovered(&["log"]);
+    for coordinator in &pair.coordinators {
+        let client = Stateless::new(coordinator.address(), "/mcp");
+        eventually("its tools are known", || {
+            let list = client.result("tools/list", json!({}));
+            let mut tools = list["tools"].as_array()?.iter();
+            tools.any(|tool| tool["name"] == "log-announce").then_some(())
+        });
     }
     Some(pair)
 }

@@ -1,7 +1,7 @@
 //! Clients without sessions at servers without: what a URL of one server gets passes as it came, and
 //! several servers are reached through a session of the gateway's own.
 
-use mooring_tests::{Front, Stateless, eventually};
+use mooring_tests::{Front, Scripted, Stateless, eventually};
 use serde_json::{Value, json};
 
 use super::upstreams::{Far, near};
@@ -131,6 +131,65 @@ fn a_response_that_is_closed_cancels_at_the_server() {
         stream.message(|message| message["method"] == "notifications/message");
         drop(stream);
         eventually("the cancellation", || (count() > before).then_some(()));
+    });
+}
+
+/// All of them go through one client of the gateway's, which must not make them one client's.
+#[test]
+fn requests_of_no_session_share_no_cookie_and_count_as_calls() {
+    let server = Scripted::start(|asked, out| {
+        let result = match &*asked.rpc() {
+            "server/discover" => json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"],
+                "capabilities": {"tools": {}}, "ttlMs": 0, "cacheScope": "public",
+            }),
+            "tools/list" => {
+                let tools = json!([{"name": "one", "inputSchema": {"type": "object"}}]);
+                json!({"resultType": "complete", "tools": tools, "ttlMs": 0, "cacheScope": "public"})
+            }
+            "tools/call" => {
+                let said = json!([{"type": "text", "text": "1"}]);
+                json!({"resultType": "complete", "content": said})
+            }
+            _ => return Some(out),
+        };
+        let body = json!({"jsonrpc": "2.0", "id": asked.json()["id"], "result": result});
+        let headers = ["Content-Type: application/json", "Set-Cookie: lb=mine; Path=/"];
+        out.reply("200 OK", &headers, body.to_string().as_bytes());
+        None
+    });
+    let mut entry = server.entry();
+    entry["era"] = json!("modern");
+    let gateway = gateway(json!({"far": entry}));
+    gateway.wait_until_discovered(&["far"]);
+    let client = || Stateless::new(gateway.address(), "/mcp/far").header("Mcp-Param-Region", "eu");
+    eventually("the server's own answer", || {
+        let result = client().result("server/discover", json!({}));
+        (result["cacheScope"] == "public").then_some(())
+    });
+    for _ in 0..3 {
+        assert_eq!(text(&client().call("one", json!({}))), "1");
+    }
+    let mut calls = server.all();
+    calls.retain(|asked| asked.rpc() == "tools/call");
+    assert_eq!(calls.len(), 3);
+    for asked in &calls {
+        assert_eq!(asked.header("cookie"), None);
+        assert_eq!(asked.header("mcp-method"), Some("tools/call"));
+        assert_eq!(asked.header("mcp-name"), Some("one"));
+        assert_eq!(asked.header("mcp-param-region"), Some("eu"));
+        assert_eq!(asked.header("mcp-protocol-version"), Some("2026-07-28"));
+    }
+    eventually("they are counted", || {
+        let page = gateway.get("/metrics").expect(200).text();
+        let counted = page.lines().any(|line| {
+            line.starts_with("mooring_calls_total{")
+                && ["server=\"far\"", "method=\"tools/call\"", "outcome=\"ok\""]
+                    .iter()
+                    .all(|label| line.contains(label))
+                && line.ends_with(" 3")
+        });
+        counted.then_some(())
     });
 }
 

@@ -29,7 +29,7 @@ use crate::model::{Node, Principal, Scope, ServerName};
 use crate::net::{Body, Failure, collect, is_event_stream};
 use crate::protocol::era::answered::code_of;
 use crate::protocol::era::discovered::is_marked;
-use crate::protocol::era::methods::Method;
+use crate::protocol::era::methods::{LISTEN, Method};
 use crate::protocol::headers::is_stateless;
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, code};
@@ -76,8 +76,12 @@ impl StatelessPass<'_> {
         let session = Session::mint(self.principal.clone(), params, false);
         let session = Session { origin: Origin::Request, ..session };
         let origin = CallOrigin { context: Some(context), session: &session, scope };
-        let observed = ObservedCall::begin(worker, origin, message);
-        observed.is_for(server, message);
+        // A client that listens makes no call.
+        let observed = (self.method != LISTEN).then(|| {
+            let observed = ObservedCall::begin(worker, origin, message);
+            observed.is_for(server, message);
+            observed
+        });
         let call = Call::of_client(worker, context, &session, server);
         let mut pass = Pass { of: self, call, tried: Tried::default(), is_repeated: false };
         let served = match call.only_node() {
@@ -89,15 +93,16 @@ impl StatelessPass<'_> {
             Ok(Some(served)) => Ok(served),
             Err(refusal) => Err(refusal),
         };
-        match served {
-            Ok((node, response)) => {
+        match (served, observed) {
+            (Ok((node, response)), Some(observed)) => {
                 observed.was_at(&node.id);
                 Ok(observed.answered(response))
             }
-            Err(refusal) => {
+            (Err(refusal), Some(observed)) => {
                 observed.refused(&refusal);
                 Err(refusal)
             }
+            (served, None) => served.map(|(_, response)| response),
         }
     }
 

@@ -61,16 +61,17 @@ impl ModernRequest<'_> {
         let wanted = Wanted::of(self.envelope.params);
         let mut wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
         let mut session = self.session()?;
+        let mut in_use = self.worker.use_inner(self.context, &session)?;
         // What its servers are, and whether it has ended, may be known to another coordinator alone.
         if let Some(sharing) = &self.worker.edge.sharing
             && session.has_id
             && !sharing.refresh(session.id).await
         {
             session = self.session()?;
+            in_use = self.worker.use_inner(self.context, &session)?;
         }
         let tasks = self.listened(&wanted, &session).await?;
         wanted.tasks = tasks.iter().map(|task| task.shown.clone()).collect();
-        let in_use = self.worker.use_inner(self.context, &session)?;
         // Before anything is subscribed to, so that nothing is missed.
         let feed = self.worker.session_feed(self.scope, &session)?;
         let view = OwnView::of(self.worker, self.scope, &session).await;
