@@ -35,6 +35,20 @@ impl Certificate {
         Self { folder, cert, key, der }
     }
 
+    /// The same, valid until this day of a year.
+    #[must_use]
+    pub fn until(names: &[&str], (year, month, day): (i32, u8, u8)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = rcgen::CertificateParams::new(names).expect("names");
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+        let own = rcgen::KeyPair::generate().expect("a key");
+        let made = params.self_signed(&own).expect("a certificate");
+        put(made.der(), &own.serialize_der(), (&cert, &key));
+        Self { folder, cert, key, der: made.der().clone() }
+    }
+
     /// Puts another certificate of these names into the same files, as a renewal does.
     pub fn renew(&mut self, names: &[&str]) {
         let next = self.folder.path().join("next");
@@ -159,12 +173,16 @@ pub fn client_of(
 fn write(names: &[&str], cert: &Path, key: &Path) -> CertificateDer<'static> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
-    std::fs::write(cert, pem("CERTIFICATE", made.cert.der())).expect("a file");
-    let private = made.signing_key.serialize_der();
-    std::fs::write(key, pem("PRIVATE KEY", &private)).expect("a file");
+    put(made.cert.der(), &made.signing_key.serialize_der(), (cert, key));
+    made.cert.der().clone()
+}
+
+/// Writes both files.
+fn put(der: &[u8], private: &[u8], (cert, key): (&Path, &Path)) {
+    std::fs::write(cert, pem("CERTIFICATE", der)).expect("a file");
+    std::fs::write(key, pem("PRIVATE KEY", private)).expect("a file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(key, mode).expect("a mode");
-    made.cert.der().clone()
 }
 
 pub(crate) fn pem(kind: &str, der: &[u8]) -> String {

@@ -35,7 +35,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tower::ServiceExt as _;
 
 use crate::cluster::{Control, Joined, Registry, RunnerView};
-use crate::edge::{Connections, Decisions, Leaving, Manager, ManagerRefusal, Metrics};
+use crate::edge::{Connections, Decisions, Leaving, ListenerTls, Manager, ManagerRefusal, Metrics};
 use crate::model::{NodeId, Rights, ServerName, UnixMillis, visible};
 use crate::net::{Body, BodyBudget, Intake};
 use crate::protocol::headers;
@@ -94,6 +94,8 @@ pub struct Admin {
     /// Changes when there are newer settings.
     pub settings: watch::Receiver<u64>,
     pub connections: Arc<Connections>,
+    /// What the port speaks TLS with.
+    pub tls: Option<Arc<ListenerTls>>,
     pub bodies: Arc<BodyBudget>,
     pub leaving: Arc<Leaving>,
     pub pressure: Arc<runner::Pressure>,

@@ -159,16 +159,10 @@ pub fn judged(edge: &Edge, of: Scope, rights: Option<&Arc<Rights>>) -> Scope {
         };
         members.all(|member| matches!(rights.of(&member.server), ServerRights::Whole))
     };
-    let rights = rights.filter(|rights| !is_whole(rights)).cloned();
-    let is_counted = || match (&edge.config.rates, &of) {
-        (Some(rates), Scope::Server(server)) => rates.count_calls_of(server),
-        // Messages for several servers are read anyway.
-        _ => false,
-    };
-    if rights.is_none() && !is_counted() {
-        return of;
+    match rights.filter(|rights| !is_whole(rights)).cloned() {
+        None => of,
+        rights => Scope::Judged(Arc::new(JudgedScope { of, rights })),
     }
-    Scope::Judged(Arc::new(JudgedScope { of, rights }))
 }
 
 /// A member as the rules leave it; `None` if they leave nothing of it.
@@ -315,7 +309,7 @@ fn is_let_in(now: &Edge, scope: &Scope, (principal, identity): Client<'_>) -> bo
 /// Whether the scope is still what the rules leave to a client of its URL.
 fn is_left(now: &Edge, scope: &Scope, identity: Option<&CallerIdentity>) -> bool {
     let rights = identity.and_then(|identity| identity.rights.as_ref());
-    if rights.is_none() && now.config.rates.is_none() {
+    if rights.is_none() {
         return !matches!(scope, Scope::Judged(_));
     }
     judged(now, scope.of_url().clone(), rights) == *scope

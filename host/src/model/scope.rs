@@ -27,7 +27,7 @@ pub enum Scope {
 pub struct JudgedScope {
     /// The scope of the URL. It is not judged itself.
     pub of: Scope,
-    /// What may be used of it; `None` if that is everything, and messages are counted only.
+    /// What may be used of it; `None` if that is everything.
     pub rights: Option<Arc<Rights>>,
 }
 

@@ -207,9 +207,78 @@ pub fn begins(head: &[u8]) -> AnswerStart {
     }
 }
 
+/// The values of a body that has one after the other, as lines of JSON have them. What cannot be read
+/// ends them. `None` if there are not several.
+#[must_use]
+pub fn several(body: &[u8]) -> Option<Vec<&RawValue>> {
+    let mut reading = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
+    let mut values = Vec::new();
+    let mut end = 0;
+    while let Some(Ok(value)) = reading.next() {
+        values.push(value);
+        end = reading.byte_offset();
+    }
+    // One that is cut off counts too.
+    let rest = body.get(end..).unwrap_or_default().trim_ascii_start();
+    let is_followed = values.len() == 1 && begins_value(rest);
+    (values.len() > 1 || is_followed).then_some(values)
+}
+
+/// Whether a body whose beginning this is has several values, or has to, if the answer is among them:
+/// its first message is none.
+#[must_use]
+pub fn begins_several(head: &[u8]) -> bool {
+    let head = head.trim_ascii_start();
+    // Most have one, whose end has not come yet or is the last byte.
+    let is_object = head.starts_with(b"{") && memchr::memchr(b'\n', head).is_some();
+    (is_object || memchr::memmem::find(head, b"}{").is_some()) && several(head).is_some()
+        || begins_with_method(head)
+}
+
+/// Whether a message is no answer, as nearly all servers begin such.
+fn begins_with_method(head: &[u8]) -> bool {
+    let mut rest = head;
+    for token in [&b"{"[..], b"\"jsonrpc\"", b":", b"\"2.0\"", b",", b"\"method\"", b":"] {
+        let Some(after) = rest.trim_ascii_start().strip_prefix(token) else { return false };
+        rest = after;
+    }
+    true
+}
+
+/// Whether what stands behind an answer is another message.
+#[must_use]
+pub fn begins_value(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b'{' | b'['))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_one_after_the_other_are_told_apart() {
+        for (body, count) in [
+            ("{\"a\":1}\n{\"b\":2}\n", Some(2)),
+            ("{}{}[]", Some(3)),
+            (" {} \r\n {}", Some(2)),
+            ("{}\n{\"cut", Some(1)),
+            ("{}\n{} and more", Some(2)),
+            ("{}", None),
+            ("{}\n", None),
+            ("{} and more", None),
+            ("{\"cut", None),
+            ("", None),
+            ("Accepted", None),
+        ] {
+            assert_eq!(several(body.as_bytes()).map(|all| all.len()), count, "{body}");
+            assert_eq!(begins_several(body.as_bytes()), count.is_some(), "{body}");
+        }
+        assert!(begins_several(
+            br#"{ "jsonrpc": "2.0", "method": "notifications/x", "params": {"x"#
+        ));
+        assert!(!begins_several(br#"{"jsonrpc":"2.0","id":1,"result":{"method":1"#));
+        assert!(!begins_several(b"{\n \"result\": {\n \"x\": \"}{"));
+    }
 
     #[test]
     fn an_answer_is_known_in_every_shape() {

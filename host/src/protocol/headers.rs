@@ -88,6 +88,10 @@ pub const JSON: &str = "application/json";
 /// Content type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
+/// The names that lines of JSON values go by.
+pub const LINES_OF_JSON: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/jsonlines"];
+
 /// A `Retry-After` value in whole seconds, at least 1. Rounded up, since a client that comes
 /// back too early is refused again.
 #[must_use]

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::answer::begins_value;
 use super::jsonrpc::MAX_ANSWERED_ID;
 
 /// Bytes that are kept of a member's name: those that count are shorter.
@@ -113,6 +114,8 @@ pub struct PassingAnswer {
     /// Whether a result of null was left out, since an error may follow.
     owes_null: bool,
     has_trailer: bool,
+    /// Whether another message stands behind the answer: that has passed, and nothing more does.
+    is_followed: bool,
     /// The beginning of a character whose rest is still to come. `None` once there was something
     /// that is not UTF-8.
     cut: Option<Vec<u8>>,
@@ -143,12 +146,16 @@ impl PassingAnswer {
             has_error: false,
             owes_null: false,
             has_trailer: false,
+            is_followed: false,
             cut: Some(Vec::new()),
         }
     }
 
     /// Takes the next piece; puts what goes on of it behind `out`.
     pub fn pass(&mut self, piece: &Bytes, out: &mut VecDeque<Bytes>) {
+        if self.is_followed {
+            return;
+        }
         self.cut = self.cut.take().and_then(|cut| match cut.is_empty() {
             true => cut_of(piece),
             false => cut_of(&[&cut, &piece[..]].concat()),
@@ -164,6 +171,14 @@ impl PassingAnswer {
                     at += end;
                     continue;
                 }
+            }
+            if self.at == At::Behind
+                && !self.has_trailer
+                && begins_value(&[byte])
+                && self.is_answer()
+            {
+                self.is_followed = true;
+                return push(out, piece.slice(from..at));
             }
             if self.ends_member(byte) {
                 match self.fate() {
@@ -227,14 +242,18 @@ impl PassingAnswer {
     /// # Errors
     /// What it was, if not the answer.
     pub fn end(&self) -> Result<(), AnswerFault> {
-        let is_answer = self.has_id && !self.is_others && (self.has_result != self.has_error);
-        match (self.at, is_answer) {
+        match (self.at, self.is_answer()) {
             _ if self.cut.is_none() => Err(AnswerFault::NotText),
             _ if self.has_trailer => Err(AnswerFault::Trailing),
             (At::Behind, true) => Ok(()),
             (At::Behind, false) => Err(AnswerFault::Other),
             _ => Err(AnswerFault::Cut),
         }
+    }
+
+    /// Whether the members that have come are those of the answer.
+    fn is_answer(&self) -> bool {
+        self.has_id && !self.is_others && self.has_result != self.has_error
     }
 
     /// What is held back goes on after all.
@@ -504,6 +523,20 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_as_another_message_does_not_pass() {
+        let own = r#"{"id":7,"result":["ä"]}"#;
+        for behind in [own, "\n{\"id\":8,\"result\":\"ä\"}\n", "\r\n[1]", "{", "\n{\"cut\":\"ä"] {
+            for size in SIZES {
+                let (got, end) = passed(format!("{own}{behind}").as_bytes(), size);
+                let got = String::from_utf8(got).unwrap();
+                assert_eq!((got.trim_end(), end), (own, Ok(())), "{behind} by {size}");
+            }
+        }
+        let (got, end) = passed(br#"{"result":{},"id":"7"}{"id":7}"#, 1);
+        assert_eq!((&*got, end), (&br#"{"result":{},"id":7}"#[..], Ok(())));
+    }
+
+    #[test]
     fn what_is_no_answer_is_found_out_at_its_end() {
         let long = format!(r#"{{"id":"{}","result":{{}}}}"#, "x".repeat(100_000));
         for (body, expect) in [
@@ -526,7 +559,8 @@ mod tests {
             (r#"{"id":nul,"result":{}}"#, AnswerFault::Other),
             (&long, AnswerFault::Other),
             (r#"{"id":7,"result":{}} garbage"#, AnswerFault::Trailing),
-            (r#"{"id":7,"result":{}}{"id":7,"result":{}}"#, AnswerFault::Trailing),
+            (r#"{"id":8,"result":{}}{"id":7,"result":{}}"#, AnswerFault::Trailing),
+            (r#"{"id":7,"result":{}} x {}"#, AnswerFault::Trailing),
             (r#"{"id":7,"result":{}}]"#, AnswerFault::Trailing),
         ] {
             for size in SIZES {

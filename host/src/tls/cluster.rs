@@ -27,6 +27,7 @@ use crate::sync::Seldom;
 
 use super::accepted::accept;
 use super::alerts::refusal_told;
+use super::expiry::{CertificateInUse, valid_until};
 use super::files::{self, CertificateFiles, FileWatch};
 use super::judged::{Judged, Trust, TrustFiles, TrustInUse, provider};
 use super::names::{CertificateNames, Role};
@@ -167,6 +168,13 @@ impl ClusterTls {
         if let Some(why) = self.own_complaint() {
             tracing::warn!("{why}");
         }
+    }
+
+    /// The own certificate, and until when it is valid.
+    #[must_use]
+    pub fn certificate(&self) -> CertificateInUse {
+        let not_after = valid_until(&self.ends.own.load());
+        CertificateInUse { used_for: "cluster", file: self.rules.own.cert.clone(), not_after }
     }
 
     /// What is, or soon will be, wrong with the own certificate.

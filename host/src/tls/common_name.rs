@@ -1,4 +1,4 @@
-//! The common name in a certificate's subject: the one thing that is read of DER here.
+//! The common name in a certificate's subject, and how DER is read.
 
 /// `CN`, 2.5.4.3, as DER has it.
 const COMMON_NAME: &[u8] = &[0x06, 0x03, 0x55, 0x04, 0x03];
@@ -28,7 +28,7 @@ pub fn common_name(subject: &[u8]) -> Option<String> {
 }
 
 /// Tag, contents, and what follows.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {

@@ -1,6 +1,8 @@
 //! Limits of requests: how often, and how much at the same time.
 
-use mooring_tests::{Client, Gateway, Session, Setup, eventually, servers};
+use mooring_tests::{
+    Canned, Client, Gateway, OverSse, Session, Setup, eventually, servers, settings,
+};
 use serde_json::{Value, json};
 
 fn token(name: &str) -> String {
@@ -108,6 +110,66 @@ fn only_so_many_calls_run_at_the_same_time() {
     slow.message(|message| message["id"] == id);
     drop(slow);
     eventually("the place is free", || call().get("result").cloned());
+}
+
+/// Limits of a server's calls leave everything else of its URL as it is without them.
+#[test]
+fn limits_alone_change_nothing_of_what_a_server_says() {
+    let server = Canned::new()
+        .with_capabilities(json!({"tools": {}, "experimental": {"x": {"y": 1}}}))
+        .answers("tools/list", json!({"tools": [{"name": "a", "inputSchema": {"type": "object"}}]}))
+        .answers("tools/call", json!({"content": []}))
+        .answers("ping", json!({}))
+        .answers("acme/own", json!({"own": true}));
+    let rate = |servers: &str| {
+        json!([{"name": "few", "per": "principal", "servers": [servers], "requests": 1,
+                "within": 1_000_000, "burst": 2}])
+    };
+    let begin = |rates: Value, revision: &str| {
+        let limits = json!({"systemConfig": {"limits": {"rates": rates}}});
+        let servers = settings::standalone(json!({"one": server.entry()}));
+        let gateway = Gateway::start_with(&settings::merged(servers, limits));
+        let client = gateway.client("/mcp/one").revision(revision);
+        let begun = client.try_initialize().expect(200).messages()[0]["result"].clone();
+        let session = client.initialize();
+        (gateway, session, begun)
+    };
+    let (_other, plain, usual) = begin(rate("another"), "2025-11-25");
+    let (gateway, session, begun) = begin(rate("one"), "2025-11-25");
+    assert_eq!(begun, usual);
+    assert_eq!(begun["serverInfo"]["name"], "canned");
+    for method in ["ping", "tools/list", "acme/own"] {
+        let mut answers = [&plain, &session].map(|session| session.answer(method, json!({})));
+        answers.iter_mut().for_each(|answer| answer["id"] = json!(0));
+        assert_eq!(answers[0], answers[1], "{method}");
+    }
+    // Lists and pings are free; the method of its own was counted.
+    session.call("a", json!({}));
+    for params in [json!({"name": "a"}), json!({"name": "one-a"})] {
+        let refused = session.answer("tools/call", params);
+        assert_eq!(refused["error"]["data"]["limit"], "few", "{refused}");
+    }
+    assert_eq!(session.answer("acme/own", json!({}))["error"]["code"], -31005);
+    assert!(session.answer("tools/list", json!({})).get("result").is_some());
+    // What may be read as another call is none.
+    let twofold = session.answer("tools/call", json!({"name": "a", "Name": "b"}));
+    assert!(twofold.get("error").is_some(), "{twofold}");
+    let mut over_sse = OverSse::initialize(gateway.address(), "/sse/one");
+    assert_eq!(over_sse.answer("tools/call", json!({"name": "a"}))["error"]["code"], -31005);
+    // A large body is counted as a small one is.
+    let large = json!({"name": "a", "arguments": {"x": "x".repeat(3_000_000)}});
+    assert_eq!(session.answer("tools/call", large)["error"]["code"], -31005);
+    // A batch is answered as a whole, each request under its id.
+    let old = json!({"protocolVersion": "2025-03-26", "capabilities": {"tools": {}},
+        "serverInfo": {"name": "canned", "version": "1"}});
+    server.answer("initialize", &old);
+    let (gateway, batch, _) = begin(rate("one"), "2025-03-26");
+    let calls: Vec<Value> =
+        (0..4).map(|_| batch.message("tools/call", json!({"name": "a"})).0).collect();
+    let answers = batch.post(&json!(calls)).send(gateway.address()).expect(200).json();
+    let ids = |all: &[Value]| all.iter().map(|one| one["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(answers.as_array().unwrap()), ids(&calls));
+    assert!(answers.as_array().unwrap().iter().all(|one| one["error"]["code"] == -31005));
 }
 
 #[test]

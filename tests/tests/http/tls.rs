@@ -220,6 +220,33 @@ fn the_name_that_a_client_asks_for_chooses_the_certificate() {
     assert!(error.contains("not valid for name") || error.contains("NotValidForName"), "{error}");
 }
 
+#[test]
+fn when_certificates_end_is_measured_and_said_before() {
+    let (soon, late) =
+        (Certificate::until(&["soon.example"], (2001, 2, 3)), Certificate::of(&["localhost"]));
+    let gateway = gateway_with(&json!({"tls": {"certificates": [files(&late), files(&soon)]}}));
+    let ends = |gateway: &Gateway, certificate: &Certificate| {
+        let page = gateway.get("/metrics").expect(200).text();
+        let file = certificate.cert.display().to_string();
+        let sample = "mooring_certificate_not_after_timestamp_seconds{";
+        let own = |line: &&str| line.starts_with(sample) && line.contains(&file);
+        let line = page.lines().find(own).unwrap_or_else(|| panic!("{file}: {page}"));
+        assert!(line.contains("use=\"listen\""), "{line}");
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!((ends(&gateway, &soon) - 981_158_400.0).abs() < 1.0);
+    assert!(ends(&gateway, &late) > 4_000_000_000.0);
+    gateway.wait_for_log(&format!(
+        "the certificate in {} is valid until 2001-02-03",
+        soon.cert.display()
+    ));
+    assert!(!gateway.log().contains(&format!("in {} is valid", late.cert.display())));
+    // Both are taken up anew.
+    let mut soon = soon;
+    soon.renew(&["soon.example"]);
+    eventually("the new end is shown", || (ends(&gateway, &soon) > 4e9).then_some(()));
+}
+
 /// Both kinds of clients go on while the certificate is renewed again and again: those that connect
 /// anew for each call, and one whose connection stays.
 #[test]

@@ -107,10 +107,17 @@ fn each_client_is_another_one_to_the_server() {
         let count = subjects(&tokens).len();
         let again = Session::resumed(&client(&gateway, &next), &first.id);
         assert_eq!(text(&ask(&again, "ask")), "as usual");
-        if way == Way::Http {
-            assert_eq!(subjects(&tokens).len(), count + 1);
-            assert_eq!(subjects(&tokens).pop().as_deref(), Some(&*next));
+        assert_eq!(subjects(&tokens).len(), count + 1);
+        assert_eq!(subjects(&tokens).pop().as_deref(), Some(&*next));
+        // Each message has its own, whichever came last.
+        let before = sent(&far).len();
+        for session in [&first, &again, &first] {
+            assert_eq!(text(&ask(session, "ask")), "as usual");
         }
+        let got = sent(&far).split_off(before);
+        assert_eq!(got[0], got[2], "{got:?}");
+        assert_ne!(got[0], got[1], "{got:?}");
+        assert_eq!(subjects(&tokens).len(), count + 1, "each is exchanged once");
     }
 }
 

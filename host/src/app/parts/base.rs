@@ -293,6 +293,7 @@ impl Base {
             live: Live::default(),
             settings: edge.latest.replaced(),
             connections: Arc::clone(&self.connections),
+            tls: edge.tls.clone(),
             bodies: Arc::clone(&self.bodies),
             leaving: Arc::clone(&edge.leaving),
             pressure: Arc::clone(&self.pressure),

@@ -115,7 +115,7 @@ fn tags_that_show_or_hide_stop_their_server() {
         assert_eq!(made.misconfigured, says, "{members}");
         let is_hidden = made.tools.get("*").is_some_and(|others| !others.enabled);
         assert_eq!(is_hidden, reason.is_some(), "{members}");
-        assert_eq!(made.prompts.get("*").is_some(), reason.is_some(), "{members}");
+        assert_eq!(made.prompts.contains_key("*"), reason.is_some(), "{members}");
     }
 }
 

@@ -23,9 +23,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
+use crate::model::UnixMillis;
+use crate::sync::Seldom;
 use crate::tls::{
-    CertificateFiles, CertificateNames, ClusterPeer, ClusterTls, FileWatch, asks_for_cluster,
-    certified, follow,
+    CertificateFiles, CertificateInUse, CertificateNames, ClusterPeer, ClusterTls, FileWatch,
+    asks_for_cluster, certified, follow, valid_until,
 };
 
 use super::client_certificates::{CertifiedClient, ClientCertificates, ClientRules};
@@ -33,6 +35,9 @@ use super::client_certificates::{CertifiedClient, ClientCertificates, ClientRule
 static ONLY_1_3: [&rustls::SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
 static BOTH: [&rustls::SupportedProtocolVersion; 2] =
     [&rustls::version::TLS13, &rustls::version::TLS12];
+/// Rest of a certificate's time from which on it is said each day that it is about to end.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What clients speak within TLS.
 const HTTP_ALPN: &[u8] = b"http/1.1";
 /// The first byte of a TLS connection: a handshake record. No method of HTTP begins so.
@@ -80,6 +85,8 @@ struct ClientTls {
     /// Those of clients; `None`: they are not asked for one.
     of_clients: Option<Arc<ClientCertificates>>,
     files: FileWatch,
+    /// When it is said again that a certificate ends soon.
+    expiry: Seldom,
 }
 
 /// A connection whose client has begun to speak.
@@ -173,6 +180,13 @@ impl ListenerTls {
         }
     }
 
+    /// The certificates that are in use, and until when they are valid.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<CertificateInUse> {
+        let clients = self.clients.iter().flat_map(|clients| clients.in_use());
+        clients.chain(self.cluster.iter().map(|cluster| cluster.certificate())).collect()
+    }
+
     /// Takes changed files up, as long as it is polled.
     pub async fn follow_files(self: Arc<Self>) {
         let clients = async {
@@ -206,7 +220,14 @@ impl ClientTls {
                 .with_no_client_auth()
                 .with_cert_resolver(resolver);
         config.alpn_protocols = vec![HTTP_ALPN.to_vec()];
-        Ok(Self { rules, config: Arc::new(config), certificates, of_clients, files })
+        Ok(Self {
+            rules,
+            config: Arc::new(config),
+            certificates,
+            of_clients,
+            files,
+            expiry: Seldom::every(DAY),
+        })
     }
 
     /// A connection from an address to itself never leaves the machine.
@@ -217,10 +238,38 @@ impl ClientTls {
             || self.rules.plain_from.iter().any(|network| network.contains(&peer))
     }
 
-    fn look(self: &Arc<Self>) {
-        if !self.files.has_changed() {
-            return;
+    fn in_use(&self) -> Vec<CertificateInUse> {
+        let loaded = self.certificates.0.load();
+        let ends = self.rules.certificates.iter().zip(&loaded.ends);
+        let one = |(files, not_after): (&CertificateFiles, &Option<u64>)| CertificateInUse {
+            used_for: "listen",
+            file: files.cert.clone(),
+            not_after: *not_after,
+        };
+        ends.map(one).collect()
+    }
+
+    /// Which certificates end soon, or have ended.
+    fn say_expiring(&self) {
+        let soon = UnixMillis::now().0 / 1000 + SOON.as_secs();
+        for CertificateInUse { file, not_after, .. } in self.in_use() {
+            let Some(end) = not_after.filter(|end| *end < soon) else { continue };
+            let (file, end) = (file.display(), UnixMillis(end.saturating_mul(1000)).iso8601());
+            tracing::warn!("listen.tls: the certificate in {file} is valid until {end}: renew it");
         }
+    }
+
+    fn look(self: &Arc<Self>) {
+        let has_changed = self.files.has_changed();
+        if has_changed {
+            self.take_up();
+        }
+        if self.expiry.line().is_some() || has_changed {
+            self.say_expiring();
+        }
+    }
+
+    fn take_up(&self) {
         let of_clients = self.of_clients.as_ref().map_or(Ok(()), |clients| clients.read_again());
         match of_clients.and_then(|()| load(&self.rules.certificates)) {
             Ok(loaded) => {
@@ -242,6 +291,8 @@ struct Loaded {
     first: Arc<CertifiedKey>,
     /// By name in lower case; `*.example.com` stands for each name that has one label more.
     by_name: BTreeMap<String, Arc<CertifiedKey>>,
+    /// Until when each is valid, in the order of the rules; Unix seconds.
+    ends: Vec<Option<u64>>,
 }
 
 impl Loaded {
@@ -276,9 +327,10 @@ fn paths(all: &[CertificateFiles]) -> Vec<PathBuf> {
 
 fn load(all: &[CertificateFiles]) -> Result<Loaded, String> {
     let mut by_name = BTreeMap::new();
-    let mut first = None;
+    let (mut first, mut ends) = (None, Vec::new());
     for files in all {
         let key = Arc::new(certified(files)?);
+        ends.push(valid_until(&key));
         let names = key.end_entity_cert().map(CertificateNames::of).unwrap_or_default();
         for name in names.hosts {
             // The first one counts, as everywhere.
@@ -287,7 +339,7 @@ fn load(all: &[CertificateFiles]) -> Result<Loaded, String> {
         first.get_or_insert(key);
     }
     let first = first.ok_or("there is no certificate")?;
-    Ok(Loaded { first, by_name })
+    Ok(Loaded { first, by_name, ends })
 }
 
 #[cfg(test)]

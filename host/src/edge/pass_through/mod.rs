@@ -1,5 +1,6 @@
 //! Step 4 for one server behind the URL: bytes pass unchanged.
 
+pub mod counted;
 pub mod get_stream;
 pub mod pass;
 pub mod prefixed_names;

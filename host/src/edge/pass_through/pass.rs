@@ -20,6 +20,7 @@ use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
 use crate::net::{Body, Cut, Kept, TooLong, is_open_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, Malformed};
+use crate::protocol::version::Version;
 use crate::protocol::{headers, sse};
 use crate::streams::EventId;
 
@@ -73,7 +74,12 @@ impl Call<'_> {
         let limit = worker.edge.config.kept_body;
         let plan = self.state_plan();
         let limit = plan.as_ref().map_or(limit, |plan| plan.most_bytes.max(limit));
-        let kept = worker.keep(body, self.context, limit).await?;
+        let counts = worker.pass_counts(self.context, server);
+        let kept = match &counts {
+            Some(counts) => KeptBody::Whole(Box::pin(worker.whole(body, counts.context())).await?),
+            None => worker.keep(body, self.context, limit).await?,
+        };
+        let mut under_way = Vec::new();
         let (delivered, call) = match kept {
             KeptBody::Whole(message) => {
                 let separator = &worker.edge.config.separator;
@@ -83,6 +89,21 @@ impl Call<'_> {
                 };
                 let call = ObservedCall::begin(worker, origin, &message);
                 call.is_for(server, &message);
+                if let Some(counts) = &counts {
+                    let takes_batches = self.session.version == Version::V2025_03_26;
+                    match counts.count(&message, takes_batches) {
+                        Ok(counted) => under_way = counted,
+                        Err(mut not_counted) => {
+                            call.refused(&not_counted.refusal);
+                            if let Some(response) = not_counted.of_batch() {
+                                worker.edge.metrics.refusal(&not_counted.refusal);
+                                return Ok(response);
+                            }
+                            let id = not_counted.ids.pop();
+                            return Err((not_counted.refusal, id));
+                        }
+                    }
+                }
                 let outgoing = Outgoing::post(message).within(call.trace());
                 match self.deliver_with(plan, &outgoing).await {
                     Ok(delivered) => {
@@ -113,7 +134,10 @@ impl Call<'_> {
         call.was_at(&delivered.node.id);
         let mut response = call.answered(relay(delivered.response));
         worker.edge.write_token(delivered.token.as_ref(), response.headers_mut());
-        Ok(response)
+        if under_way.is_empty() {
+            return Ok(response);
+        }
+        Ok(response.map(|body| body.with_guard(under_way)))
     }
 
     /// The GET stream of the one server behind the URL, or what is left of a request's stream.

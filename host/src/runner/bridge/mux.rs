@@ -100,7 +100,7 @@ impl ModernMux {
             Some(room) => {
                 let request = OpenRequest { notices, answer, takes_logs, is_listening };
                 state.open.insert(number, request);
-                room.send(message);
+                room.send(message, None);
             }
             None => drop(answer.send(Err(self.unread()))),
         }

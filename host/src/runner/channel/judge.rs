@@ -9,6 +9,7 @@
 //! | an answer with the request's id | the same bytes |
 //! | an answer whose id is written otherwise (`"7"` or `7.0` for `7`) | the answer, with the request's id |
 //! | an answer with a null beside it (`"error": null`) | the answer without that member |
+//! | several messages, in a list or one after the other | the answer among them |
 //! | an error without an id, or with one that is no request's | the error, with the request's id |
 //! | anything else | the gateway's error |
 //! | anything under 401, 403 or 407 | the gateway's error, without a word of what came |
@@ -140,6 +141,11 @@ pub fn answer_in(id: &str, body: &Bytes) -> Option<Bytes> {
     }
     if let Ok(Some(batch)) = jsonrpc::batch(body) {
         let parts = batch.into_iter().filter_map(|part| splice::span(body, part));
+        let mut answers = parts.filter_map(|span| answer_of_one(id, &body.slice(span), true));
+        return answers.next();
+    }
+    if let Some(several) = answer::several(body) {
+        let parts = several.into_iter().filter_map(|part| splice::span(body, part));
         let mut answers = parts.filter_map(|span| answer_of_one(id, &body.slice(span), true));
         return answers.next();
     }
@@ -325,6 +331,15 @@ mod tests {
             r#"[{"result":{},"error":null,"method":null,"jsonrpc":"2.0","id":7}]"#,
         ] {
             answers("7", 200, body, plain);
+        }
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
+        let other = r#"{"jsonrpc":"2.0","id":8,"result":{}}"#;
+        for body in [
+            format!("{note}\n{other}\n{plain}\n"),
+            format!("{plain}{note}"),
+            format!("{plain}\r\n{{\"cut"),
+        ] {
+            answers("7", 200, body.leak(), plain);
         }
         let error = r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"no"}}"#;
         let body = r#"{"jsonrpc":"2.0","id":7,"result":null,"error":{"code":1,"message":"no"}}"#;

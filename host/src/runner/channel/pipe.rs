@@ -149,14 +149,16 @@ impl Pipe {
         envelope: &Envelope<'_>,
         takes_events: bool,
     ) -> Response<Body> {
-        self.post_all(&[(message, envelope)], takes_events).await
+        self.post_all(&[(message, envelope)], takes_events, None).await
     }
 
-    /// Sends messages that came together. Their requests are answered together.
+    /// Sends messages that came together. Their requests are answered together. `subject` is the token of
+    /// their client, for a server that gets one in exchange for it.
     pub async fn post_all(
         self: &Arc<Self>,
         messages: &[(Bytes, &Envelope<'_>)],
         takes_events: bool,
+        subject: Option<&HeaderValue>,
     ) -> Response<Body> {
         let requests = || messages.iter().map(|(_, e)| *e).filter(|e| e.kind() == Kind::Request);
         let first = requests().next();
@@ -198,7 +200,7 @@ impl Pipe {
                 true => self.as_at_server(message, envelope),
                 false => message.clone(),
             };
-            if !self.send(at_server).await {
+            if !self.send(at_server, subject).await {
                 let about = first.unwrap_or(envelope);
                 // The messages before it may have been read.
                 return if index == 0 { self.not_sent(about) } else { self.not_answered(about) };
@@ -388,10 +390,10 @@ impl Pipe {
     }
 
     /// Queues a message once there is room; returns `false` if the server is gone.
-    async fn send(&self, message: Bytes) -> bool {
+    async fn send(&self, message: Bytes, subject: Option<&HeaderValue>) -> bool {
         match self.to_server.reserve(message.len()).await {
             Some(place) => {
-                place.send(message);
+                place.send(message, subject);
                 true
             }
             None => false,

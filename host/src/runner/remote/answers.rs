@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect};
+use crate::protocol::answer;
 use crate::protocol::jsonrpc::{self, code};
 use crate::runner::channel::judge::{self, ResponseHead};
 use crate::runner::channel::timeout;
@@ -203,8 +204,16 @@ async fn take_judged(
     stream: &Arc<Stream>,
     ids: &[String],
 ) {
-    if head.status.is_success() && matches!(jsonrpc::batch(body), Ok(Some(_))) {
-        take(session, pool, stream, body.clone()).await;
+    if head.status.is_success() {
+        if matches!(jsonrpc::batch(body), Ok(Some(_))) {
+            take(session, pool, stream, body.clone()).await;
+        } else if let Some(several) = answer::several(body) {
+            // What comes with the answer, in the order in which it came.
+            for value in several {
+                let message = Bytes::copy_from_slice(value.get().as_bytes());
+                take(session, pool, stream, message).await;
+            }
+        }
     }
     for id in ids {
         if stream.has_ended() {

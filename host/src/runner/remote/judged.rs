@@ -60,8 +60,12 @@ impl RemoteHttp {
             let source = AnswerSource::Stream(response.into_body());
             return self.stream(call, source, about, takes_events).await;
         }
-        let is_batch = first_byte(response.body()) == Some(b'[');
-        if !response.body().is_end_stream() && (is_batch || requests.len() > 1) {
+        let is_several = || {
+            first_byte(response.body()) == Some(b'[')
+                || is_lines(&response)
+                || answer::begins_several(response.body().beginning())
+        };
+        if !response.body().is_end_stream() && (requests.len() > 1 || is_several()) {
             let source = AnswerSource::Json(Box::new(head), response.into_body());
             return self.stream(call, source, about, takes_events).await;
         }
@@ -206,6 +210,11 @@ fn without_mark(body: Body) -> Body {
 
 fn first_byte(body: &Body) -> Option<u8> {
     body.beginning().iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// Whether the body is one JSON value on each line, by its type.
+fn is_lines(response: &Response<Body>) -> bool {
+    headers::LINES_OF_JSON.iter().any(|kind| headers::is_type(response.headers(), kind))
 }
 
 /// Whether the body is an event stream under another type, or without one.

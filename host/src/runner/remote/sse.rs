@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, Uri};
 
-use crate::model::ServerName;
+use crate::model::{SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::runner::channel::challenge::WantsToken;
@@ -166,7 +166,7 @@ struct Posting {
 
 impl Posting {
     /// Posts the messages one after the other, so that they stay in order.
-    async fn write(self, mut outbox: Unwritten, forwarded: HeaderMap, mut closing: Watcher) {
+    async fn write(self, mut outbox: Unwritten, mut forwarded: HeaderMap, mut closing: Watcher) {
         let mut lost = self.pipe.lost_signal();
         loop {
             let message = tokio::select! {
@@ -174,7 +174,11 @@ impl Posting {
                 () = closing.raised() => return,
                 _ = lost.wait_for(Option::is_some) => return,
             };
-            let Some((message, _room)) = message else { return };
+            let Some((message, place)) = message else { return };
+            // What the gateway sends by itself has the token of the client that was there last.
+            if let Some(subject) = place.subject() {
+                forwarded.insert(SUBJECT_TOKEN, subject.clone());
+            }
             let envelope = Envelope::parse(&message).ok();
             let request = envelope.filter(|envelope| envelope.kind() == Kind::Request);
             let id = request.as_ref().and_then(Envelope::id_text);

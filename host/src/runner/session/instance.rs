@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use tokio::sync::watch;
 
+use crate::model::SUBJECT_TOKEN;
 use crate::net::{Body, Pool};
 use crate::protocol::catalog::Discovered;
 use crate::protocol::initialize::ClientSet;
@@ -157,7 +158,8 @@ impl Instance {
         match self.channel() {
             Channel::Pipe(pipe) => {
                 self.pass(forwarded);
-                pipe.post(message, envelope, takes_events).await
+                let subject = self.subject(forwarded);
+                pipe.post_all(&[(message, envelope)], takes_events, subject).await
             }
             Channel::Http(remote) => {
                 if !remote.takes(envelope) {
@@ -175,6 +177,11 @@ impl Instance {
         }
     }
 
+    /// The token of a message's client, which counts for this message, where messages wait in one queue.
+    fn subject<'h>(&self, forwarded: &'h HeaderMap) -> Option<&'h HeaderValue> {
+        forwarded.get(SUBJECT_TOKEN).filter(|_| matches!(self.backend, Backend::Sse(_)))
+    }
+
     /// Sends messages that came together; `body` is all of them.
     pub async fn post_all(
         &self,
@@ -187,7 +194,7 @@ impl Instance {
         match self.channel() {
             Channel::Pipe(pipe) => {
                 self.pass(forwarded);
-                pipe.post_all(messages, takes_events).await
+                pipe.post_all(messages, takes_events, self.subject(forwarded)).await
             }
             Channel::Http(remote) => {
                 let taken: Vec<_> = messages.iter().filter(|(_, e)| remote.takes(e)).collect();

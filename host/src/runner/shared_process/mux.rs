@@ -122,7 +122,7 @@ impl Mux {
             match state.id_map.ask(seat, &message, &envelope) {
                 // Sent under the lock: messages must reach the process in the order in which the
                 // map has numbered them.
-                ClientVerdict::Send(message) => return room.send(message),
+                ClientVerdict::Send(message) => return room.send(message, None),
                 ClientVerdict::Answer(answer) => (answer, pipe),
                 ClientVerdict::Nothing => return,
             }
@@ -138,7 +138,7 @@ impl Mux {
             self.state().id_map.sends_notice();
         }
         if let Some(room) = self.inbox.reserve(message.len()).await {
-            room.send(message);
+            room.send(message, None);
         }
     }
 

@@ -75,9 +75,15 @@ impl Worker {
         if let Some(server) = self.stateless_server(scope) {
             let method = envelope.method();
             let worker = self;
+            let counts = self.pass_counts(Some(context), server);
+            let under_way = counts.map(|counts| counts.count_one(envelope)).transpose()?.flatten();
             let passed =
                 StatelessPass { worker, context, scope, principal, server, message, method };
-            return Box::pin(passed.run()).await;
+            let response = Box::pin(passed.run()).await?;
+            return Ok(match under_way {
+                Some(under_way) => response.map(|body| body.with_guard(under_way)),
+                None => response,
+            });
         }
         let unknown = || EraFault::Method(envelope.method().to_owned());
         let method = Method::of(envelope.method()).ok_or_else(unknown)?;

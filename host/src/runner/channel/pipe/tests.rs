@@ -40,7 +40,7 @@ async fn outcome(texts: &[&'static str], unread: &str) -> Option<Outcome> {
         texts.iter().map(|text| Envelope::parse(text.as_bytes()).unwrap()).collect();
     let messages: Vec<(Bytes, &Envelope<'_>)> =
         texts.iter().map(|text| Bytes::from_static(text.as_bytes())).zip(&envelopes).collect();
-    let posting = pipe.post_all(&messages, false);
+    let posting = pipe.post_all(&messages, false, None);
     let dying = async {
         for _ in texts {
             drop(outbox.recv().await.unwrap());
@@ -98,7 +98,7 @@ async fn a_client_that_leaves_before_its_request_is_sent_leaves_nothing() {
     assert!(pipe.is_working(), "what was sent runs on");
     drop(outbox.recv().await.unwrap());
     while let Some(place) = pipe.to_server.reserve(1).now_or_never() {
-        place.unwrap().send(message.clone());
+        place.unwrap().send(message.clone(), None);
     }
     let (message, two) = parsed(TWO);
     let mut posting = Box::pin(pipe.post(message, &two, true));
