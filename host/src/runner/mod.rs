@@ -23,6 +23,7 @@ mod catalog;
 mod channel;
 mod endpoint;
 mod inspect;
+mod overhearing;
 mod process;
 mod reload;
 mod remote;

@@ -16,6 +16,7 @@ use crate::protocol::answer::is_answer_to;
 use crate::protocol::era::answered::code_of;
 use crate::protocol::era::arguments;
 use crate::protocol::era::fault::EraFault;
+use crate::protocol::era::methods::LISTEN;
 use crate::protocol::headers as names;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed, code};
 use crate::protocol::request_id::RequestId;
@@ -32,6 +33,7 @@ use super::channel::judge::{self, Judged, ResponseHead};
 use super::channel::message_ids::check_token;
 use super::channel::responses;
 use super::endpoint::{Asks, Runner, Sender};
+use super::overhearing::Overhearing;
 use super::process::program::Program;
 use super::remote::errors;
 use super::remote::upstream::Upstream;
@@ -84,7 +86,13 @@ impl Runner {
                     true => self.forwarded(&server, sent),
                     false => HeaderMap::new(),
                 };
-                passing.over_http(upstream, message.clone(), forwarded, sent).await
+                let listens = envelope.method() == LISTEN;
+                let response = passing.over_http(upstream, message.clone(), forwarded, sent).await;
+                if listens && is_event_stream(&response) {
+                    let line = self.shared.config.rules.line;
+                    return passing.overhears().overheard(response, line);
+                }
+                response
             }
             Recipe::Stdio(program) => {
                 if let Err(why) = self.check_arguments(&server, &served, &envelope, sent) {
@@ -227,12 +235,18 @@ impl Passing<'_> {
             Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
         };
         let (sayer, said) = mpsc::channel(AHEAD);
-        let telling = Telling { own, exchange, _place: place, keep_alive };
+        let overhears = (envelope.method() == LISTEN).then(|| self.overhears());
+        let telling = Telling { own, exchange, _place: place, keep_alive, overhears };
         tokio::spawn(telling.run(first, sayer));
         let mut response = Response::new(Body::Channel(said));
         let kind = HeaderValue::from_static(names::EVENT_STREAM);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
+    }
+
+    fn overhears(&self) -> Overhearing {
+        let discovery = Arc::clone(&self.runner.shared.discovery);
+        Overhearing { discovery, server: self.server.clone() }
     }
 
     async fn place(&self, program: &Program, sender: Sender) -> Result<Arc<Place>, NotDiscovered> {
@@ -292,6 +306,7 @@ struct Telling {
     /// Keeps the process.
     _place: Arc<Place>,
     keep_alive: Duration,
+    overhears: Option<Overhearing>,
 }
 
 impl Telling {
@@ -308,7 +323,12 @@ impl Telling {
             };
             let (event, is_last) = match heard {
                 Err(_) => (Bytes::from_static(sse::KEEP_ALIVE), false),
-                Ok(Heard::Notice(notice)) => (self.event(&notice), false),
+                Ok(Heard::Notice(notice)) => {
+                    if let Some(overhears) = &self.overhears {
+                        overhears.hear(&notice);
+                    }
+                    (self.event(&notice), false)
+                }
                 Ok(Heard::Answer(answer)) => (self.event(&answer), true),
                 Ok(Heard::Failed(why)) => {
                     let id = Some(&*self.own.id);

@@ -1,5 +1,5 @@
-//! Clients without sessions at servers without: what a URL of one server gets passes as it came, and
-//! several servers are reached through a session of the gateway's own.
+//! Clients without sessions at servers without: what a URL of one server gets passes as it came, and what
+//! one of several gets does too, but for names.
 
 use mooring_tests::{Front, Scripted, Stateless, eventually};
 use serde_json::{Value, json};
@@ -222,35 +222,91 @@ fn a_server_of_both_eras_serves_clients_of_either_as_they_are() {
     }
 }
 
-/// Over several servers there is a session of the gateway's own between the two.
-#[test]
-fn several_servers_without_sessions_are_one_for_a_client_without() {
+/// Both servers behind both fronts, at the URL of both, by the prefix of their tools.
+#[track_caller]
+fn together(test: impl Fn(&Stateless, &str)) {
     let far = Far::start(&[]);
     let servers = json!({"near": near(&[]), "far": far.entry()});
     Front::each(&servers, &both(&json!(["handle"])), |front| {
         front.wait_until_discovered(&["near", "far"]);
-        let able = json!({"elicitation": {"form": {}}, "sampling": {}, "roots": {}});
-        let client = Stateless::new(front.gateway().address(), "/mcp").able(able);
+        let client = Stateless::new(front.gateway().address(), "/mcp");
         for prefix in ["near-", "far-"] {
-            let tool = format!("{prefix}ask");
-            let asks = client.call(&tool, json!({}));
-            assert_eq!(asks["resultType"], "input_required", "{asks}");
-            let mut given = json!({});
-            for (key, asked) in asks["inputRequests"].as_object().expect("questions") {
-                given[key] = match asked["method"].as_str().unwrap_or_default() {
-                    "elicitation/create" => {
-                        json!({"action": "accept", "content": {"name": "Alice"}})
-                    }
-                    "roots/list" => json!({"roots": [{"uri": "file:///r"}]}),
-                    _ => {
-                        let text = json!({"type": "text", "text": "Paris"});
-                        json!({"role": "assistant", "model": "m", "content": text})
-                    }
-                };
+            eprintln!("{prefix}");
+            eventually("the server's own question", || {
+                let asks = client.call(&format!("{prefix}ask"), json!({}));
+                (asks["requestState"] == "asked \u{e4}").then_some(())
+            });
+            test(&client, prefix);
+        }
+    });
+}
+
+#[test]
+fn questions_are_the_servers_own_where_there_are_several() {
+    together(|client, prefix| {
+        let tool = format!("{prefix}ask");
+        let asks = client.call(&tool, json!({}));
+        assert_eq!(asks["inputRequests"]["roots"]["method"], "roots/list");
+        let given = json!({
+            "name": {"action": "accept", "content": {"name": "Alice"}},
+            "city": {"role": "assistant", "content": {"type": "text", "text": "Paris"}},
+            "roots": {"roots": [{"uri": "file:///r"}]},
+        });
+        let params = json!({"name": tool, "arguments": {}, "inputResponses": given,
+            "requestState": asks["requestState"]});
+        assert_eq!(text(&client.result("tools/call", params)), "Alice, Paris, file:///r");
+    });
+}
+
+#[test]
+fn each_of_several_servers_gets_its_own_names_and_nothing_of_the_gateway() {
+    together(|client, prefix| {
+        let name = client.new_conversation();
+        let speaking = Stateless::new(client.address(), "/mcp").conversation(&name);
+        let said = speaking.call(&format!("{prefix}echo"), json!({"n": 1.5}));
+        let said = &said["structuredContent"];
+        assert_eq!(
+            (&said["params"]["name"], &said["params"]["arguments"]["n"]),
+            (&json!("echo"), &json!(1.5))
+        );
+        assert_eq!(said["params"]["_meta"], client.meta, "the conversation is the gateway's");
+        if prefix == "far-" {
+            assert_eq!(said["headers"]["mcp-name"], "echo");
+            assert!(said["headers"]["mcp-session-id"].is_null());
+        }
+        let progress =
+            json!({"name": format!("{prefix}progress"), "_meta": {"progressToken": "mine"}});
+        let told = client.send("tools/call", progress).expect(200).messages();
+        let told = told.iter().filter(|told| told["params"]["progressToken"] == "mine");
+        assert_eq!(told.count(), 3);
+        let (request, id) =
+            client.request("tools/call", json!({"name": format!("{prefix}incapable")}));
+        let refused = request.send(client.address()).expect(400);
+        assert_eq!((refused.error_code(), &refused.json()["id"]), (-32021, &id));
+        let unknown = client.answer("tools/call", json!({"name": format!("{prefix}none")}));
+        assert_eq!(unknown["error"]["code"], -32602);
+    });
+}
+
+/// Each request goes to a node of its own, and each node has a process of its own.
+#[test]
+fn a_change_at_any_node_is_heard() {
+    together(|client, prefix| {
+        let own = Stateless::new(client.address(), "/mcp/near");
+        for (client, touch) in [(client, "near-touch"), (&own, "touch")] {
+            if prefix != "near-" {
+                continue;
             }
-            let params = json!({"name": tool, "arguments": {}, "inputResponses": given,
-                "requestState": asks["requestState"]});
-            assert_eq!(text(&client.result("tools/call", params)), "Alice, Paris, file:///r");
+            let wanted = json!({"notifications": {"toolsListChanged": true}});
+            let (mut stream, id) = client.open("subscriptions/listen", wanted);
+            let first = stream.message(|message| message.get("method").is_some());
+            assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+            for _ in 0..8 {
+                let _ = client.call(touch, json!({}));
+                let told = stream.message(|m| m["method"] == "notifications/tools/list_changed");
+                let named = &told["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"];
+                assert_eq!(*named, id);
+            }
         }
     });
 }

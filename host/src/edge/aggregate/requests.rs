@@ -326,7 +326,7 @@ impl Worker {
     /// Looks something up in the scope's catalog, then in what is offered to this session alone,
     /// and then in the catalogs that are still being fetched. Right after a restart of the gateway it
     /// waits for the nodes of before.
-    pub(super) async fn find<T>(
+    pub(in crate::edge) async fn find<T>(
         &self,
         scope: &Scope,
         session: &Session,

@@ -2,6 +2,7 @@
 
 pub mod counted;
 pub mod get_stream;
+pub mod listened;
 pub mod pass;
 pub mod prefixed_names;
 pub mod stateless;

@@ -1,5 +1,6 @@
-//! Requests without a session at a server without sessions, on a URL that shows it whole: they pass
-//! as they came, to any node that has the server, as the strategy says.
+//! Requests without a session at a server without sessions: they pass as they came, to any node that
+//! has the server, as the strategy says. On a URL of several servers, what they name has the server's own
+//! name by then.
 //!
 //! Where one node alone has it there is nothing to decide: then a request costs no decision, and none
 //! is noted, as for the calls of a session.
@@ -11,7 +12,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
@@ -21,19 +22,21 @@ use crate::edge::observed::call::ObservedCall;
 use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::relay;
+use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Chosen;
 use crate::edge::scope;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
-use crate::model::{Node, Principal, Scope, ServerName};
+use crate::model::{Node, NodeId, Principal, Scope, ServerName};
 use crate::net::{Body, Failure, collect, is_event_stream};
 use crate::protocol::era::answered::code_of;
-use crate::protocol::era::discovered::is_marked;
-use crate::protocol::era::methods::{LISTEN, Method};
-use crate::protocol::headers::is_stateless;
+use crate::protocol::era::discovered::{has_no_sessions, is_marked};
+use crate::protocol::era::methods::Method;
+use crate::protocol::headers::{NAME, is_stateless};
 use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
+use crate::protocol::trace_context::TraceContext;
 use crate::seam::{Facts, Outcome};
 
 /// Attempts to pass one request on, as those of a delivery.
@@ -51,6 +54,19 @@ pub struct StatelessPass<'a> {
     pub server: &'a ServerName,
     pub message: &'a Bytes,
     pub method: &'a str,
+    /// `Mcp-Name`, where the server has another name for what the client names.
+    pub named: Option<HeaderValue>,
+    /// The span that the request belongs to, if it is traced.
+    pub trace: Option<Box<TraceContext>>,
+}
+
+/// A server's own response.
+pub struct Passed {
+    pub response: Response<Body>,
+    /// Where it comes from.
+    pub node: NodeId,
+    /// What brings further requests of the client there, if that changes.
+    pub token: Option<Token>,
 }
 
 impl Worker {
@@ -58,9 +74,20 @@ impl Worker {
     #[must_use]
     pub(in crate::edge) fn stateless_server<'a>(&self, scope: &'a Scope) -> Option<&'a ServerName> {
         let server = scope::pass_through_server(&self.edge, scope)?;
+        self.says_of_itself(server, is_marked).then_some(server)
+    }
+
+    /// The servers of a scope that have no sessions themselves.
+    #[must_use]
+    pub(in crate::edge) fn stateless_members(&self, scope: &Scope) -> Vec<ServerName> {
+        let members = scope::members(self, scope).into_iter().map(|member| member.server);
+        members.filter(|server| self.says_of_itself(server, has_no_sessions)).collect()
+    }
+
+    fn says_of_itself(&self, server: &ServerName, what: fn(&str) -> bool) -> bool {
         let topology = self.edge.topology.load();
-        let catalog = self.edge.catalogs.known(&topology, server, ClientSet::default())?;
-        is_marked(catalog.initialize.get()).then_some(server)
+        let catalog = self.edge.catalogs.known(&topology, server, ClientSet::default());
+        catalog.is_some_and(|catalog| what(catalog.initialize.get()))
     }
 }
 
@@ -71,38 +98,37 @@ impl StatelessPass<'_> {
     /// If no node can take the request, or the connection to one broke: then it may have run.
     pub async fn run(&self) -> Result<Response<Body>, Refusal> {
         let Self { worker, context, scope, server, message, .. } = *self;
-        // It is of no session: strategies see an id that no other request has.
-        let params = Bytes::from_static(b"{}");
-        let session = Session::mint(self.principal.clone(), params, false);
-        let session = Session { origin: Origin::Request, ..session };
+        let session = self.session();
         let origin = CallOrigin { context: Some(context), session: &session, scope };
-        // A client that listens makes no call.
-        let observed = (self.method != LISTEN).then(|| {
-            let observed = ObservedCall::begin(worker, origin, message);
-            observed.is_for(server, message);
-            observed
-        });
-        let call = Call::of_client(worker, context, &session, server);
-        let mut pass = Pass { of: self, call, tried: Tried::default(), is_repeated: false };
-        let served = match call.only_node() {
-            Some(node) => pass.at_only(&node).await,
-            None => Ok(None),
-        };
-        let served = match served {
-            Ok(None) => Box::pin(pass.by_strategy()).await,
-            Ok(Some(served)) => Ok(served),
-            Err(refusal) => Err(refusal),
-        };
-        match (served, observed) {
-            (Ok((node, response)), Some(observed)) => {
-                observed.was_at(&node.id);
+        let observed = ObservedCall::begin(worker, origin, message);
+        observed.is_for(server, message);
+        match self.pass(&session).await {
+            Ok(Passed { mut response, node, token }) => {
+                observed.was_at(&node);
+                worker.edge.write_token(token.as_ref(), response.headers_mut());
                 Ok(observed.answered(response))
             }
-            (Err(refusal), Some(observed)) => {
+            Err(refusal) => {
                 observed.refused(&refusal);
                 Err(refusal)
             }
-            (served, None) => served.map(|(_, response)| response),
+        }
+    }
+
+    /// The same, of a call that is noted elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn pass(&self, session: &Session) -> Result<Passed, Refusal> {
+        let call = Call::of_client(self.worker, self.context, session, self.server);
+        let mut pass = Pass { of: self, call, tried: Tried::default(), is_repeated: false };
+        let passed = match call.only_node() {
+            Some(node) => pass.at_only(&node).await?,
+            None => None,
+        };
+        match passed {
+            Some(passed) => Ok(passed),
+            None => Box::pin(pass.by_strategy()).await,
         }
     }
 
@@ -124,19 +150,42 @@ impl StatelessPass<'_> {
         (Response::from_parts(parts, answer.into()), is_unknown)
     }
 
+    /// The response of the server at this node. `None` if the request has not reached it.
+    pub async fn at(&self, node: &Node) -> Option<Response<Body>> {
+        let session = self.session();
+        let call = Call::of_client(self.worker, self.context, &session, self.server);
+        let facts = self.facts(&session);
+        let response = call.exchange(node, facts, self.request(&call, node)).await.ok()?;
+        let is_answered = matches!(Outcome::read(response.headers()), None | Some(Outcome::Sent));
+        is_answered.then(|| relay(response))
+    }
+
+    /// It is of no session: strategies see an id that no other request has.
+    pub fn session(&self) -> Session {
+        let params = Bytes::from_static(b"{}");
+        let session = Session::mint(self.principal.clone(), params, false);
+        Session { origin: Origin::Request, ..session }
+    }
+
+    fn facts(&self, session: &Session) -> Facts {
+        let quota = Some(self.context.quota.clone());
+        Facts { is_stateless: true, quota, ..session.facts() }
+    }
+
     fn request(&self, call: &Call<'_>, node: &Node) -> Request<Body> {
-        let mut request = call.request(node, &Outgoing::post(self.message.clone()));
+        let outgoing = Outgoing::post(self.message.clone()).within(self.trace.clone());
+        let mut request = call.request(node, &outgoing);
         for (name, value) in &self.context.headers {
-            if is_stateless(name) {
+            if is_stateless(name) && !(*name == NAME && self.named.is_some()) {
                 request.headers_mut().append(name.clone(), value.clone());
             }
+        }
+        if let Some(named) = &self.named {
+            request.headers_mut().insert(NAME, named.clone());
         }
         request
     }
 }
-
-/// A response, and whose it is.
-type Served = (Arc<Node>, Response<Body>);
 
 /// A request on its way, and where it was in vain.
 struct Pass<'a> {
@@ -149,9 +198,12 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     /// Sends it to the only node that has the server. `None` if it has not run there.
-    async fn at_only(&mut self, node: &Arc<Node>) -> Result<Option<Served>, Refusal> {
+    async fn at_only(&mut self, node: &Arc<Node>) -> Result<Option<Passed>, Refusal> {
         match self.send(node).await? {
-            Ok(response) => Ok(Some((Arc::clone(node), relay(response)))),
+            Ok(response) => {
+                let (response, node) = (relay(response), node.id.clone());
+                Ok(Some(Passed { response, node, token: None }))
+            }
             Err(why) => {
                 self.tried.failed(&node.id, why);
                 Ok(None)
@@ -160,7 +212,7 @@ impl Pass<'_> {
     }
 
     /// Sends it to the nodes that the strategy chooses, until one answers.
-    async fn by_strategy(mut self) -> Result<Served, Refusal> {
+    async fn by_strategy(mut self) -> Result<Passed, Refusal> {
         let StatelessPass { worker, context, server, message, method, .. } = *self.of;
         let call = self.call;
         let session = call.session.id;
@@ -181,19 +233,19 @@ impl Pass<'_> {
             match self.send(&node).await? {
                 Ok(response) => {
                     let mut response = relay(response);
+                    let mut is_unknown = false;
                     if is_about_task {
-                        let (read, is_unknown) = self.of.read(response).await;
-                        response = read;
-                        if is_unknown {
-                            deciding.fails("the server has no such task there");
-                            self.tried.nodes.push(node.id.clone());
-                            unknown = unknown.or(Some((node, response)));
-                            continue;
-                        }
+                        (response, is_unknown) = self.of.read(response).await;
+                    }
+                    let passed = Passed { response, node: node.id.clone(), token };
+                    if is_unknown {
+                        deciding.fails("the server has no such task there");
+                        self.tried.nodes.push(node.id.clone());
+                        unknown = unknown.or(Some(Passed { token: None, ..passed }));
+                        continue;
                     }
                     deciding.opened(&node.id);
-                    worker.edge.write_token(token.as_ref(), response.headers_mut());
-                    return Ok((node, response));
+                    return Ok(passed);
                 }
                 Err(why) => {
                     deciding.fails(&why.reason);
@@ -217,9 +269,8 @@ impl Pass<'_> {
         &mut self,
         node: &Arc<Node>,
     ) -> Result<Result<Response<Body>, NotOpened>, Refusal> {
-        let StatelessPass { worker, context, server, method, .. } = *self.of;
-        let quota = Some(context.quota.clone());
-        let facts = Facts { is_stateless: true, quota, ..self.call.session.facts() };
+        let StatelessPass { worker, server, method, .. } = *self.of;
+        let facts = self.of.facts(self.call.session);
         let request = self.of.request(&self.call, node);
         Ok(Err(match self.call.exchange(node, facts, request).await {
             Ok(response) => match Outcome::read(response.headers()) {

@@ -79,7 +79,8 @@ fn usable_tools(tools: &RawValue) -> String {
 }
 
 /// An object without one member. `None` if nothing is left of it.
-fn without(object: &RawValue, member: &str) -> Option<String> {
+#[must_use]
+pub fn without(object: &RawValue, member: &str) -> Option<String> {
     let Some(members) = Members::of(object.get()).filter(|_| object.get().starts_with('{')) else {
         return Some(object.get().to_owned());
     };

@@ -41,8 +41,18 @@ pub fn is_marked(initialize: &str) -> bool {
     memchr::memmem::find(initialize.as_bytes(), MARK.as_bytes()).is_some()
 }
 
+/// The same of one that opens sessions, too.
+const SESSIONS_MARK: &str = r#""mooring/sessions":true"#;
+
 /// The same of a server that has tasks for clients without a session.
 const TASKS_MARK: &str = r#""mooring/tasks":"modern""#;
+
+/// Whether a server with the mark opens no sessions.
+#[must_use]
+pub fn has_no_sessions(initialize: &str) -> bool {
+    is_marked(initialize)
+        && memchr::memmem::find(initialize.as_bytes(), SESSIONS_MARK.as_bytes()).is_none()
+}
 
 /// Whether an `InitializeResult` has that mark.
 #[must_use]
@@ -66,9 +76,12 @@ pub fn marked(initialize: String) -> String {
     let edit = || {
         let raw: &RawValue = serde_json::from_str(&initialize).ok()?;
         let meta = Members::of(raw.get())?.get("_meta").filter(|meta| meta.get().starts_with('{'));
+        let marks = format!("{MARK},{SESSIONS_MARK}");
         match meta {
-            Some(meta) => splice::insertion(initialize.as_bytes(), meta, MARK),
-            None => splice::insertion(initialize.as_bytes(), raw, &format!("\"_meta\":{{{MARK}}}")),
+            Some(meta) => splice::insertion(initialize.as_bytes(), meta, &marks),
+            None => {
+                splice::insertion(initialize.as_bytes(), raw, &format!("\"_meta\":{{{marks}}}"))
+            }
         }
     };
     if is_marked(&initialize) {
@@ -199,12 +212,18 @@ mod tests {
     #[test]
     fn a_mark_is_added_to_what_a_server_says_and_once() {
         for (given, meta) in [
-            (r#"{"protocolVersion":"2025-11-25"}"#, json!({"mooring/era": "modern"})),
-            (r#" { "_meta" : {"a":1} }"#, json!({"mooring/era": "modern", "a": 1})),
-            (r#"{"_meta":{}}"#, json!({"mooring/era": "modern"})),
+            (
+                r#"{"protocolVersion":"2025-11-25"}"#,
+                json!({"mooring/era": "modern", "mooring/sessions": true}),
+            ),
+            (
+                r#" { "_meta" : {"a":1} }"#,
+                json!({"mooring/era": "modern", "mooring/sessions": true, "a": 1}),
+            ),
+            (r#"{"_meta":{}}"#, json!({"mooring/era": "modern", "mooring/sessions": true})),
         ] {
             let once = marked(given.to_owned());
-            assert!(is_marked(&once), "{once}");
+            assert!(is_marked(&once) && !has_no_sessions(&once), "{once}");
             let read: Value = serde_json::from_str(&once).unwrap();
             assert_eq!(read["_meta"], meta, "{once}");
             assert_eq!(marked(once.clone()), once);

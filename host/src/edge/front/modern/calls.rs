@@ -68,11 +68,17 @@ impl ModernRequest<'_> {
     /// # Errors
     /// If no server can take it.
     pub async fn call(&self) -> Result<Response<Body>, Refusal> {
+        let mut session = self.session()?;
+        let sent_back = SentBack::of(self.envelope.params);
+        if !self.is_suspended(&sent_back)
+            && let Some(response) = Box::pin(self.passed_on(&session)).await?
+        {
+            return Ok(response);
+        }
         let params = StrictParams::of(self.envelope.params).map_err(Refusal::from)?;
         let target = params.target;
         let named = target.name.or(target.uri);
         let asked_for = digest(self.envelope.method(), named, target.arguments);
-        let sent_back = SentBack::of(self.envelope.params);
         let handle = self.handle();
         let returned = match sent_back.state.filter(|_| self.method.may_ask()) {
             Some(state) => {
@@ -87,7 +93,6 @@ impl ModernRequest<'_> {
             }
             None => None,
         };
-        let mut session = self.session()?;
         // Where only URLs had to be opened, the request begins anew.
         let returned = returned.filter(|returned| !returned.state.request.is_empty());
         if let Some(returned) = &returned {
@@ -161,6 +166,15 @@ impl ModernRequest<'_> {
         let mut response = respond(said, self.id, self.worker.edge.config.keep_alive).await?;
         response.headers_mut().extend(std::mem::take(&mut *carried.lock()));
         Ok(response)
+    }
+
+    /// Whether the client goes on with a request that waits in a session of the gateway's own.
+    fn is_suspended(&self, sent_back: &SentBack<'_>) -> bool {
+        let text = sent_back.state.and_then(splice::string);
+        let keys = &self.worker.edge.keys;
+        text.is_some_and(|text| {
+            keys.open_request_state(&text, self.scope, self.principal).is_some()
+        })
     }
 
     /// Gives the server the answers that have come. Returns the questions that go on waiting.

@@ -4,21 +4,23 @@ use http::Response;
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::front::begin::{MAX_FIRST, MAX_PARAMS};
+use crate::edge::pass_through::listened::ListenedServer;
 use crate::edge::pass_through::stateless::StatelessPass;
 use crate::edge::refusal::{Refusal, Refused, malformed};
 use crate::edge::relay::accepted;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::model::{Principal, Scope};
+use crate::model::{Principal, Scope, ServerName};
 use crate::net::Body;
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::ladder::{self, Era};
-use crate::protocol::era::methods::Method;
+use crate::protocol::era::methods::{LISTEN, Method};
 use crate::protocol::era::tasks;
 use crate::protocol::jsonrpc::Envelope;
 
 use super::request::{ModernRequest, for_modern};
+use super::respond::respond;
 
 /// Who has sent a message, and to what.
 #[derive(Clone, Copy)]
@@ -73,13 +75,11 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, recent } = sent;
         if let Some(server) = self.stateless_server(scope) {
-            let method = envelope.method();
-            let worker = self;
             let counts = self.pass_counts(Some(context), server);
             let under_way = counts.map(|counts| counts.count_one(envelope)).transpose()?.flatten();
-            let passed =
-                StatelessPass { worker, context, scope, principal, server, message, method };
-            let response = Box::pin(passed.run()).await?;
+            let id = envelope.id_text().unwrap_or("null");
+            let passing = self.pass_whole(sent, server, message, (envelope.method(), id));
+            let response = Box::pin(passing).await?;
             return Ok(match under_way {
                 Some(under_way) => response.map(|body| body.with_guard(under_way)),
                 None => response,
@@ -115,5 +115,40 @@ impl Worker {
             | Method::Skill => request.call().await,
             Method::Task => request.task_call().await,
         }
+    }
+
+    /// Passes a request on to the one server of the URL, as it came.
+    async fn pass_whole(
+        &self,
+        sent: Sessionless<'_>,
+        server: &ServerName,
+        message: &bytes::Bytes,
+        (method, id): (&str, &str),
+    ) -> Result<Response<Body>, Refusal> {
+        let Sessionless { context, scope, principal, .. } = sent;
+        if method == LISTEN && ListenedServer::nodes(self, server).len() > 1 {
+            let listened = ListenedServer {
+                worker: self.clone(),
+                context: context.clone(),
+                scope: scope.clone(),
+                principal: principal.clone(),
+                server: server.clone(),
+                message: message.clone(),
+            };
+            return respond(listened.merged(), id, self.edge.config.keep_alive).await;
+        }
+        let (worker, named, trace) = (self, None, None);
+        let pass = StatelessPass {
+            worker,
+            context,
+            scope,
+            principal,
+            server,
+            message,
+            method,
+            named,
+            trace,
+        };
+        pass.run().await
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::MissedTickBehavior;
 use crate::edge::bridge::inner_session::InnerInUse;
 use crate::edge::bridge::session_feeds::FeedItem;
 use crate::edge::client_request::ClientRequest;
+use crate::edge::pass_through::listened::NodeSaid;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -29,6 +30,8 @@ use super::tasks::KnownTask;
 /// How long servers are waited for before the client is told what it gets. One that is not open yet
 /// has to start meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long servers without sessions are waited for. They need not be started for the client.
+const ACKNOWLEDGES: Duration = Duration::from_secs(2);
 /// Between two looks whether the servers that have granted resources are still heard.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two attempts to subscribe anew; they double up to these.
@@ -50,6 +53,9 @@ struct Listening {
     tasks: Vec<KnownTask>,
     /// What of all this is for the client; `None` if everything is.
     view: Option<OwnView>,
+    /// What servers without sessions say of their lists, and how many of their nodes are asked.
+    at_servers: mpsc::Receiver<NodeSaid>,
+    asked: usize,
 }
 
 impl ModernRequest<'_> {
@@ -75,6 +81,8 @@ impl ModernRequest<'_> {
         // Before anything is subscribed to, so that nothing is missed.
         let feed = self.worker.session_feed(self.scope, &session)?;
         let view = OwnView::of(self.worker, self.scope, &session).await;
+        let (node_said, at_servers) = mpsc::channel(AHEAD);
+        let asked = self.ask_for_lists(&wanted, &node_said);
         let listening = Listening {
             worker: self.worker.clone(),
             context: self.context.clone(),
@@ -85,6 +93,8 @@ impl ModernRequest<'_> {
             wanted,
             tasks,
             view,
+            at_servers,
+            asked,
         };
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(listening.run(feed, sender));
@@ -139,6 +149,7 @@ impl Unheard {
 impl Listening {
     async fn run(mut self, mut feed: broadcast::Receiver<FeedItem>, sender: mpsc::Sender<Bytes>) {
         self.subscribe().await;
+        let early = self.acknowledged_by_servers().await;
         let first = self.wanted.acknowledged(&self.id);
         let watch = TaskWatch {
             worker: self.worker.clone(),
@@ -154,19 +165,44 @@ impl Listening {
         if sender.send(sse::event(&first)).await.is_ok() {
             tokio::select! {
                 () = sender.closed() => {}
-                () = self.tell(&mut feed, &sender) => {}
+                () = self.tell(&mut feed, &sender, early) => {}
                 () = watching => {}
             }
         }
         self.unsubscribe().await;
     }
 
-    /// Hands notifications on, until this process leaves.
+    /// Waits, for a while, until the servers without sessions have taken the request. Returns what they
+    /// have said besides.
+    async fn acknowledged_by_servers(&mut self) -> Vec<Bytes> {
+        let (mut awaited, mut early) = (self.asked, Vec::new());
+        let until = tokio::time::Instant::now() + ACKNOWLEDGES;
+        while awaited > 0 && early.len() < AHEAD {
+            let said = tokio::time::timeout_at(until, self.at_servers.recv()).await;
+            match said {
+                Ok(Some(said)) if said.is_acknowledgement() => awaited -= 1,
+                Ok(Some(NodeSaid::Note(note))) => early.push(note),
+                Ok(Some(NodeSaid::End(..))) => awaited -= 1,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        early
+    }
+
+    /// Hands notifications on, until this process leaves; first those that came early.
     async fn tell(
         &mut self,
         feed: &mut broadcast::Receiver<FeedItem>,
         sender: &mpsc::Sender<Bytes>,
+        early: Vec<Bytes>,
     ) {
+        for note in early {
+            if let Some(message) = self.told_by_server(&note).await
+                && sender.send(sse::event(&splice::on_one_line(message))).await.is_err()
+            {
+                return;
+            }
+        }
         let keep_alive = self.worker.edge.config.keep_alive;
         let mut leaving = self.worker.edge.leaving.watch();
         let mut look = tokio::time::interval(LOOK);
@@ -176,6 +212,14 @@ impl Listening {
         loop {
             let heard = tokio::select! {
                 heard = tokio::time::timeout_at(quiet + keep_alive, feed.recv()) => heard,
+                Some(said) = self.at_servers.recv() => {
+                    let NodeSaid::Note(note) = said else { continue };
+                    let Some(message) = self.told_by_server(&note).await else { continue };
+                    if sender.send(sse::event(&splice::on_one_line(message))).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 _ = look.tick(), if !self.wanted.resources.is_empty() => {
                     if unheard.is_due(self.is_cut_off()) && self.renew().await {
                         unheard = Unheard::default();
@@ -217,6 +261,12 @@ impl Listening {
                 }
             }
         }
+    }
+
+    /// What a server without sessions says of its lists. What else it says was not asked for.
+    async fn told_by_server(&mut self, note: &[u8]) -> Option<Bytes> {
+        let Some(Heard::Changed(_)) = Heard::of(note) else { return None };
+        self.told(note).await
     }
 
     /// What a message of the session is to this client.

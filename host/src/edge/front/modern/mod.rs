@@ -2,8 +2,9 @@
 //!
 //! A request is classified by its body (`entry`), finds its conversation and inner session (`request`)
 //! and is answered from the scope's catalog (`discover`, `lists`), by a server (`calls`; about one of its
-//! tasks: `tasks`), or for as long as the client listens (`listen`; what of it is the client's, where it
-//! may use only some, is `own_view`; how tasks are watched for it, `task_watch`). `respond` makes the response: JSON for as long as there is
+//! tasks: `tasks`; `passed`, if that server has no sessions either), or for as long as the client listens
+//! (`listen`; what of it is the client's, where it may use only some, is `own_view`; how tasks are watched
+//! for it, `task_watch`). `respond` makes the response: JSON for as long as there is
 //! nothing but the answer to say, else an event stream, which the client closes to cancel.
 
 pub mod calls;
@@ -12,6 +13,7 @@ pub mod entry;
 pub mod listen;
 pub mod lists;
 pub mod own_view;
+pub mod passed;
 pub mod request;
 pub mod respond;
 pub mod subscribed;

@@ -102,6 +102,14 @@ impl Wanted {
         jsonrpc::notification_with(ACKNOWLEDGED, &params)
     }
 
+    /// The parameters of a request for the lists alone, with this `_meta`.
+    #[must_use]
+    pub fn lists_alone(&self, meta: &str) -> String {
+        let lists = self.lists.iter().map(|list| format!("\"{}\":true", member(*list)));
+        let lists = lists.collect::<Vec<_>>().join(",");
+        format!("{{\"notifications\":{{{lists}}},\"_meta\":{meta}}}")
+    }
+
     /// The notification for the client, marked with its id. `None` if it does not want it.
     #[must_use]
     pub fn told(&self, heard: &Heard, id: &str) -> Option<Bytes> {
@@ -219,6 +227,8 @@ mod tests {
         assert_eq!(first["params"]["notifications"]["toolsListChanged"], true);
         assert_eq!(first["params"]["_meta"][meta::SUBSCRIPTION], 7);
         assert_eq!(wanted.missed("7").len(), 2, "the list and the resource");
+        let lists = r#"{"notifications":{"toolsListChanged":true},"_meta":{"a":1}}"#;
+        assert_eq!(wanted.lists_alone(r#"{"a":1}"#), lists);
     }
 
     #[test]
