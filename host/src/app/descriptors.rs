@@ -6,6 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const RESERVE: usize = 256;
 /// What an unlimited number counts as.
 const UNLIMITED: u64 = 1 << 30;
+/// What macOS gives at most, whose hard limit is nevertheless unlimited, and whose soft one is 256.
+const OPEN_MAX: u64 = 10_240;
 
 /// The limit before and after it was raised.
 #[derive(Debug, Clone, Copy)]
@@ -25,8 +27,15 @@ pub fn raise() -> Descriptors {
     if current == maximum {
         return Descriptors { limit: inherited, inherited };
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => Descriptors { limit: maximum.unwrap_or(UNLIMITED), inherited },
+    let raise_to = |most: Option<u64>| {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: most, maximum });
+        raised.map(|()| most.unwrap_or(UNLIMITED))
+    };
+    let fits = inherited < OPEN_MAX && maximum.is_none_or(|maximum| OPEN_MAX < maximum);
+    let raised = raise_to(maximum);
+    let raised = raised.or_else(|error| if fits { raise_to(Some(OPEN_MAX)) } else { Err(error) });
+    match raised {
+        Ok(limit) => Descriptors { limit, inherited },
         Err(error) => {
             tracing::warn!("cannot raise the limit of open files from {inherited}: {error}");
             Descriptors { limit: inherited, inherited }

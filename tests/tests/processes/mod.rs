@@ -4,6 +4,7 @@ pub mod chaos;
 pub mod children;
 pub mod containment;
 pub mod control_groups;
+pub mod core_dumps;
 pub mod crowds;
 pub mod failing_servers;
 pub mod fair_shares;

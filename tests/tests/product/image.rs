@@ -1,5 +1,5 @@
 //! The Dockerfile. No Docker engine runs here, so it is parsed: what is in the image, who runs it,
-//! and where it keeps what it downloads.
+//! and where it keeps what it downloads. What is built from it without an engine is in `built_image`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,6 @@
 //! The product as it is shipped: files, commands, examples, the shape of its source.
 
+pub mod built_image;
 pub mod cli;
 pub mod config;
 pub mod connecting;
@@ -26,3 +27,4 @@ pub mod plugins;
 pub mod release;
 pub mod schema;
 pub mod service_unit;
+pub mod static_binary;

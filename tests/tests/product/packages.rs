@@ -187,6 +187,12 @@ fn the_installed_unit_passes_and_its_command_serves() {
         let all = said(&output);
         let ours = all.lines().filter(|line| line.contains("mooring"));
         assert_eq!(ours.collect::<Vec<_>>(), Vec::<&str>::new(), "{all}");
+        let judged = Command::new("systemd-analyze")
+            .args(["security", "--offline=yes", "--no-pager", "--threshold=29"])
+            .arg(root.path("usr/lib/systemd/system/mooring.service"))
+            .output()
+            .unwrap();
+        assert!(judged.status.success(), "above 2.9: {}", said(&judged));
     }
 
     // What systemd does before the start: a folder of the service, and copies of its credentials.

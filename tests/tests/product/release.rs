@@ -114,7 +114,7 @@ fn it_builds_tests_signs_and_publishes_all_of_it() {
             "binaries",
             &[
                 "cargo build --release --locked -p mooring",
-                "-unknown-linux-musl",
+                "packaging/static/build",
                 "chroot /tmp/empty",
                 "packaging/deb/build",
             ][..],
@@ -145,7 +145,9 @@ fn it_builds_tests_signs_and_publishes_all_of_it() {
     assert_eq!(arches, ["x86_64", "aarch64"]);
     let text = std::fs::read_to_string(settings::repository().join(WORKFLOW)).unwrap();
     assert!(text.contains("actions/attest-build-provenance@"));
-    for script in ["packaging/deb/build", "packaging/npm/build", ".ci/run"] {
+    for script in
+        ["packaging/deb/build", "packaging/npm/build", "packaging/static/build", ".ci/run"]
+    {
         assert!(settings::repository().join(script).is_file(), "{script}");
     }
 }

@@ -189,6 +189,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn what_is_no_file_is_not_waited_for_and_is_named_all_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");

@@ -6,7 +6,9 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
@@ -99,6 +101,7 @@ impl Listeners {
     ///
     /// # Errors
     /// If they are no listening sockets of `host` and `port`.
+    #[cfg(target_os = "linux")]
     pub fn adopt(
         descriptors: Vec<OwnedFd>,
         lock: OwnedFd,

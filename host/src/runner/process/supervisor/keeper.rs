@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -190,7 +190,7 @@ impl RunningSupervisor {
             command.env(OPEN_FILES, open_files.to_string());
         }
         command.stdin(OwnedFd::from(its)).stdout(Stdio::null());
-        let process = Command::from(command).spawn()?;
+        let process = Command::from(command).spawn().map_err(named)?;
         let socket = UnixStream::from_std(ours)?;
         Ok(Self { process, socket, since: Instant::now() })
     }
@@ -217,6 +217,18 @@ impl RunningSupervisor {
         let Self { mut process, socket, .. } = self;
         drop(socket);
         let _ = process.wait().await;
+    }
+}
+
+/// The error, with what this root file system lacks: an empty one has nothing but the program.
+fn named(error: io::Error) -> io::Error {
+    let missing = [OWN_PROGRAM, "/dev/null"].into_iter().find(|path| !Path::new(path).exists());
+    match missing {
+        Some(path) => io::Error::new(
+            error.kind(),
+            format!("there is no {path}: mount /proc and /dev, as every container engine does"),
+        ),
+        None => error,
     }
 }
 

@@ -75,6 +75,7 @@ fn the_folder_itself_may_be_a_link() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_pipe_or_a_file_with_two_names_is_not_written() {
     let path = fresh();
     let folder = DataFolder::open(&path).unwrap();
