@@ -9,6 +9,7 @@ pub mod config;
 pub mod edge;
 pub mod model;
 pub mod net;
+pub mod oauth;
 pub mod protocol;
 pub mod runner;
 pub mod seam;

@@ -12,6 +12,7 @@
 )]
 
 pub mod authority;
+pub mod authorization_server;
 pub mod binaries;
 pub mod borrowed;
 pub mod cable;
@@ -48,6 +49,7 @@ pub mod stateless;
 pub mod token_server;
 
 pub use authority::{Authority, Identity, Names};
+pub use authorization_server::AuthorizationServer;
 pub use cable::Cable;
 pub use canned::Canned;
 pub use certificates::{Certificate, TlsRelay, client_of, client_showing, tls};

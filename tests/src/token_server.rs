@@ -174,7 +174,8 @@ fn give(state: &mut State, asked: &Asked, out: Out) {
     out.json(&json!({"access_token": token, "token_type": "Bearer", "expires_in": seconds}));
 }
 
-fn form_of(body: &str) -> BTreeMap<String, String> {
+/// The members of a form.
+pub(crate) fn form_of(body: &str) -> BTreeMap<String, String> {
     let pairs = body.split('&').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (decoded(name), decoded(value))).collect()
 }

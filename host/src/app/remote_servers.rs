@@ -5,16 +5,17 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::config::{
-    ProxyScheme, ProxySettings, Remote, Server, ServerTls, TokenPlaceSettings, TokenSettings,
-    Transport,
+    LoginPlaceSettings, LoginSettings, ProxyScheme, ProxySettings, Remote, Server, ServerTls,
+    TokenPlaceSettings, TokenSettings, Transport,
 };
-use crate::model::SUBJECT_TOKEN;
+use crate::model::{SUBJECT_TOKEN, USER_TOKEN};
 use crate::net::{Proxy, ProxyKind, TargetTls};
-use crate::protocol::claim_headers;
-use crate::runner::{
-    ClientAuth, Exchanges, Recipe, TokenPlace, TokenServer, TokenSource, TokenTerms, Tokens,
-    Upstream,
+use crate::oauth::{
+    ClientAuth, Exchanges, LoginPlace, LoginTerms, TokenPlace, TokenServer, TokenSource,
+    TokenTerms, TokenWay, Tokens,
 };
+use crate::protocol::claim_headers;
+use crate::runner::{Recipe, Upstream};
 
 /// What the edge is asked for: the client's headers, and claims of its token.
 #[must_use]
@@ -29,18 +30,74 @@ pub fn passed_to(server: &Server) -> Vec<Arc<str>> {
     if exchanges(server) {
         names.push(SUBJECT_TOKEN.into());
     }
+    if logs_in(server) {
+        names.push(USER_TOKEN.into());
+    }
     names
+}
+
+fn remote(server: &Server) -> Option<&Remote> {
+    match &server.transport {
+        Some(Transport::Http(remote) | Transport::Sse(remote) | Transport::HttpOrSse(remote)) => {
+            Some(remote)
+        }
+        Some(Transport::Stdio { .. }) | None => None,
+    }
+}
+
+/// Whether each user logs in at the server.
+#[must_use]
+pub fn logs_in(server: &Server) -> bool {
+    remote(server).is_some_and(|remote| remote.login.is_some())
 }
 
 /// Whether the client's own token is exchanged for one of the server's.
 #[must_use]
 pub fn exchanges(server: &Server) -> bool {
-    match &server.transport {
-        Some(Transport::Http(remote) | Transport::Sse(remote) | Transport::HttpOrSse(remote)) => {
-            remote.tokens.as_ref().is_some_and(|tokens| tokens.exchanges)
+    let tokens = remote(server).and_then(|remote| remote.tokens.as_ref());
+    tokens.is_some_and(|tokens| tokens.exchanges)
+}
+
+/// How users log in at a server, if they do.
+///
+/// # Errors
+/// If its settings of TLS cannot be used.
+pub fn login(server: &Server) -> Result<Option<LoginTerms>, String> {
+    let Some(remote) = remote(server) else { return Ok(None) };
+    remote.login.as_ref().map(|login| login_by(remote, login)).transpose()
+}
+
+fn login_by(remote: &Remote, settings: &LoginSettings) -> Result<LoginTerms, String> {
+    let place = match &settings.place {
+        LoginPlaceSettings::Discovered => LoginPlace::Discovered,
+        LoginPlaceSettings::Issuer(uri) => LoginPlace::Issuer(uri.clone()),
+        LoginPlaceSettings::Endpoints { authorize, token } => {
+            LoginPlace::Endpoints { authorize: authorize.clone(), token: token.clone() }
         }
-        Some(Transport::Stdio { .. }) | None => false,
-    }
+    };
+    let (id, secret) = (&settings.client_id, &settings.client_secret);
+    // Where the server itself says where users log in, it may be reached by its own authorities.
+    let own_tls = match settings.place {
+        LoginPlaceSettings::Discovered => settings.tls.as_ref().or(remote.tls.as_ref()),
+        _ => settings.tls.as_ref(),
+    };
+    Ok(LoginTerms {
+        server: remote.url.clone(),
+        place,
+        client: (!id.is_empty()).then(|| (id.clone(), secret.clone())),
+        auth: settings.is_posted.map(shown),
+        scope: settings.scope.clone(),
+        resource: settings.resource.clone(),
+        audience: settings.audience.clone(),
+        way: TokenWay {
+            proxy: settings.proxy.as_ref().map(through),
+            tls: own_tls.map(tls_with).transpose()?,
+        },
+    })
+}
+
+fn shown(is_posted: bool) -> ClientAuth {
+    if is_posted { ClientAuth::Post } else { ClientAuth::Basic }
 }
 
 /// The header by which the edge is asked for each claim, and the header that the server gets.
@@ -64,8 +121,11 @@ pub fn reached(remote: &Remote, how: fn(Upstream) -> Recipe) -> Recipe {
         Ok(tokens) => tokens,
         Err(why) => return Recipe::Broken(format!("oauth.tls: {why}")),
     };
+    if let Some(Err(why)) = remote.login.as_ref().map(|login| login_by(remote, login)) {
+        return Recipe::Broken(format!("oauth.tls: {why}"));
+    }
     match Upstream::new(&remote.url, &remote.headers, proxy, tls) {
-        Some(upstream) => how(upstream.with_tokens(tokens)),
+        Some(upstream) => how(upstream.with_tokens(tokens).of_users(remote.login.is_some())),
         None => Recipe::Broken("its url must begin with http:// or https://".into()),
     }
 }
@@ -75,21 +135,25 @@ fn tokens_by(settings: &TokenSettings) -> Result<TokenSource, String> {
         TokenPlaceSettings::Endpoint(uri) => TokenPlace::Endpoint(uri.clone()),
         TokenPlaceSettings::Issuer(uri) => TokenPlace::Issuer(uri.clone()),
     };
-    let server = TokenServer {
-        place,
+    let way = TokenWay {
         proxy: settings.proxy.as_ref().map(through),
         tls: settings.tls.as_ref().map(tls_with).transpose()?,
     };
-    let posted = |posted| if posted { ClientAuth::Post } else { ClientAuth::Basic };
+    let server = TokenServer { place, way };
+    let has_secret = !settings.client_secret.expose().is_empty();
     let terms = TokenTerms {
         server,
         client_id: settings.client_id.clone(),
         client_secret: settings.client_secret.clone(),
-        auth: settings.is_posted.map(posted),
+        auth: match has_secret {
+            true => settings.is_posted.map(shown),
+            false => Some(ClientAuth::Public),
+        },
         scope: settings.scope.clone(),
         resource: settings.resource.clone(),
         audience: settings.audience.clone(),
         subject: None,
+        refresh: settings.refresh.clone(),
     };
     Ok(match settings.exchanges {
         true => TokenSource::Exchanged(Exchanges::new(terms)),

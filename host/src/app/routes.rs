@@ -8,7 +8,7 @@ use http::{Request, Response};
 
 use crate::admin::{self, Api, ApiCaller};
 use crate::cluster::NodeRoutes;
-use crate::edge::{Ends, Entrance, METADATA_ROUTES, OtherRoutes, Worker};
+use crate::edge::{Ends, Entrance, LOGIN_ROUTES, METADATA_ROUTES, OtherRoutes, Worker};
 use crate::net::Body;
 use crate::protocol::headers::seam::LINK_PATH;
 
@@ -19,9 +19,10 @@ pub fn all() -> Vec<(&'static str, &'static str, &'static str)> {
     let clients = Entrance::ALL.into_iter().flat_map(Entrance::routes);
     let clients = clients.map(|(method, path)| (*method, *path, "client"));
     let metadata = METADATA_ROUTES.into_iter().map(|path| ("GET", path, "metadata"));
+    let logins = LOGIN_ROUTES.into_iter().map(|path| ("GET", path, "login"));
     let api = admin::ROUTES.iter().map(|route| (route.method, route.path, route.door.as_str()));
     let link = [("GET", LINK_PATH, "link"), ("POST", "/cluster/{path}", "link")];
-    clients.chain(metadata).chain(api).chain(link).collect()
+    clients.chain(metadata).chain(logins).chain(api).chain(link).collect()
 }
 
 pub struct Routes {

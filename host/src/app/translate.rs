@@ -16,6 +16,7 @@ use crate::edge::{ConnectionBounds, EdgeConfig, Group, HostRules, Member, Prefix
 use crate::model::{
     Choice, Choices, KeepRule, Prefixes, Replica, SUBJECT_TOKEN, Selection, ServerName, StatePlan,
 };
+use crate::oauth::LoginTerms;
 use crate::runner::{
     self, Confinement, EraSetting, KeptClient, ProcessCaps, Program, Recipe, Recycling,
     RunnerConfig, START_TIMEOUT, Sandbox, Served, SessionLimits, Sharers, Sharing, StatePrograms,
@@ -98,6 +99,7 @@ pub fn edge(config: &Config, admission: Admission) -> EdgeConfig {
         keys,
         key_header: config.access.key_header.clone(),
         hosts: HostRules { listed: config.access.allowed_hosts.clone(), own: own_hosts(config) },
+        logins: logins(config),
         exchanges_tokens: running(config).any(remote_servers::exchanges)
             || credentials.values().flatten().any(|name| name == SUBJECT_TOKEN),
         credentials,
@@ -130,6 +132,18 @@ pub fn edge(config: &Config, admission: Admission) -> EdgeConfig {
         closed: config.is_closed(),
         body_rate: config.limits.body_rate,
     }
+}
+
+/// How users log in at servers: those of this process, and at a coordinator also those that nodes run,
+/// of which its file has an entry that is off. What cannot be used is told of its server.
+fn logins(config: &Config) -> BTreeMap<ServerName, Arc<LoginTerms>> {
+    let is_coordinator = matches!(config.mode, Mode::Coordinator(_));
+    let servers = config.servers.iter().filter(|server| server.enabled || is_coordinator);
+    let login = |server: &Server| {
+        let terms = remote_servers::login(server).ok().flatten()?;
+        Some((server.name.clone(), Arc::new(terms)))
+    };
+    servers.filter_map(login).collect()
 }
 
 /// The names by which this process is called: the machine's own, and those in the cluster's URLs.
@@ -225,6 +239,7 @@ fn served(config: &Config, server: &Server, idle: Duration) -> Served {
         passthrough: server.passthrough_headers.clone(),
         claims: remote_servers::claims_for(server),
         exchanges: remote_servers::exchanges(server),
+        logs_in: remote_servers::logs_in(server),
         start_timeout: server.start_timeout.unwrap_or(START_TIMEOUT),
         idle: server.idle_timeout,
         recycling: Recycling { max_lifetime: server.max_lifetime, max_memory: server.max_memory },

@@ -63,6 +63,7 @@ pub use sections::policy::PolicyRule;
 pub use sections::proxy::OwnProxy;
 pub use sections::rates::{RatePer, RateSettings};
 pub use sections::servers::confinement::ConfinementSettings;
+pub use sections::servers::login::{LoginPlaceSettings, LoginSettings};
 pub use sections::servers::oauth::{TokenPlaceSettings, TokenSettings};
 pub use sections::servers::sandbox::SandboxSettings;
 pub use sections::servers::server_tls::{ClientIdentity, ServerTls};

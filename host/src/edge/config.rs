@@ -11,6 +11,7 @@ use crate::edge::access::identity::{CallerIdentity, PolicyTable};
 use crate::edge::access::issuers::Issuers;
 use crate::edge::access::rates::Rates;
 use crate::model::{EntryKind, EntryRights, GroupName, Prefixes, Principal, Rights, ServerName};
+use crate::oauth::LoginTerms;
 use crate::streams::Bounds;
 
 /// One server of a group or scope, and which of its entries are shown.
@@ -122,6 +123,8 @@ pub struct EdgeConfig {
     pub issuers: Option<Arc<Issuers>>,
     /// How often clients may ask; `None` if nothing is counted.
     pub rates: Option<Arc<Rates>>,
+    /// How users log in at servers that want that.
+    pub logins: BTreeMap<ServerName, Arc<LoginTerms>>,
     /// Whether any server gets what clients' tokens are exchanged for.
     pub exchanges_tokens: bool,
     /// The URL under which clients reach the gateway, without a path; `None`: what their requests say.

@@ -17,7 +17,7 @@
 //!             observed      each call: counts, the access log, the audit log
 //! ```
 //!
-//! Beside the steps, `catalog` knows what each scope offers, and `session` what a client's
+//! Beside the steps, `logins` has the tokens of users who log in at servers, `catalog` knows what each scope offers, and `session` what a client's
 //! session is, and `state` brings along what a server holds for one.
 //!
 //! An error at any step is a refusal; one table (`refusal`) turns it into a response. The edge
@@ -35,6 +35,7 @@ mod connection;
 mod delivery;
 mod front;
 mod leaving;
+mod logins;
 mod metrics;
 mod observed;
 mod pass_through;
@@ -82,6 +83,8 @@ pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
+pub use logins::login_routes::ROUTES as LOGIN_ROUTES;
+pub use logins::user_tokens::UserTokens;
 pub use metrics::{CountedError, Metrics};
 pub use routing::cold_start::ColdStart;
 pub use routing::decision::{

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use crate::edge::absent_server::AbsentServer;
 use crate::edge::access::rates::LimitMet;
 use crate::edge::access::token_refusal::TokenRefusal;
+use crate::edge::logins::login_refusal::LoginRefusal;
 use crate::model::{QuotaKey, ServerName};
 use crate::net::Body;
 use crate::protocol::era::fault::EraFault;
@@ -169,6 +170,9 @@ pub enum Refusal {
     Lost { server: ServerName, why: String },
     #[error("the gateway could not make a session id")]
     NoKey,
+    /// The server acts for a user who has yet to log in.
+    #[error("{0}")]
+    LogIn(Box<LoginRefusal>),
     /// Of a request without a session.
     #[error("{0}")]
     Era(Box<EraFault>),
@@ -281,6 +285,7 @@ impl Refusal {
             }
             Self::Lost { .. } => (StatusCode::BAD_GATEWAY, code::SERVER_LOST),
             Self::NoKey => (StatusCode::INTERNAL_SERVER_ERROR, code::INTERNAL),
+            Self::LogIn(login) => (StatusCode::OK, login.code()),
             Self::Era(fault) => (fault.status(), fault.code()),
             Self::ConversationEnded => (StatusCode::OK, code::SERVER_LOST),
         }
@@ -301,6 +306,7 @@ impl Refusal {
                 (Some(server), Emitter::Gateway)
             }
             Self::Absent(absent) => (Some(absent.server()), Emitter::Gateway),
+            Self::LogIn(login) => (Some(login.server()), Emitter::Gateway),
             _ => (None, Emitter::Gateway),
         };
         (server, emitter, ErrorKind::of(self.table().1))
@@ -319,6 +325,7 @@ impl Refusal {
                 | Self::Unavailable { .. }
                 | Self::Absent(_)
                 | Self::Lost { .. }
+                | Self::LogIn(_)
                 | Self::ConversationEnded
         ) || matches!(self, Self::LimitMet(met) if !met.is_whole)
     }
@@ -350,6 +357,10 @@ impl Refusal {
         match self {
             Self::Absent(absent) => jsonrpc::error_with(id, code, &text, &absent.data()),
             Self::LimitMet(met) => jsonrpc::error_with(id, code, &text, &met.data()),
+            Self::LogIn(login) => match login.data() {
+                Some(data) => jsonrpc::error_with(id, code, &text, &data),
+                None => jsonrpc::error(id, code, &text),
+            },
             Self::Era(fault) => match fault.data() {
                 Some(data) => jsonrpc::error_with(id, code, &text, &data),
                 None => jsonrpc::error(id, code, &text),

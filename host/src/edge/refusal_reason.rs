@@ -26,10 +26,11 @@ pub enum RefusalReason {
     Unavailable,
     Lost,
     Internal,
+    LogIn,
 }
 
 impl RefusalReason {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Host,
         Self::Origin,
         Self::Unauthorized,
@@ -47,6 +48,7 @@ impl RefusalReason {
         Self::Unavailable,
         Self::Lost,
         Self::Internal,
+        Self::LogIn,
     ];
 
     fn as_str(self) -> &'static str {
@@ -68,6 +70,7 @@ impl RefusalReason {
             Self::Unavailable => "unavailable",
             Self::Lost => "lost",
             Self::Internal => "internal",
+            Self::LogIn => "log_in",
         }
     }
 }
@@ -136,6 +139,7 @@ impl Refusal {
             Self::Unavailable { .. } | Self::Absent(_) => RefusalReason::Unavailable,
             Self::Lost { .. } => RefusalReason::Lost,
             Self::NoKey => RefusalReason::Internal,
+            Self::LogIn(_) => RefusalReason::LogIn,
         }
     }
 }

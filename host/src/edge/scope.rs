@@ -261,9 +261,11 @@ pub fn has(worker: &Worker, scope: &Scope, server: &ServerName) -> bool {
 }
 
 /// The server whose bytes pass unchanged, if the scope is one server that is shown whole.
-/// A server with a selection is an aggregate of one, so that what a node's file hides is hidden.
+/// A server with a selection is an aggregate of one, so that what a node's file hides is hidden. So is one
+/// at which users log in: its session begins before anybody has.
 pub fn pass_through_server<'a>(edge: &Edge, scope: &'a Scope) -> Option<&'a ServerName> {
     match scope {
+        Scope::Server(server) if edge.config.logins.contains_key(server) => None,
         Scope::Server(server) => edge.topology.load().selection(server).is_none().then_some(server),
         Scope::All | Scope::Key(_) | Scope::Group(_) | Scope::Judged(_) => None,
     }

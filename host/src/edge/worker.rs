@@ -27,6 +27,7 @@ use super::delivery::doubts::Doubts;
 use super::delivery::own_ids::OwnIds;
 use super::front::sse_session::SseSessions;
 use super::leaving::Leaving;
+use super::logins::user_tokens::UserTokens;
 use super::metrics::Metrics;
 use super::routing::cold_start::ColdStart;
 use super::routing::decisions::Decisions;
@@ -51,6 +52,8 @@ pub struct Edge {
     /// What is known to several coordinators together; `None` where there is one.
     pub sharing: Option<Arc<Sharing>>,
     pub keys: KeyRing,
+    /// The tokens of users who have logged in at servers.
+    pub logins: Arc<UserTokens>,
     pub catalogs: Arc<Catalogs>,
     pub connections: Arc<Connections>,
     /// What the port speaks TLS with; `None` if it speaks plain HTTP.

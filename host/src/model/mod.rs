@@ -32,7 +32,7 @@ pub use policy::{
     RuleTarget, ServerRights, Who,
 };
 pub use quota_key::{QuotaKey, counted_address};
-pub use reserved_headers::{SEAM_PREFIX, SUBJECT_TOKEN, is_reserved_header};
+pub use reserved_headers::{SEAM_PREFIX, SUBJECT_TOKEN, USER_TOKEN, is_reserved_header};
 pub use scope::{JudgedScope, Scope};
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis, since_1970};

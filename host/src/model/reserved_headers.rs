@@ -6,6 +6,9 @@ pub const SEAM_PREFIX: &str = "mooring-";
 /// Under this name the token that let a client in goes to the runner of a server that exchanges it.
 pub const SUBJECT_TOKEN: &str = "mooring-subject-token";
 
+/// Under this name the token of a user who has logged in for a server goes to its runner.
+pub const USER_TOKEN: &str = "mooring-user-token";
+
 /// Headers that frame a message, manage a connection or carry a session. A setting that changed
 /// one could split a message or mix up two sessions; the holder of a client's `mcp-session-id` is
 /// that client.

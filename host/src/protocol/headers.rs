@@ -57,6 +57,8 @@ pub mod seam {
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::SettingChange`.
     pub const NOTE: HeaderName = HeaderName::from_static("mooring-note");
+    /// On an answer with an outcome: the server does not take the token of the client's user.
+    pub const TOKEN_REFUSED: HeaderName = HeaderName::from_static("mooring-token-refused");
     /// Marks a request without a session: see `seam::Facts`.
     pub const STATELESS: HeaderName = HeaderName::from_static("mooring-stateless");
     /// On an open: the session is the gateway's own, for a client without one. See `seam::Facts`.

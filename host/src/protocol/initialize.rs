@@ -166,6 +166,12 @@ impl ClientSet {
         Self { bits, extensions: 0 }.with_extensions(extensions.as_deref())
     }
 
+    /// Whether its clients open URLs for their users.
+    #[must_use]
+    pub fn opens_urls(self) -> bool {
+        self.bits & Self::ELICITATION_URL != 0
+    }
+
     /// The set of clients that have these extensions too, as [`extensions_of`] gives them.
     #[must_use]
     pub fn with_extensions(self, extensions: Option<&str>) -> Self {

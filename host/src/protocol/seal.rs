@@ -6,6 +6,7 @@
 //! The text is `m1` ‖ base64url(key id ‖ nonce ‖ XChaCha20-Poly1305(contents)); the nonce is
 //! random, which its 24 bytes make safe for the life of a key.
 
+pub mod kept;
 pub mod record;
 pub mod request_state;
 pub mod session_id;

@@ -5,9 +5,11 @@ mod opening;
 use std::mem::take;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 
-use crate::model::{Epochs, GatewayStart, Principal, QuotaKey, SUBJECT_TOKEN, ServerName};
+use crate::model::{
+    Epochs, GatewayStart, Principal, QuotaKey, SUBJECT_TOKEN, ServerName, USER_TOKEN,
+};
 use crate::net::{Body, Pool, collect_request};
 use crate::protocol::headers::{self, Accepts};
 use crate::protocol::jsonrpc::{self, Envelope, Malformed, code};
@@ -293,6 +295,13 @@ impl Runner {
                 if served.exchanges {
                     let subject = HeaderName::from_static(SUBJECT_TOKEN);
                     passed.extend(passthrough::passed_through(&[subject], seam));
+                }
+                if served.logs_in {
+                    let user = HeaderName::from_static(USER_TOKEN);
+                    if let Some(token) = passthrough::passed_through(&[user], seam).values().next()
+                    {
+                        passed.insert(header::AUTHORIZATION, token.clone());
+                    }
                 }
                 for (asked, sent) in &served.claims {
                     let claim = passthrough::passed_through(std::slice::from_ref(asked), seam);

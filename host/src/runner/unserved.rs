@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use http::{Response, StatusCode, header};
 
-use crate::model::Epoch;
+use crate::model::{Epoch, ServerName};
 use crate::net::{Body, TooLong};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Malformed, code};
-use crate::seam::{Outcome, write_epoch};
+use crate::seam::{Outcome, write_epoch, write_token_refused};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -40,10 +40,22 @@ pub fn cannot_open(error: &OpenError) -> Response<Body> {
     let mut response = events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     Outcome::NotSent.write(response.headers_mut());
+    if matches!(error, OpenError::UserToken { .. }) {
+        write_token_refused(response.headers_mut());
+    }
     if let Some(after) = error.retry_after() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
     }
+    response
+}
+
+/// The answer to a message whose server does not take the token of its client's user.
+pub fn token_refused(server: &ServerName, id: Option<&str>) -> Response<Body> {
+    let text = OpenError::UserToken { server: server.clone() }.to_string();
+    let mut response = events::json(jsonrpc::error(id, code::UNAVAILABLE, &text));
+    Outcome::NotSent.write(response.headers_mut());
+    write_token_refused(response.headers_mut());
     response
 }
 

@@ -222,6 +222,18 @@ impl Outcome {
     }
 }
 
+/// Marks an answer with an outcome: the server has refused the token of the client's user. It has not
+/// executed what came with it.
+pub fn write_token_refused(headers: &mut HeaderMap) {
+    headers.insert(seam::TOKEN_REFUSED, HeaderValue::from_static("yes"));
+}
+
+/// Whether an answer is marked so. Runners of earlier versions do not know such tokens.
+#[must_use]
+pub fn is_token_refused(headers: &HeaderMap) -> bool {
+    !is_unmarked(headers) && headers.contains_key(seam::TOKEN_REFUSED)
+}
+
 /// What the runner found when it was asked to open a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {

@@ -17,7 +17,10 @@ mod link;
 mod setting_change;
 mod state_step;
 
-pub use facts::{Facts, Handshake, Outcome, Start, read_epoch, write_epoch};
+pub use facts::{
+    Facts, Handshake, Outcome, Start, is_token_refused, read_epoch, write_epoch,
+    write_token_refused,
+};
 pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;
 pub use state_step::{StateStep, is_asked, mark_asked};

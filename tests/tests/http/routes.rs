@@ -256,6 +256,8 @@ fn expected(route: &Route, credential: &str, is_coordinator: bool) -> &'static [
         // Without a node's own proof nobody is let in, whatever else he has.
         "node" if is_coordinator => &[401],
         "node" => &[403],
+        // Where no server wants it, nobody logs in.
+        "login" => &[404],
         "link" => &[404],
         other => panic!("nobody has said who may use the door {other:?}: {route:?}"),
     }
@@ -301,7 +303,8 @@ fn every_route_of_a_coordinator_does_too() {
 fn the_list_of_routes_is_what_the_gateway_serves() {
     let routes = routes();
     let doors: BTreeSet<&str> = routes.iter().map(|route| route.door.as_str()).collect();
-    let known = ["client", "coordinator", "link", "manager", "metadata", "node", "probe", "site"];
+    let known =
+        ["client", "coordinator", "link", "login", "manager", "metadata", "node", "probe", "site"];
     assert_eq!(doors, known.into_iter().collect());
     // Without any credential, whatever a route is for, and with nothing configured, each is there.
     let gateway = Gateway::start_with(&settings::standalone(json!({})));

@@ -7,6 +7,7 @@ pub mod exchanged_tokens;
 pub mod fetched_tokens;
 pub mod judged;
 pub mod leaving;
+pub mod logins;
 pub mod old_upstreams;
 pub mod private_tls;
 pub mod proxies;

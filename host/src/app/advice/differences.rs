@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use http::HeaderName;
 
 use crate::edge::EdgeConfig;
-use crate::model::{Reach, Topology};
+use crate::model::{Reach, Topology, USER_TOKEN};
 use crate::protocol::passthrough;
 
 /// Warnings that are remembered. Nodes can cause any number; beyond this, they may be repeated.
@@ -48,8 +48,17 @@ impl Differences {
                 let is_withheld = |name: &&HeaderName| {
                     let named = config.credentials.get(server);
                     passthrough::is_credential(name)
+                        && *name != USER_TOKEN
                         && !named.is_some_and(|names| names.contains(name))
                 };
+                let logs_in = replica.passthrough.iter().any(|name| **name == *USER_TOKEN);
+                if logs_in && !config.logins.contains_key(server) {
+                    self.warn_once(format!(
+                        "node {} runs server {server}, at which each user logs in, and gets no tokens: \
+                         add its entry to this coordinator's file, with \"enabled\": false",
+                        node.id
+                    ));
+                }
                 let wanted: Vec<HeaderName> =
                     replica.passthrough.iter().filter_map(|name| name.parse().ok()).collect();
                 for name in wanted.iter().filter(is_withheld) {

@@ -28,7 +28,9 @@ use crate::runner;
 use crate::seam::Link;
 use crate::store::shared::SharedStore;
 use crate::store::sharing::{SharedSecret, Sharing, Told};
-use crate::store::{Bindings, DataFolder, Forgotten, LOCAL_KEY, Records, SessionStates};
+use crate::store::{
+    Bindings, DataFolder, Forgotten, KeptLogins, LOCAL_KEY, Records, SessionStates,
+};
 use crate::telemetry::{LogFilter, Telemetry};
 use crate::tls::ClusterTls;
 use crate::wasm::{self, Strategy};
@@ -210,7 +212,10 @@ impl Base {
         if let Some(sharing) = &sharing {
             states.share(Arc::clone(sharing));
         }
+        let keys = self.keys.clone();
+        let logins = KeptLogins::new(self.folder.clone(), sharing.clone(), keys);
         let edge = Edge {
+            logins: Arc::new(edge::UserTokens::new(logins)),
             config: translate::edge(config, access::of(config, &self.folder, None)),
             revision: 0,
             latest: Arc::default(),

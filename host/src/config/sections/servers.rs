@@ -4,6 +4,7 @@ mod claim_headers;
 pub mod confinement;
 mod entry_env;
 mod kind;
+pub mod login;
 pub mod oauth;
 mod other_systems;
 pub mod sandbox;

@@ -100,6 +100,11 @@ fn of_servers() -> Vec<(&'static str, Value, Becomes)> {
             Honoured,
         ),
         ("mcpServers.far.oauth", json!({"refreshToken": "t"}), Warned),
+        (
+            "mcpServers.far.oauth",
+            json!({"clientId": "x", "refreshToken": "t", "accessToken": "a", "tokenEndpoint": "https://l/t"}),
+            Honoured,
+        ),
         ("mcpServers.s", json!({"type": "openapi", "openapi": {"url": "http://h/spec"}}), Stopped),
         ("mcpServers.s.owner", json!("admin"), Idle),
         ("mcpServers.s.owner", json!("eve"), Refused),

@@ -22,6 +22,7 @@ fn the_type_decides_and_a_bare_url_leaves_it_open() {
         proxy: None,
         tls: None,
         tokens: None,
+        login: None,
     };
     for (given, expected) in [
         ("", Transport::HttpOrSse(remote())),

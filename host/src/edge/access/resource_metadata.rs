@@ -97,7 +97,7 @@ pub fn answer(
 
 /// Scheme and authority by which clients reach the gateway: the operator's word, or what the request
 /// came to. Of proxies those count that the operator trusts.
-fn origin(config: &EdgeConfig, headers: &HeaderMap, reached: Reached) -> Option<String> {
+pub fn origin(config: &EdgeConfig, headers: &HeaderMap, reached: Reached) -> Option<String> {
     if let Some(url) = &config.public_url {
         return Some(url.clone());
     }

@@ -66,6 +66,7 @@ impl Worker {
         // A list without the servers of nodes that have yet to return would take them from the
         // client.
         self.await_lists(scope, session).await;
+        self.open_logged_in(scope, session).await;
         let shared = self.scope_catalog(scope, self.set_of(session)).await;
         match self.own_scope_catalog(scope, session).await {
             Some(own) => Arc::new(own),

@@ -220,6 +220,10 @@ impl Worker {
         if let Some((own, shown)) = renamed_uri(request, &message) {
             std::sync::Arc::make_mut(&mut rewriter.uris).insert(own, shown);
         }
+        let call = Call::of_client(self, context, session, &server);
+        if let Some(result) = self.log_in_result(&call, &message).await? {
+            return Ok(json(StatusCode::OK, jsonrpc::result(request.id, &result)));
+        }
         let is_inner = session.origin != Origin::Client;
         let takes_tasks = is_inner && context.takes_tasks();
         let message = match takes_tasks && self.has_modern_tasks(session, &server) {
@@ -227,7 +231,7 @@ impl Worker {
             false => message,
         };
         let outgoing = Outgoing::post(message).within(request.call.trace());
-        let delivered = Call::of_client(self, context, session, &server).deliver(&outgoing).await?;
+        let delivered = call.deliver(&outgoing).await?;
         request.call.was_at(&delivered.node.id);
         let last_words = |server: &ServerName| lost_words(request.id, server);
         let limit = self.edge.config.line;
@@ -336,6 +340,8 @@ impl Worker {
         if let Some(found) = look(&self.scope_catalog_now(scope, set)) {
             return Some(found);
         }
+        // After a restart the session has none of them open.
+        Box::pin(self.open_logged_in(scope, session)).await;
         if let Some(found) = self.own_scope_catalog(scope, session).await.as_ref().and_then(&look) {
             return Some(found);
         }

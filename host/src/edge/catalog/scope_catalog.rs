@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::edge::config::Member;
+use crate::edge::logins::log_in_tool;
 use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -274,7 +275,7 @@ impl Worker {
         let version = (*catalogs.changes().borrow(), self.edge.revision);
         catalogs.prune(&topology);
         let catalog = |server: &ServerName| catalogs.known(&topology, server, set);
-        let merged = self.merge(scope, &topology, members, catalog);
+        let merged = self.merge(scope, &topology, (members, &[]), catalog);
         let merged = Arc::new(merged);
         catalogs.keep_merged(key, &topology, version, &merged);
         merged
@@ -284,7 +285,7 @@ impl Worker {
         &self,
         scope: &Scope,
         topology: &Topology,
-        members: &[Member],
+        (members, to_log_in): (&[Member], &[ServerName]),
         catalog: impl Fn(&ServerName) -> Option<Arc<Catalog>>,
     ) -> ScopeCatalog {
         let known: Vec<(&Member, Arc<Catalog>)> =
@@ -294,7 +295,11 @@ impl Worker {
             .iter()
             .map(|(member, catalog)| ServerPart {
                 member,
-                selection: topology.selection(&member.server).map(|selection| &**selection),
+                // The tool that asks for a login is the gateway's, and nobody has chosen of it.
+                selection: match to_log_in.contains(&member.server) {
+                    true => None,
+                    false => topology.selection(&member.server).map(|selection| &**selection),
+                },
                 catalog,
             })
             .collect();
@@ -307,18 +312,23 @@ impl Worker {
 
     /// What a scope offers to one session, if that differs from what it offers to others: the
     /// session has servers open whose lists have changed in it, or differ on its node from those
-    /// elsewhere. `None` otherwise.
+    /// elsewhere; or its user has yet to log in. `None` otherwise.
     pub(in crate::edge) async fn own_scope_catalog(
         &self,
         scope: &Scope,
         session: &Session,
     ) -> Option<ScopeCatalog> {
-        let record = self.edge.bindings.record(session.id)?;
+        let record = self.edge.bindings.record(session.id);
+        let logins = self.login_members(scope);
+        if record.is_none() && logins.is_empty() {
+            return None;
+        }
         let (topology, catalogs) = (&self.edge.topology.load_full(), &self.edge.catalogs);
-        let members = scope::members(self, scope);
+        let mut members = scope::members(self, scope);
         let set = self.set_of(session);
         let asking = members.iter().filter_map(|member| {
-            let (_, binding) = record.servers.iter().find(|(name, _)| *name == member.server)?;
+            let open = record.as_ref()?.servers.iter();
+            let (_, binding) = open.into_iter().find(|(name, _)| *name == member.server)?;
             let node = topology.node(&binding.node).filter(|node| node.health.serves())?;
             Some(async move {
                 let key = (node.id.clone(), member.server.clone(), set);
@@ -331,12 +341,33 @@ impl Worker {
                 Some((member.server.clone(), own))
             })
         });
-        let own: HashMap<ServerName, Arc<Catalog>> =
+        let mut own: HashMap<ServerName, Arc<Catalog>> =
             futures_util::future::join_all(asking).await.into_iter().flatten().collect();
+        for server in &logins {
+            let key = (session.principal.clone(), server.clone());
+            let lists = &self.edge.logins.lists;
+            match own.get(server) {
+                Some(own) => lists.note(&key, own),
+                // Its instance has ended while it was idle: the next message opens it again.
+                None => own.extend(lists.get(&key).map(|known| (server.clone(), known))),
+            }
+        }
+        let is_unknown = |server: &ServerName| {
+            let known = own.contains_key(server) || catalogs.known(topology, server, set).is_some();
+            topology.knows(server) && !known
+        };
+        let to_log_in: Vec<ServerName> = logins.into_iter().filter(is_unknown).collect();
+        for server in &to_log_in {
+            own.extend(log_in_tool::catalog().map(|catalog| (server.clone(), catalog)));
+        }
         if own.is_empty() {
             return None;
         }
-        Some(self.merge(scope, topology, &members, |server| {
+        for member in members.iter_mut().filter(|member| to_log_in.contains(&member.server)) {
+            *member = log_in_tool::whole(member);
+        }
+        let members = (&members[..], &to_log_in[..]);
+        Some(self.merge(scope, topology, members, |server| {
             own.get(server).cloned().or_else(|| catalogs.known(topology, server, set))
         }))
     }

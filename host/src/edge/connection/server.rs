@@ -19,6 +19,7 @@ use crate::edge::access::resource_metadata::Reached;
 use crate::edge::access::{by_token, cors, framing, resource_metadata};
 use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
+use crate::edge::logins::login_routes;
 use crate::edge::observed::refused_request;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
@@ -408,6 +409,10 @@ async fn mcp(
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {
         if let Some(answer) = metadata(worker, request, ends) {
+            return answer.map_err(|refusal| (refusal, None));
+        }
+        let came = (local.ip(), ends.is_tls);
+        if let Some(answer) = Box::pin(login_routes::answer(worker, request, came)).await {
             return answer.map_err(|refusal| (refusal, None));
         }
         let text = not_here::text(path, &worker.edge.config.base_path);

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use crate::edge::client_request::ClientRequest;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::{Health, Node, Reach, SUBJECT_TOKEN, ServerName};
+use crate::model::{Health, Node, Reach, SUBJECT_TOKEN, ServerName, USER_TOKEN};
 use crate::net::{Body, Failure, Unanswered, is_event_stream};
 use crate::protocol::claim_headers;
 use crate::protocol::passthrough::{self, Consumed};
@@ -108,12 +108,18 @@ impl<'a> Call<'a> {
 
     /// Adds those of the client's headers that reach this server.
     pub fn add_client_headers(&self, node: &Node, headers: &mut HeaderMap) {
-        let (Some(client), Some(replica)) = (self.context, node.servers.get(self.server)) else {
-            return;
-        };
+        let Some(replica) = node.servers.get(self.server) else { return };
         if replica.passthrough.is_empty() {
             return;
         }
+        // By the session's principal, also in what the gateway itself sends within the session.
+        if replica.passthrough.iter().any(|name| **name == *USER_TOKEN)
+            && let Some(token) = self.user_token()
+        {
+            let name = HeaderName::from_static(USER_TOKEN);
+            passthrough::let_claim_through(&name, token, headers);
+        }
+        let Some(client) = self.context else { return };
         let config = &self.worker.edge.config;
         let consumed = Consumed {
             keys: &config.tokens,
@@ -128,6 +134,8 @@ impl<'a> Call<'a> {
                 if let Some(value) = value {
                     passthrough::let_claim_through(&name, value, headers);
                 }
+            } else if name == USER_TOKEN {
+                // It is there already, if there is one.
             } else if name == SUBJECT_TOKEN {
                 let subject = client.subject_token().filter(|_| self.gets(node, &name));
                 if let Some(subject) = subject {

@@ -18,7 +18,7 @@ use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::{Node, StatePlan};
 use crate::net::{Body, Failure};
-use crate::seam::{Handshake, Outcome};
+use crate::seam::{Handshake, Outcome, is_token_refused};
 
 use super::call::Call;
 use super::outgoing::Outgoing;
@@ -68,6 +68,7 @@ impl Call<'_> {
         &self,
         outgoing: &Outgoing,
     ) -> Result<Delivered, Refusal> {
+        self.check_login().await?;
         let mut delivery = MessageDelivery::new(*self, outgoing);
         let mut why = String::new();
         for _ in 0..MAX_ATTEMPTS {
@@ -127,7 +128,12 @@ impl<'a> MessageDelivery<'a> {
             Some(node) => node,
             None => Box::pin(self.open_somewhere(was_open)).await?,
         };
+        let user = self.call.user_token();
         let attempt = match self.call.send(&node, self.outgoing).await {
+            Ok(response) if is_token_refused(response.headers()) => {
+                Box::pin(self.call.token_was_refused(user.as_ref())).await?;
+                Attempt::Again("it refuses the token that its user has logged in for".to_owned())
+            }
             Ok(response) => match Outcome::read(response.headers()) {
                 None => self.answered(response),
                 Some(outcome) => {

@@ -84,6 +84,7 @@ impl Call<'_> {
 
     /// A node that has the session open; one is opened if there is none.
     async fn confirmed(&self, token: &mut Option<Token>) -> Result<Arc<Node>, Refusal> {
+        self.check_login().await?;
         let mut tried = Tried::default();
         let Holding { node, was_open, .. } = self.holder(&tried.nodes).await;
         if let Some(node) = node {

@@ -74,7 +74,9 @@ impl Call<'_> {
         handshake: Handshake,
         tried: &mut Tried,
     ) -> Result<OpenServer, Refusal> {
+        self.check_login().await?;
         let Self { worker, session, server, .. } = *self;
+        let mut has_refused_user = false;
         let (by_plan, mut before) = (self.left_by_plan(), None);
         let request = self.context.map(ClientRequest::id);
         let mut deciding = worker.edge.decisions.begin(request, session.id, server);
@@ -117,6 +119,7 @@ impl Call<'_> {
             };
             let by_plan = by_plan.as_ref().filter(|left| **left != node.id);
             worker.edge.planned_moves.keep(session.id, server, by_plan.cloned());
+            let user = self.user_token();
             match self.open(node, handshake).await {
                 Ok(opening) => {
                     if let Some(before) = before.filter(|before| *before != winner) {
@@ -129,6 +132,10 @@ impl Call<'_> {
                         result: opening.result,
                         token,
                     });
+                }
+                Err(why) if why.from == RefusedBy::Server && !has_refused_user => {
+                    has_refused_user = true;
+                    self.token_was_refused(user.as_ref()).await?;
                 }
                 Err(why) => {
                     if let Some(refusal) = why.ends_the_search(server) {
@@ -305,8 +312,12 @@ impl Call<'_> {
             return Ok(());
         }
         worker.edge.planned_moves.keep(session.id, server, None);
+        let user = self.user_token();
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
+            Err(why) if why.from == RefusedBy::Server => {
+                self.token_was_refused(user.as_ref()).await
+            }
             Err(why) => {
                 if let Some(refusal) = why.ends_the_search(self.server) {
                     return Err(refusal);

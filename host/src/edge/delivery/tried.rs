@@ -11,6 +11,7 @@ use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::objects::object_only;
+use crate::seam::is_token_refused;
 
 /// Largest `InitializeResult` of a server, in bytes; long instructions fit.
 pub const MAX_RESULT: usize = 4 << 20;
@@ -73,6 +74,8 @@ pub enum RefusedBy {
     Node,
     /// Nobody: the node gave no answer.
     Nobody,
+    /// The server, by the token of the client's user. No other node is better.
+    Server,
     /// This process, which is short of something that a connection takes. No other node is better.
     ThisProcess,
 }
@@ -95,12 +98,16 @@ impl From<String> for NotOpened {
 /// Reads the response of a node that has not opened a server.
 pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
     let retry_after = headers::retry_after(response.headers());
+    let from = match is_token_refused(response.headers()) {
+        true => RefusedBy::Server,
+        false => RefusedBy::Node,
+    };
     let reason = match collect(response.into_body(), MAX_RESULT).await {
         Ok(body) if body.is_empty() => format!("node {} could not reach the server", node.id),
         Ok(body) => error_text(&body),
         Err(error) => error.to_string(),
     };
-    NotOpened { reason, retry_after, from: RefusedBy::Node }
+    NotOpened { reason, retry_after, from }
 }
 
 /// The message of the JSON-RPC error in a body, or else the body's first 300 characters.

@@ -38,6 +38,9 @@ pub enum OpenError {
     /// There is no access token for it, or it does not take the one that there is.
     #[error("server {server}: {reason}")]
     NoToken { server: ServerName, reason: String, after: Duration },
+    /// It does not take the token of the client's user.
+    #[error("server {server} refuses the token that its user has logged in for")]
+    UserToken { server: ServerName },
     #[error("server {server} refused initialize: {reason}")]
     Refused { server: ServerName, reason: String },
 }
@@ -71,6 +74,7 @@ impl OpenError {
             | Self::Start { .. }
             | Self::Silent { .. }
             | Self::NeedsOauth { .. }
+            | Self::UserToken { .. }
             | Self::Refused { .. } => None,
         }
     }

@@ -26,8 +26,8 @@ use crate::protocol::answer::{self, AnswerForm, is_answer_to, is_error_object};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, splice};
 
-use super::challenge::WantsToken;
 use super::message_ids::{is_same_number, other_forms};
+use crate::oauth::challenge::WantsToken;
 
 /// Bytes that are quoted of what came.
 const WORDS: usize = 300;

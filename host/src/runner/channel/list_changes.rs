@@ -151,6 +151,11 @@ impl ListChanges {
         self.changes.subscribe()
     }
 
+    /// Has the lists read as if they had changed: those of this session are nobody else's.
+    pub fn mark_unknown(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
     /// Counts echoes.
     #[must_use]
     pub fn echoes(&self) -> watch::Receiver<u32> {

@@ -2,7 +2,6 @@
 //! which stream each message goes to.
 
 pub mod answer;
-pub mod challenge;
 pub mod error_counts;
 pub mod in_flight;
 pub mod incoming;

@@ -141,12 +141,13 @@ impl Runner {
                     instance.hold(true);
                 }
                 tracing::debug!(session = %key.0.short(), server = %key.1, pid = instance.pid(), "session opened");
-                tokio::spawn(watch::watch_instance(
-                    Arc::downgrade(&self.shared),
-                    self.pool.clone(),
-                    key.clone(),
-                    instance,
-                ));
+                let shared = Arc::downgrade(&self.shared);
+                let watching =
+                    watch::watch_instance(shared, self.pool.clone(), key.clone(), instance);
+                tokio::spawn(watching);
+                if served.logs_in {
+                    instance.list_changes().mark_unknown();
+                }
             }
             Err(error) => {
                 // The log has told it already.

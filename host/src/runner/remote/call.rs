@@ -22,12 +22,12 @@ use crate::streams::response::OPEN_AFTER;
 use crate::sync::now;
 
 use super::answers::{self, AnswerSource};
-use super::oauth::source::AccessToken;
-use super::oauth::tokens::NoToken;
 use super::redirects;
 use super::sending::{FirstSecond, LateResponse};
 use super::session::UpstreamSession;
 use super::upstream::UpstreamClient;
+use crate::oauth::source::AccessToken;
+use crate::oauth::tokens::NoToken;
 
 /// Longest time for a message whose answer has no receiver.
 const STILL_SENT: Duration = Duration::from_secs(60);

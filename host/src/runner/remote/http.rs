@@ -37,12 +37,12 @@ use crate::sync::{Locked, Signal};
 use super::answers::AnswerSource;
 use super::call::{HttpCall, Posted};
 use super::errors;
-use super::oauth::tokens::NoToken;
 use super::reader;
 use super::sending::FirstSecond;
 use super::session::UpstreamSession;
 use super::taking;
 use super::upstream::UpstreamClient;
+use crate::oauth::tokens::NoToken;
 
 /// Longest wait for the upstream's GET stream before the client gets its own.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);

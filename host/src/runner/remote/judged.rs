@@ -18,6 +18,7 @@ use crate::protocol::passing_answer::PassingAnswer;
 use crate::runner::channel::answer::RunnerAnswer;
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::responses;
+use crate::runner::unserved;
 use crate::streams::response as events;
 
 use super::answers::AnswerSource;
@@ -42,6 +43,11 @@ impl RemoteHttp {
         let response = response.map(without_mark);
         let head =
             ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
+        let is_of_users = session.client.upstream().is_of_users;
+        if is_of_users && head.status == StatusCode::UNAUTHORIZED && !requests.is_empty() {
+            // A server that answers so has not executed it.
+            return unserved::token_refused(&session.server, about.id_text());
+        }
         if requests.is_empty() {
             return self.taken(&call, response, &head, about).await;
         }

@@ -8,7 +8,6 @@ pub mod gathered;
 pub mod http;
 pub mod judged;
 pub mod left_calls;
-pub mod oauth;
 pub mod reader;
 pub mod redirects;
 pub mod sending;

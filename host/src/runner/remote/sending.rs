@@ -9,9 +9,9 @@ use http::Response;
 use crate::net::{self, Body, Failure, Unanswered, is_event_stream};
 use crate::runner::channel::timeout::Expired;
 
-use super::oauth::source::AccessToken;
-use super::oauth::tokens::NoToken;
 use super::session::UpstreamSession;
+use crate::oauth::source::AccessToken;
+use crate::oauth::tokens::NoToken;
 
 /// Waits for a response's head and, unless it is an event stream, for the beginning of its body:
 /// some servers send the head long before the answer.

@@ -11,8 +11,8 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::model::{SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
+use crate::oauth::challenge::WantsToken;
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
-use crate::runner::channel::challenge::WantsToken;
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;

@@ -17,9 +17,9 @@ use crate::protocol::{headers, trace_context};
 use crate::sync::Locked;
 
 use super::cookies::Cookies;
-use super::oauth::source::{AccessToken, TokenSource};
-use super::oauth::tokens::NoToken;
 use super::redirects;
+use crate::oauth::source::{AccessToken, TokenSource};
+use crate::oauth::tokens::NoToken;
 
 pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 pub const EVENTS: HeaderValue = HeaderValue::from_static(headers::EVENT_STREAM);
@@ -42,6 +42,8 @@ pub struct Upstream {
     pub headers: HeaderMap,
     /// The access tokens that are fetched for it.
     pub tokens: Option<TokenSource>,
+    /// Whether requests carry a token of their client's user, who has logged in.
+    pub is_of_users: bool,
 }
 
 impl Upstream {
@@ -55,13 +57,20 @@ impl Upstream {
     ) -> Option<Self> {
         let headers = HeaderMap::from_iter(pairs.iter().cloned());
         let target = Target::through(uri, proxy, tls)?;
-        Some(Self { target, uri: uri.clone(), path: path_of(uri), headers, tokens: None })
+        let (uri, path) = (uri.clone(), path_of(uri));
+        Some(Self { target, uri, path, headers, tokens: None, is_of_users: false })
     }
 
     /// The same, with access tokens that are fetched.
     #[must_use]
     pub fn with_tokens(self, tokens: Option<TokenSource>) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same, with tokens of users who log in, or without.
+    #[must_use]
+    pub fn of_users(self, is_of_users: bool) -> Self {
+        Self { is_of_users, ..self }
     }
 
     /// The target of a request for this path: the whole URL for a proxy that reads it.

@@ -45,6 +45,8 @@ pub struct Served {
     pub claims: Vec<(HeaderName, HeaderName)>,
     /// Whether the client's token is exchanged for one of the server's.
     pub exchanges: bool,
+    /// Whether each user logs in, so that requests carry a token of their client's user.
+    pub logs_in: bool,
     /// Longest time from its start to its answer to `initialize`. For a process, it
     /// begins when its turn has come.
     pub start_timeout: Duration,
@@ -102,13 +104,14 @@ impl Served {
             && self.modern_sharers == other.modern_sharers
             && self.claims == other.claims
             && self.exchanges == other.exchanges
+            && self.logs_in == other.logs_in
             && (!shares || self.sharing == other.sharing)
     }
 
     /// Whether anything of a client's requests is passed on.
     #[must_use]
     pub fn passes_headers(&self) -> bool {
-        self.exchanges || !(self.passthrough.is_empty() && self.claims.is_empty())
+        self.exchanges || self.logs_in || !(self.passthrough.is_empty() && self.claims.is_empty())
     }
 
     /// Spare processes to keep. Only sessions that do not share a process use them.

@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::model::ServerName;
 use crate::net::Pool;
+use crate::oauth::challenge::WantsToken;
 use crate::protocol::initialize::{self, InitializeParams};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::{headers, methods, own_id};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::admission::starts::Opener;
 use crate::runner::channel::answer::{self, CallError};
-use crate::runner::channel::challenge::WantsToken;
 use crate::runner::channel::own_answers::{self, Absent};
 use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::program::Program;
@@ -210,7 +210,8 @@ impl ServerStart<'_> {
             client.move_to(path);
         }
         let status = response.status();
-        if let Some(wanted) = WantsToken::of(&response) {
+        let wanted = WantsToken::of(&response);
+        if let Some(wanted) = wanted.or_else(|| self.refused_user(upstream, status)) {
             return Err(self.needs_oauth(upstream, status, &wanted));
         }
         let session: Option<HeaderValue> = response.headers().get(headers::SESSION).cloned();
@@ -333,15 +334,29 @@ impl ServerStart<'_> {
         status: StatusCode,
         wanted: &WantsToken,
     ) -> OpenError {
+        let server = self.server.clone();
+        if upstream.is_of_users {
+            if self.opening.forwarded.contains_key(header::AUTHORIZATION) {
+                return OpenError::UserToken { server };
+            }
+            let reason = format!("of each user ({status}): who uses it logs in");
+            return OpenError::NeedsOauth { server, reason };
+        }
         if upstream.tokens.is_some() {
             let reason = format!(
                 "it refuses the access token that was fetched ({status}); check scope, resource and \
                  audience in its \"oauth\""
             );
-            return OpenError::NoToken { server: self.server.clone(), reason, after: REFUSED };
+            return OpenError::NoToken { server, reason, after: REFUSED };
         }
         let reason = format!("({status}): {}", wanted.advice());
-        OpenError::NeedsOauth { server: self.server.clone(), reason }
+        OpenError::NeedsOauth { server, reason }
+    }
+
+    /// What a server wants that refuses a user's token, or lacks one, without a word about it.
+    fn refused_user(&self, upstream: &Upstream, status: StatusCode) -> Option<WantsToken> {
+        let is_refused = upstream.is_of_users && status == StatusCode::UNAUTHORIZED;
+        is_refused.then_some(WantsToken { metadata: None, is_refused: true })
     }
 
     fn refused(&self, error: CallError) -> OpenError {

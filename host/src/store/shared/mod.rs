@@ -172,6 +172,8 @@ pub enum Leased {
     Rest,
     /// What a coordinator keeps of the state of a session's servers, by session and coordinator.
     State,
+    /// What is kept of a user who has logged in at a server.
+    Login,
 }
 
 /// What several coordinators share.

@@ -20,6 +20,7 @@ const SPELLINGS: &[(&str, &[&str])] = &[
     ("mcpServers.*.cwd", &["cwd", "workingDirectory", "working_directory"]),
     // MCPHub calls it an endpoint, as RFC 8414 does.
     ("mcpServers.*.oauth.tokenUrl", &["tokenUrl", "tokenEndpoint"]),
+    ("mcpServers.*.oauth.authorizeUrl", &["authorizeUrl", "authorizationEndpoint"]),
 ];
 
 /// Keys that dashboards also write for the kind of server that an entry is not. Blanks alone are no

@@ -1,5 +1,5 @@
 //! Access tokens of a remote server: `oauth`. One in the file is sent as it is; with a client's id and
-//! secret, and the place of a token server, tokens are fetched.
+//! secret, and the place of a token server, tokens are fetched; or each user logs in (`login`).
 
 use http::Uri;
 
@@ -10,6 +10,7 @@ use crate::config::reader::source::Sources;
 use crate::config::reader::urls::proxy_url::ProxySettings;
 use crate::config::reader::urls::url::{self, UrlPurpose};
 
+use super::login::{self, LoginSettings};
 use super::server_tls::{self, ServerTls};
 use crate::config::sections::proxy::{self, OwnProxy};
 
@@ -29,6 +30,15 @@ pub struct TokenSettings {
     pub tls: Option<ServerTls>,
     /// Whether each client's own token is exchanged.
     pub exchanges: bool,
+    /// The refresh token for which tokens are given.
+    pub refresh: Option<Secret>,
+}
+
+/// Where the tokens of a server come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::config) enum OauthSettings {
+    Tokens(TokenSettings),
+    Login(LoginSettings),
 }
 
 /// Where tokens come from.
@@ -40,12 +50,28 @@ pub enum TokenPlaceSettings {
     Issuer(Uri),
 }
 
-/// The grants, and whether a client's token is exchanged.
-const GRANTS: [(&str, bool); 4] = [
-    ("client-credentials", false),
-    ("client_credentials", false),
-    ("token-exchange", true),
-    ("urn:ietf:params:oauth:grant-type:token-exchange", true),
+/// What a token is given for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    /// The gateway's own id and secret.
+    Client,
+    /// The client's own token.
+    Exchange,
+    /// The refresh token in the file.
+    Refresh,
+    /// The code of a user's login.
+    Code,
+}
+
+const GRANTS: [(&str, Grant); 8] = [
+    ("client-credentials", Grant::Client),
+    ("client_credentials", Grant::Client),
+    ("token-exchange", Grant::Exchange),
+    ("urn:ietf:params:oauth:grant-type:token-exchange", Grant::Exchange),
+    ("refresh-token", Grant::Refresh),
+    ("refresh_token", Grant::Refresh),
+    ("authorization-code", Grant::Code),
+    ("authorization_code", Grant::Code),
 ];
 
 const AUTH_METHODS: [(&str, bool); 4] = [
@@ -56,7 +82,7 @@ const AUTH_METHODS: [(&str, bool); 4] = [
 ];
 
 /// A way to read a text of one line, with its variables replaced.
-type Line<'l> = &'l mut dyn FnMut(&Item<'_>) -> Option<String>;
+pub(super) type Line<'l> = &'l mut dyn FnMut(&Item<'_>) -> Option<String>;
 
 /// Whether `oauth` only says whether a client is to ask its user, or says nothing.
 pub(in crate::config) fn is_switch(entry: &Section<'_>) -> bool {
@@ -69,7 +95,7 @@ pub(in crate::config) fn read(
     line: Line<'_>,
     sources: &Sources<'_>,
     own_proxy: &OwnProxy,
-) -> Option<Option<TokenSettings>> {
+) -> Option<Option<OauthSettings>> {
     if is_switch(entry) {
         return Some(None);
     }
@@ -78,14 +104,16 @@ pub(in crate::config) fn read(
         return Some(None);
     }
     let grant = section.choice("grant", "grant", &GRANTS);
-    let [token, id, secret, url, issuer] =
-        ["accessToken", "clientId", "clientSecret", "tokenUrl", "issuer"]
+    let [token, refresh, id, secret, url, issuer] =
+        ["accessToken", "refreshToken", "clientId", "clientSecret", "tokenUrl", "issuer"]
             .map(|key| text(&section, key, line));
-    let (token, id, secret) = (token?, id?, secret?);
+    let (token, refresh, id, secret) = (token?, refresh?, id?, secret?);
     let (url, issuer) = (url?, issuer?);
     let names_place = !url.is_empty() || !issuer.is_empty();
+    // A refresh token outlives the access token that it came with.
+    let refreshes = !refresh.is_empty() && !id.is_empty() && names_place;
     let is_whole = !id.is_empty() && !secret.is_empty() && names_place;
-    if grant.is_none() && !(token.is_empty() && is_whole) {
+    if grant.is_none() && !refreshes && !(token.is_empty() && is_whole) {
         tell_of_idle(&section, !token.is_empty());
         return Some(None);
     }
@@ -96,31 +124,54 @@ pub(in crate::config) fn read(
         );
         return Some(None);
     }
+    let usual = if refreshes { Grant::Refresh } else { Grant::Client };
+    let (is_named, grant) = (grant.is_some(), grant.unwrap_or(usual));
     if !token.is_empty()
+        && is_named
         && let Some(item) = section.get("accessToken")
     {
         item.warn("is not sent: the token that is fetched is", "remove it, or \"grant\"");
     }
-    for (key, value) in [("clientId", &id), ("clientSecret", &secret)] {
-        if value.is_empty() {
-            section.refuse_key(key, "is required to fetch tokens", "give it a value");
-        }
+    if grant != Grant::Refresh
+        && !refresh.is_empty()
+        && let Some(item) = section.get("refreshToken")
+    {
+        item.warn("is not used by this grant", "remove it, or make \"grant\" \"refresh-token\"");
     }
+    if grant == Grant::Code {
+        let login = login::read(&section, line, sources, own_proxy, (id, secret));
+        return login.map(|login| Some(OauthSettings::Login(login)));
+    }
+    if let Some(item) = section.get("authorizeUrl").filter(|item| !item.is_empty()) {
+        item.warn(
+            "is not used: no user logs in",
+            "remove it, or make \"grant\" \"authorization-code\"",
+        );
+    }
+    let is_refresh = grant == Grant::Refresh;
+    let required = [
+        ("clientId", &id, true),
+        ("clientSecret", &secret, !is_refresh),
+        ("refreshToken", &refresh, is_refresh),
+    ];
+    let missing =
+        required.iter().filter(|(_, value, is_required)| *is_required && value.is_empty());
+    let is_missing = missing
+        .map(|(key, ..)| section.refuse_key(key, "is required to fetch tokens", "give it a value"))
+        .count()
+        > 0;
     let place = place(&section, &url, &issuer);
     let scope = scope(&section, line);
     let [resource, audience] = ["resource", "audience"].map(|key| text(&section, key, line));
-    let is_posted = section.choice("authMethod", "way to show a client's secret", &AUTH_METHODS);
-    let tls = match section.get("tls") {
-        Some(item) => server_tls::read(&item, line, &sources.secrets).map(Some),
-        None => Some(None),
-    };
+    let is_posted = auth_method(&section);
+    let tls = tls(&section, line, sources);
     let place = place?;
-    if id.is_empty() || secret.is_empty() {
+    if is_missing {
         return None;
     }
     let (TokenPlaceSettings::Endpoint(uri) | TokenPlaceSettings::Issuer(uri)) = &place;
     let proxy = proxy::proxy_of(uri, own_proxy, sources);
-    Some(Some(TokenSettings {
+    Some(Some(OauthSettings::Tokens(TokenSettings {
         place,
         client_id: id,
         client_secret: Secret::new(secret),
@@ -130,16 +181,39 @@ pub(in crate::config) fn read(
         audience: audience?,
         proxy,
         tls: tls?,
-        exchanges: grant == Some(true),
-    }))
+        exchanges: grant == Grant::Exchange,
+        refresh: is_refresh.then(|| Secret::new(refresh)),
+    })))
+}
+
+/// Whether a client's secret goes into the body; `None` if nothing is said.
+pub(super) fn auth_method(section: &Section<'_>) -> Option<bool> {
+    section.choice("authMethod", "way to show a client's secret", &AUTH_METHODS)
+}
+
+/// TLS with the token server. `None` after a finding.
+pub(super) fn tls(
+    section: &Section<'_>,
+    line: Line<'_>,
+    sources: &Sources<'_>,
+) -> Option<Option<ServerTls>> {
+    match section.get("tls") {
+        Some(item) => server_tls::read(&item, line, &sources.secrets).map(Some),
+        None => Some(None),
+    }
+}
+
+/// Whether another token than that of the file is sent: a grant is named, or there is a refresh token
+/// with all that it takes.
+pub(super) fn fetches(entry: &Section<'_>) -> bool {
+    let section = entry.section("oauth");
+    let has = |key: &str| section.get(key).is_some_and(|item| !item.is_empty());
+    let refreshes = has("refreshToken") && has("clientId") && (has("tokenUrl") || has("issuer"));
+    section.get("grant").is_some() || refreshes
 }
 
 /// A text; empty if it is absent. `None` after a finding.
-fn text(
-    section: &Section<'_>,
-    key: &str,
-    line: &mut dyn FnMut(&Item<'_>) -> Option<String>,
-) -> Option<String> {
+pub(super) fn text(section: &Section<'_>, key: &str, line: Line<'_>) -> Option<String> {
     section.get(key).map_or_else(|| Some(String::new()), |item| line(&item))
 }
 
@@ -152,7 +226,7 @@ fn has_authorization<'d>(entry: &Section<'d>) -> Option<Item<'d>> {
 
 /// Says that what is there fetches no token.
 fn tell_of_idle(section: &Section<'_>, has_token: bool) {
-    let keys = ["clientId", "clientSecret", "tokenUrl", "issuer"];
+    let keys = ["clientId", "clientSecret", "refreshToken", "tokenUrl", "issuer"];
     let Some(item) = keys.into_iter().find_map(|key| section.get(key)) else { return };
     match has_token {
         true => item.warn(
@@ -161,7 +235,8 @@ fn tell_of_idle(section: &Section<'_>, has_token: bool) {
         ),
         false => item.warn(
             "fetches no token: that takes clientId, clientSecret, and tokenUrl or issuer",
-            "give the others, or an \"accessToken\"",
+            "give the others, an \"accessToken\", or \"grant\": \"authorization-code\" if each user is to \
+             log in",
         ),
     }
 }
@@ -181,6 +256,15 @@ fn place(section: &Section<'_>, url: &str, issuer: &str) -> Option<TokenPlaceSet
     {
         item.warn("is not asked, since \"tokenUrl\" is given", "remove one of them");
     }
+    let uri = url_at(section, key, text)?;
+    Some(match key {
+        "issuer" => TokenPlaceSettings::Issuer(uri),
+        _ => TokenPlaceSettings::Endpoint(uri),
+    })
+}
+
+/// The URL at this key, which a secret goes to. `None` after a finding.
+pub(super) fn url_at(section: &Section<'_>, key: &str, text: &str) -> Option<Uri> {
     let item = section.get(key)?;
     let purpose = if key == "issuer" { UrlPurpose::Base } else { UrlPurpose::Endpoint };
     let uri = url::parse(text, purpose)
@@ -190,17 +274,11 @@ fn place(section: &Section<'_>, url: &str, issuer: &str) -> Option<TokenPlaceSet
     if uri.scheme_str() == Some("http") && !proxy::is_loopback(host) {
         item.warn("begins with http://, and the client's secret goes there", "use https://");
     }
-    Some(match key {
-        "issuer" => TokenPlaceSettings::Issuer(uri),
-        _ => TokenPlaceSettings::Endpoint(uri),
-    })
+    Some(uri)
 }
 
 /// `scope`, or `scopes` as a list or a text.
-fn scope(
-    section: &Section<'_>,
-    line: &mut dyn FnMut(&Item<'_>) -> Option<String>,
-) -> Option<String> {
+pub(super) fn scope(section: &Section<'_>, line: Line<'_>) -> Option<String> {
     let one = text(section, "scope", line)?;
     match section.get("scopes") {
         Some(_) if !one.is_empty() => Some(one),

@@ -19,7 +19,8 @@ use crate::config::sections::state::{self, StateSettings};
 
 use super::confinement::{self, ConfinementSettings};
 use super::kind::{self, TransportKind};
-use super::oauth::{self, TokenSettings};
+use super::login::LoginSettings;
+use super::oauth::{self, OauthSettings, TokenSettings};
 use super::sandbox::{self, SandboxSettings};
 use super::server_tls::{self, ServerTls};
 use super::{entry_env, other_systems};
@@ -56,6 +57,8 @@ pub struct Remote {
     pub tls: Option<ServerTls>,
     /// How access tokens for it are fetched; `None`: they are not.
     pub tokens: Option<TokenSettings>,
+    /// How each user logs in; `None`: nobody does.
+    pub login: Option<LoginSettings>,
 }
 
 /// The result of reading an entry.
@@ -262,7 +265,7 @@ impl<'d> EntryReader<'_, 'd> {
         let token = self.access_token();
         let own = self.proxy();
         let tls = self.tls();
-        let tokens = self.tokens(own.as_ref().unwrap_or(&OwnProxy::Usual));
+        let oauth = self.oauth(own.as_ref().unwrap_or(&OwnProxy::Usual));
         let item = self.entry.get("url")?;
         let parsed = url::parse(&url?, UrlPurpose::Endpoint);
         let url = self.fits(&item, parsed, "write it like https://example.com/mcp")?;
@@ -271,7 +274,15 @@ impl<'d> EntryReader<'_, 'd> {
         }
         let proxy = proxy::proxy_of(&url, &own?, self.sources);
         let headers = headers?.into_iter().chain(token?).collect();
-        Some(Remote { url, headers, proxy, tls: tls?, tokens: tokens? })
+        let (tokens, login) = match oauth? {
+            Some(OauthSettings::Tokens(tokens)) => (Some(tokens), None),
+            Some(OauthSettings::Login(login)) => {
+                let proxy = login.proxy.clone().or_else(|| proxy.clone());
+                (None, Some(LoginSettings { proxy, ..login }))
+            }
+            None => (None, None),
+        };
+        Some(Remote { url, headers, proxy, tls: tls?, tokens, login })
     }
 
     /// The server's own `proxy`.
@@ -295,8 +306,8 @@ impl<'d> EntryReader<'_, 'd> {
         server_tls::read(&item, |item| self.line(item), &files).map(Some)
     }
 
-    /// How tokens for the server are fetched.
-    fn tokens(&mut self, own_proxy: &OwnProxy) -> Option<Option<TokenSettings>> {
+    /// Where the server's tokens come from.
+    fn oauth(&mut self, own_proxy: &OwnProxy) -> Option<Option<OauthSettings>> {
         let (entry, sources) = (self.entry, self.sources);
         oauth::read(entry, &mut |item| self.line(item), sources, own_proxy)
     }
@@ -313,8 +324,8 @@ impl<'d> EntryReader<'_, 'd> {
         }
         let Some(item) = self.entry.section("oauth").get("accessToken") else { return Some(None) };
         let token = self.line(&item)?;
-        // With a grant, another one is fetched.
-        if token.is_empty() || self.entry.section("oauth").get("grant").is_some() {
+        // With a grant, or a refresh token that can be used, another one is fetched.
+        if token.is_empty() || oauth::fetches(self.entry) {
             return Some(None);
         }
         let headers = self.entry.entries("headers");

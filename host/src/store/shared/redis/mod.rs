@@ -355,6 +355,7 @@ fn kind_of(kind: Leased) -> &'static str {
         Leased::Coordinator => "c",
         Leased::Rest => "r",
         Leased::State => "v",
+        Leased::Login => "l",
     }
 }
 

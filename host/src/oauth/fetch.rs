@@ -1,28 +1,22 @@
-//! One request for a token, and what the token server says to it. Its answer is hostile: bounded, read
-//! as JSON alone, and of its words only those are told that hold no secret.
+//! One of the gateway's own tokens, or of those that it exchanges: what is asked, and the token of an
+//! answer.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Uri};
 use serde_json::{Map, Value};
-use url::form_urlencoded::{Serializer, byte_serialize};
+use url::form_urlencoded::Serializer;
 
 use crate::config::Secret;
-use crate::model::visible::visible;
-use crate::net::{Body, Pool, Proxy, collect};
-use crate::protocol::headers;
+use crate::net::Pool;
 
 use super::denied::Denied;
 use super::metadata::{self, Endpoint};
 use super::terms::{ClientAuth, Origin, TokenTerms};
+use super::token_request::{self, TokenRequest, basic};
 
 /// Longest time for all of it, metadata included.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of an answer.
-const MAX_ANSWER: usize = 64 << 10;
 /// Bytes of a token. A header of more is refused by most servers.
 const MAX_TOKEN: usize = 16 << 10;
 /// The time that a token is taken to be good for, where its server does not say; a refused one is
@@ -30,21 +24,18 @@ const MAX_TOKEN: usize = 16 << 10;
 const USUAL_LIFETIME: Duration = Duration::from_secs(3600);
 /// Bounds of what a server may say.
 const LIFETIMES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30 * 24 * 3600)];
-/// Characters that are told of an error's code and of its description.
-const MAX_CODE: usize = 64;
-const MAX_DESCRIPTION: usize = 200;
 
 /// RFC 8693 §2.1 and §3.
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
-const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 
 /// A token as it is sent, and how long it is good for.
 #[derive(Debug, Clone)]
 pub struct Granted {
     pub value: HeaderValue,
     pub lifetime: Duration,
+    /// With which another one can be had.
+    pub refresh: Option<Secret>,
 }
 
 /// Fetches a token.
@@ -60,40 +51,32 @@ pub async fn fetch(terms: &TokenTerms, pool: &Pool) -> Result<Granted, Denied> {
 }
 
 async fn fetched(terms: &TokenTerms, pool: &Pool) -> Result<Granted, Denied> {
-    let endpoint = metadata::endpoint(terms, pool).await?;
-    let Endpoint { uri, auth } = &endpoint;
-    let place = Origin(uri);
-    let target =
-        terms.server.target(uri).ok_or_else(|| format!("{place} is no place of tokens"))?;
-    let path = uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
-    let mut request = Request::new(Body::from(Bytes::from(form(terms, *auth))));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = match target.forwarder() {
-        Some(_) => uri.clone(),
-        None => path,
+    let Endpoint { uri, auth } = metadata::endpoint(terms, pool).await?;
+    let request = TokenRequest {
+        way: &terms.server.way,
+        uri: &uri,
+        form: form(terms, auth),
+        authorization: match auth {
+            ClientAuth::Basic => Some(basic(&terms.client_id, terms.client_secret.expose())?),
+            ClientAuth::Post | ClientAuth::Public => None,
+        },
+        secrets: sent(terms),
     };
-    let sent = request.headers_mut();
-    sent.insert(header::CONTENT_TYPE, FORM);
-    sent.insert(header::ACCEPT, JSON);
-    if *auth == ClientAuth::Basic {
-        sent.insert(header::AUTHORIZATION, basic(terms)?);
-    }
-    if let Some(value) = target.forwarder().and_then(Proxy::authorization) {
-        sent.insert(header::PROXY_AUTHORIZATION, value);
-    }
-    let response = pool.send(&target, request).await;
-    let response = response.map_err(|failure| format!("{place} is not reached: {failure}"))?;
-    judged(terms, &place, response).await
+    granted(&uri, &request.answer(pool).await?)
 }
 
 /// The body of the request.
 fn form(terms: &TokenTerms, auth: ClientAuth) -> String {
     let mut form = Serializer::new(String::new());
-    match &terms.subject {
-        None => {
+    match (&terms.subject, &terms.refresh) {
+        (None, None) => {
             form.append_pair("grant_type", "client_credentials");
         }
-        Some(subject) => {
+        (None, Some(refresh)) => {
+            form.append_pair("grant_type", "refresh_token");
+            form.append_pair("refresh_token", refresh.expose());
+        }
+        (Some(subject), _) => {
             form.append_pair("grant_type", EXCHANGE);
             form.append_pair("subject_token", subject.expose());
             form.append_pair("subject_token_type", ACCESS_TOKEN);
@@ -105,64 +88,44 @@ fn form(terms: &TokenTerms, auth: ClientAuth) -> String {
     for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_empty()) {
         form.append_pair(name, value);
     }
-    if auth == ClientAuth::Post {
+    if auth != ClientAuth::Basic {
         form.append_pair("client_id", &terms.client_id);
+    }
+    if auth == ClientAuth::Post {
         form.append_pair("client_secret", terms.client_secret.expose());
     }
     form.finish()
 }
 
-/// Both parts are encoded as in a form first (RFC 6749 §2.3.1).
-fn basic(terms: &TokenTerms) -> Result<HeaderValue, Denied> {
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!("{}:{}", encoded(&terms.client_id), encoded(terms.client_secret.expose()));
-    let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(pair)));
-    let mut value = value.map_err(|_| "its credentials cannot be sent".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-async fn judged(
-    terms: &TokenTerms,
-    place: &Origin<'_>,
-    response: Response<Body>,
-) -> Result<Granted, Denied> {
-    let (status, after) = (response.status(), headers::retry_after(response.headers()));
-    let denied = |why: String| Denied { why: format!("{place} {why}"), after };
-    if status.is_redirection() {
-        return Err(denied(format!("redirects elsewhere ({status}), which is not followed")));
-    }
-    let body = collect(response.into_body(), MAX_ANSWER).await;
-    let body = body.map_err(|error| denied(format!("answers {status}, but {error}")))?;
-    let answer: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
-    let answer = answer.unwrap_or_default();
-    if status != StatusCode::OK || !answer.contains_key("access_token") {
-        let said = said(terms, &answer);
-        return Err(denied(match (status, said.is_empty()) {
-            (StatusCode::OK, true) => "answers without an access_token".to_owned(),
-            (_, true) => format!("answers {status}"),
-            (_, false) => format!("answers {status} ({said})"),
-        }));
-    }
-    granted(&answer).map_err(|why| denied(why.to_owned()))
-}
-
 /// The token of an answer.
-fn granted(answer: &Map<String, Value>) -> Result<Granted, &'static str> {
+///
+/// # Errors
+/// If it cannot be sent.
+pub fn granted(uri: &Uri, answer: &Map<String, Value>) -> Result<Granted, Denied> {
+    let denied = |why: &str| Denied::from(format!("{} {why}", Origin(uri)));
     if let Some(kind) = answer.get("token_type")
         && !kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
     {
-        return Err("gives a token that is not of the type Bearer");
+        return Err(denied("gives a token that is not of the type Bearer"));
     }
-    let token = answer.get("access_token").and_then(Value::as_str).unwrap_or("");
-    // No character that could end the header, and none that a server would not expect in it.
-    if token.is_empty() || token.len() > MAX_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err("gives a token that cannot be sent in a header");
-    }
-    let value = HeaderValue::from_str(&format!("Bearer {token}"));
-    let mut value = value.map_err(|_| "gives a token that cannot be sent in a header")?;
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("");
+    let value = bearer(text("access_token"));
+    let value = value.ok_or_else(|| denied("gives a token that cannot be sent in a header"))?;
+    let refresh = Some(text("refresh_token")).filter(|token| is_token(token)).map(Secret::new);
+    Ok(Granted { value, lifetime: lifetime(answer.get("expires_in")), refresh })
+}
+
+/// The header's value for an access token; `None` if it cannot be sent.
+#[must_use]
+pub fn bearer(token: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
     value.set_sensitive(true);
-    Ok(Granted { value, lifetime: lifetime(answer.get("expires_in")) })
+    Some(value).filter(|_| is_token(token))
+}
+
+/// Without any character that could end the header, or that a server would not expect in it.
+fn is_token(text: &str) -> bool {
+    (1..=MAX_TOKEN).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Some servers write the number as a text.
@@ -181,49 +144,34 @@ fn lifetime(said: Option<&Value>) -> Duration {
     }
 }
 
-/// The words of an error (RFC 6749 §5.2), without any that hold what was sent.
-fn said(terms: &TokenTerms, answer: &Map<String, Value>) -> String {
-    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or("").trim();
-    let is_of_code = |c: &char| c.is_ascii_alphanumeric() || "_-. ".contains(*c);
-    let holds_none = |text: &str| sent(terms).iter().all(|secret| !text.contains(secret));
-    let code: String = text("error").chars().filter(is_of_code).take(MAX_CODE).collect();
-    let code = Some(code).filter(|code| holds_none(code)).unwrap_or_default();
-    let description = Some(text("error_description")).filter(|text| holds_none(text));
-    let description: String =
-        description.unwrap_or_default().chars().take(MAX_DESCRIPTION).collect();
-    match (code.is_empty(), description.is_empty()) {
-        (true, true) => String::new(),
-        (false, true) => code,
-        (true, false) => visible(&description, MAX_DESCRIPTION * 4).to_string(),
-        (false, false) => format!("{code}: {}", visible(&description, MAX_DESCRIPTION * 4)),
-    }
-}
-
 /// The secrets, as they were sent: themselves, encoded, and with the id.
 fn sent(terms: &TokenTerms) -> Vec<String> {
-    let secret = terms.client_secret.expose();
-    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!("{}:{}", encoded(&terms.client_id), encoded(secret));
-    let mut sent = vec![secret.to_owned(), encoded(secret), STANDARD.encode(pair)];
-    for subject in terms.subject.iter().map(Secret::expose) {
-        sent.extend([subject.to_owned(), encoded(subject)]);
+    let mut sent = token_request::as_sent(&terms.client_id, Some(&terms.client_secret));
+    for secret in terms.subject.iter().chain(&terms.refresh) {
+        sent.extend(token_request::as_sent("", Some(secret)));
     }
     sent
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use bytes::Bytes;
+    use http::Response;
     use serde_json::json;
 
-    use super::super::terms::{TokenPlace, TokenServer};
+    use crate::net::Body;
+    use crate::oauth::token_request::{MAX_ANSWER, judged};
+
+    use super::super::terms::{TokenPlace, TokenServer, TokenWay};
     use super::*;
 
     fn terms() -> TokenTerms {
         TokenTerms {
             server: TokenServer {
                 place: TokenPlace::Endpoint(Uri::from_static("https://login.example/token?k=v")),
-                proxy: None,
-                tls: None,
+                way: TokenWay::default(),
             },
             client_id: "id:1".to_owned(),
             client_secret: Secret::new("s3cr&t +/"),
@@ -232,6 +180,7 @@ mod tests {
             resource: String::new(),
             audience: "https://api.example/".to_owned(),
             subject: None,
+            refresh: None,
         }
     }
 
@@ -239,7 +188,8 @@ mod tests {
         let response = Response::builder().status(status).header("retry-after", "7");
         let response = response.body(Body::from(Bytes::from(body.to_owned()))).unwrap();
         let terms = terms();
-        judged(&terms, &Origin(terms.server.uri()), response).await
+        let uri = terms.server.uri();
+        granted(uri, &judged(&sent(&terms), &Origin(uri), response).await?)
     }
 
     #[test]
@@ -254,7 +204,7 @@ mod tests {
         let begin = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange\
                      &subject_token=a.b%3Dc&subject_token_type=urn%3A";
         assert!(exchange.starts_with(begin), "{exchange}");
-        let header = basic(&terms()).unwrap();
+        let header = basic(&terms().client_id, terms().client_secret.expose()).unwrap();
         assert!(header.is_sensitive());
         let text = header.to_str().unwrap().strip_prefix("Basic ").unwrap().to_owned();
         assert_eq!(STANDARD.decode(text).unwrap(), b"id%3A1:s3cr%26t+%2B%2F");

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use tokio::sync::watch;
 
+use crate::config::Secret;
 use crate::net::Pool;
 use crate::sync::{Locked, now};
 
@@ -113,9 +114,11 @@ impl Tokens {
     pub fn new(terms: TokenTerms) -> Arc<Self> {
         let terms = Arc::new(terms);
         let by = Arc::clone(&terms);
+        // The refresh token that has come in place of that of the settings.
+        let latest = Arc::<Locked<Option<Secret>>>::default();
         let fetch = move |pool: Pool| -> BoxFuture<'static, Result<Granted, Denied>> {
-            let terms = Arc::clone(&by);
-            Box::pin(async move { fetch::fetch(&terms, &pool).await })
+            let (terms, latest) = (Arc::clone(&by), Arc::clone(&latest));
+            Box::pin(async move { refreshing(&terms, &latest, &pool).await })
         };
         Self::by(terms, Box::new(fetch))
     }
@@ -225,7 +228,7 @@ impl Tokens {
         let mut state = self.state.lock();
         state.is_fetching = false;
         match outcome {
-            Ok(Granted { value, lifetime }) => {
+            Ok(Granted { value, lifetime, .. }) => {
                 let early = (lifetime / RENEWED_IN).min(RENEWED_BEFORE);
                 let ends_at = now + lifetime;
                 let renew_at = now + lifetime.saturating_sub(early);
@@ -238,7 +241,7 @@ impl Tokens {
                     None => tracing::debug!(seconds, "{} has given an access token", self.issuer()),
                 }
             }
-            Err(Denied { why, after }) => {
+            Err(Denied { why, after, .. }) => {
                 let count = state.failed.as_ref().map_or(0, |failed| failed.count) + 1;
                 let asked = after.unwrap_or_default().min(LONGEST_ASKED);
                 let pause = pause_after(count).max(asked);
@@ -253,6 +256,31 @@ impl Tokens {
             }
         }
     }
+}
+
+/// Fetches a token. Where that takes a refresh token, the one counts that came with the last answer; if
+/// it is refused, that of the settings is tried the next time, which may be a new one.
+async fn refreshing(
+    terms: &TokenTerms,
+    latest: &Locked<Option<Secret>>,
+    pool: &Pool,
+) -> Result<Granted, Denied> {
+    let rotated = latest.lock().clone();
+    let fetched = match rotated {
+        Some(rotated) => {
+            let terms = TokenTerms { refresh: Some(rotated), ..terms.clone() };
+            fetch::fetch(&terms, pool).await
+        }
+        None => fetch::fetch(terms, pool).await,
+    };
+    match &fetched {
+        Ok(granted) if terms.refresh.is_some() && granted.refresh.is_some() => {
+            latest.lock().clone_from(&granted.refresh);
+        }
+        Err(denied) if denied.is_of_grant => *latest.lock() = None,
+        _ => {}
+    }
+    fetched
 }
 
 fn pause_after(count: u32) -> Duration {
@@ -289,17 +317,15 @@ mod tests {
 
     use http::Uri;
 
-    use super::super::terms::{TokenPlace, TokenServer};
+    use super::super::terms::{TokenPlace, TokenServer, TokenWay};
     use super::*;
-    use crate::config::Secret;
 
     /// Tokens from a list of outcomes, each of which takes 100 ms, and how many were asked for.
     fn tokens(outcomes: Vec<Result<(&str, u64), &str>>) -> (Arc<Tokens>, Arc<AtomicUsize>, Pool) {
         let terms = TokenTerms {
             server: TokenServer {
                 place: TokenPlace::Endpoint(Uri::from_static("https://login.example/t")),
-                proxy: None,
-                tls: None,
+                way: TokenWay::default(),
             },
             client_id: "id".to_owned(),
             client_secret: Secret::new("canary-of-the-client"),
@@ -308,13 +334,15 @@ mod tests {
             resource: String::new(),
             audience: String::new(),
             subject: None,
+            refresh: None,
         };
         let outcome = |outcome: Result<(&str, u64), &str>| match outcome {
             Ok((token, seconds)) => Ok(Granted {
                 value: HeaderValue::from_str(token).unwrap(),
                 lifetime: Duration::from_secs(seconds),
+                refresh: None,
             }),
-            Err(why) => Err(Denied { why: why.to_owned(), after: None }),
+            Err(why) => Err(why.to_owned().into()),
         };
         let outcomes: VecDeque<_> = outcomes.into_iter().map(outcome).collect();
         let (outcomes, asked) = (Arc::new(Locked::new(outcomes)), Arc::<AtomicUsize>::default());

@@ -8,7 +8,7 @@ use crate::net::{Body, Pool, Proxy, collect};
 use crate::protocol::headers;
 
 use super::denied::Denied;
-use super::terms::{ClientAuth, Origin, TokenPlace, TokenTerms};
+use super::terms::{ClientAuth, Origin, TokenPlace, TokenTerms, TokenWay};
 
 const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 /// Bytes of an issuer's metadata.
@@ -33,14 +33,8 @@ pub async fn endpoint(terms: &TokenTerms, pool: &Pool) -> Result<Endpoint, Denie
         }
         TokenPlace::Issuer(issuer) => issuer,
     };
-    let mut last = StatusCode::NOT_FOUND;
-    for uri in places(issuer) {
-        match document(terms, pool, &uri).await? {
-            Ok(found) => return endpoint_in(terms, issuer, &found).map_err(Into::into),
-            Err(status) => last = status,
-        }
-    }
-    Err(format!("{} has no metadata of an issuer: it answers {last}", Origin(issuer)).into())
+    let found = of_issuer(&terms.server.way, pool, issuer).await?;
+    Ok(endpoint_in(terms, issuer, &found)?)
 }
 
 /// Where an issuer's metadata may be.
@@ -58,13 +52,16 @@ fn places(issuer: &Uri) -> Vec<Uri> {
 }
 
 /// A document of metadata, or the status that came in its place.
-async fn document(
-    terms: &TokenTerms,
+///
+/// # Errors
+/// Why there is neither.
+pub async fn document(
+    way: &TokenWay,
     pool: &Pool,
     uri: &Uri,
 ) -> Result<Result<Map<String, Value>, StatusCode>, Denied> {
     let place = Origin(uri);
-    let target = terms.server.target(uri).ok_or_else(|| format!("{place} is no issuer"))?;
+    let target = way.target(uri).ok_or_else(|| format!("{place} is no issuer"))?;
     let mut request = Request::new(Body::Empty);
     *request.method_mut() = Method::GET;
     *request.uri_mut() = match target.forwarder() {
@@ -87,35 +84,66 @@ async fn document(
     found.map(Ok).map_err(|_| format!("{place} has metadata that is not a JSON object").into())
 }
 
-/// The endpoint that a document names. One of another issuer would send the client's secret to where
-/// the operator has not said (RFC 8414 §3.3).
+/// The metadata of an issuer, which must be its own: another one's would send secrets and users to
+/// where nobody has said (RFC 8414 §3.3).
+///
+/// # Errors
+/// Why there is none.
+pub async fn of_issuer(
+    way: &TokenWay,
+    pool: &Pool,
+    issuer: &Uri,
+) -> Result<Map<String, Value>, Denied> {
+    let mut last = StatusCode::NOT_FOUND;
+    for uri in places(issuer) {
+        match document(way, pool, &uri).await? {
+            Ok(found) => {
+                is_of(issuer, &found)?;
+                return Ok(found);
+            }
+            Err(status) => last = status,
+        }
+    }
+    Err(format!("{} has no metadata of an issuer: it answers {last}", Origin(issuer)).into())
+}
+
+fn is_of(issuer: &Uri, found: &Map<String, Value>) -> Result<(), String> {
+    let named = found.get("issuer").and_then(Value::as_str);
+    let same = |one: &str| one.trim_end_matches('/') == issuer.to_string().trim_end_matches('/');
+    match named.is_some_and(same) {
+        true => Ok(()),
+        false => Err(format!("{} has metadata of another issuer", Origin(issuer))),
+    }
+}
+
+/// The URL that an issuer's metadata names, if it can be used: an `https` issuer may name only `https`.
+#[must_use]
+pub fn named_url(issuer: &Uri, found: &Map<String, Value>, name: &str) -> Option<Uri> {
+    let uri: Uri = found.get(name)?.as_str()?.parse().ok()?;
+    let is_safe = match issuer.scheme_str() {
+        Some("https") => uri.scheme_str() == Some("https"),
+        _ => matches!(uri.scheme_str(), Some("http" | "https")),
+    };
+    let is_plain = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    (is_safe && is_plain).then_some(uri)
+}
+
+/// The endpoint that a document names.
 fn endpoint_in(
     terms: &TokenTerms,
     issuer: &Uri,
     found: &Map<String, Value>,
 ) -> Result<Endpoint, String> {
-    let place = Origin(issuer);
-    let text = |name: &str| found.get(name).and_then(Value::as_str);
-    let same = |one: &str| one.trim_end_matches('/') == issuer.to_string().trim_end_matches('/');
-    if !text("issuer").is_some_and(same) {
-        return Err(format!("{place} has metadata of another issuer"));
-    }
-    let uri: Option<Uri> = text("token_endpoint").and_then(|uri| uri.parse().ok());
-    let usable = |uri: &Uri| {
-        let is_safe = match issuer.scheme_str() {
-            Some("https") => uri.scheme_str() == Some("https"),
-            _ => matches!(uri.scheme_str(), Some("http" | "https")),
-        };
-        is_safe && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-    };
-    let uri = uri.filter(usable);
-    let uri = uri.ok_or_else(|| format!("{place} has metadata without a usable token_endpoint"))?;
+    let uri = named_url(issuer, found, "token_endpoint").ok_or_else(|| {
+        format!("{} has metadata without a usable token_endpoint", Origin(issuer))
+    })?;
     let auth = terms.auth.unwrap_or_else(|| offered(found));
     Ok(Endpoint { uri, auth })
 }
 
 /// How the issuer lets clients show their secrets; without a word, by a header.
-fn offered(found: &Map<String, Value>) -> ClientAuth {
+#[must_use]
+pub fn offered(found: &Map<String, Value>) -> ClientAuth {
     let methods = found.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
     let has = |name: &str| methods.is_some_and(|all| all.iter().any(|method| method == name));
     match has("client_secret_post") && !has("client_secret_basic") {
@@ -136,8 +164,7 @@ mod tests {
         TokenTerms {
             server: TokenServer {
                 place: TokenPlace::Issuer(Uri::from_static(issuer)),
-                proxy: None,
-                tls: None,
+                way: TokenWay::default(),
             },
             client_id: "id".to_owned(),
             client_secret: Secret::new("secret"),
@@ -146,6 +173,7 @@ mod tests {
             resource: String::new(),
             audience: String::new(),
             subject: None,
+            refresh: None,
         }
     }
 
@@ -174,8 +202,8 @@ mod tests {
     fn only_the_issuers_own_metadata_counts() {
         let of = |found: Value| {
             let issuer = "https://login.example/a";
-            let found = found.as_object().unwrap().clone();
-            endpoint_in(&terms(issuer), &Uri::from_static(issuer), &found)
+            let (found, uri) = (found.as_object().unwrap().clone(), Uri::from_static(issuer));
+            is_of(&uri, &found).and_then(|()| endpoint_in(&terms(issuer), &uri, &found))
         };
         let good = of(json!({"issuer": "https://login.example/a/",
             "token_endpoint": "https://tokens.example/t"}));

@@ -14,6 +14,8 @@ pub enum ClientAuth {
     Basic,
     /// In the body.
     Post,
+    /// It has none: its id stands in the body.
+    Public,
 }
 
 /// All that decides which token comes.
@@ -31,12 +33,20 @@ pub struct TokenTerms {
     pub audience: String,
     /// The client's own token, for which one is given in exchange (RFC 8693).
     pub subject: Option<Secret>,
+    /// The refresh token of the settings, for which tokens are given (RFC 6749 §6).
+    pub refresh: Option<Secret>,
 }
 
 /// Where tokens come from, and how it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenServer {
     pub place: TokenPlace,
+    pub way: TokenWay,
+}
+
+/// How a token server is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenWay {
     pub proxy: Option<Proxy>,
     pub tls: Option<TargetTls>,
 }
@@ -49,13 +59,15 @@ pub enum TokenPlace {
     Issuer(Uri),
 }
 
-impl TokenServer {
+impl TokenWay {
     /// The target of a URL there; `None` if it is neither `http` nor `https`.
     #[must_use]
     pub fn target(&self, uri: &Uri) -> Option<Target> {
         Target::through(uri, self.proxy.clone(), self.tls.clone())
     }
+}
 
+impl TokenServer {
     /// The URL that the settings name.
     #[must_use]
     pub fn uri(&self) -> &Uri {

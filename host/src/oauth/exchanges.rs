@@ -79,15 +79,14 @@ impl Exchanges {
 mod tests {
     use http::Uri;
 
-    use super::super::terms::{TokenPlace, TokenServer};
+    use super::super::terms::{TokenPlace, TokenServer, TokenWay};
     use super::*;
 
     #[test]
     fn each_inbound_token_has_its_own_and_they_are_bounded() {
         let server = TokenServer {
             place: TokenPlace::Endpoint(Uri::from_static("https://login.example/t")),
-            proxy: None,
-            tls: None,
+            way: TokenWay::default(),
         };
         let exchanges = Exchanges::new(TokenTerms {
             server,
@@ -98,6 +97,7 @@ mod tests {
             resource: String::new(),
             audience: String::new(),
             subject: None,
+            refresh: None,
         });
         let of = |token: &str| exchanges.of(&HeaderValue::from_str(token).unwrap());
         let (ann, ben) = (of("canary-ann"), of("canary-ben"));

@@ -1,0 +1,34 @@
+//! Where a user is invited to log in, as clients are told (2025-11-25, client/elicitation, "URL Mode").
+
+use serde_json::json;
+
+use crate::model::ServerName;
+
+/// A login that a user can begin.
+#[derive(Debug, Clone)]
+pub struct LoginInvitation {
+    pub server: ServerName,
+    /// The elicitation's id.
+    pub id: String,
+    pub url: String,
+}
+
+impl LoginInvitation {
+    /// What its user is asked.
+    #[must_use]
+    pub fn question(&self) -> String {
+        format!("Log in at server {}, so that it can act for you.", self.server)
+    }
+
+    /// The data of an error by which clients open the URL.
+    #[must_use]
+    pub fn data(&self) -> String {
+        let elicitation = json!({
+            "mode": "url",
+            "elicitationId": self.id,
+            "url": self.url,
+            "message": self.question(),
+        });
+        json!({"elicitations": [elicitation]}).to_string()
+    }
+}
