@@ -5,6 +5,7 @@
 //! client that goes [`alone`], without one),
 //! [`drive`] reads [`usage`] at both ends of the window, and [`report`] turns the rounds into one
 //! [`table`].
+//! [`instructions`] counts with the same targets and sessions what a call takes, without a load.
 //! [`echo`], [`listen`] and [`minted`] belong to the fixture servers in `bin/`.
 //!
 //! How the figures stay honest:
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod drive;
 pub mod echo;
 pub mod generator;
+pub mod instructions;
 pub mod listen;
 pub mod minted;
 pub mod options;

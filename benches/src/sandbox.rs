@@ -75,23 +75,6 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Asks a program to end, and waits for it.
-    pub async fn end(&mut self, name: &str, patience: Duration) -> Result<()> {
-        let at = self.processes.iter().position(|process| process.name == name);
-        let mut process = self.processes.remove(at.context("no such process")?);
-        // Not reaped yet, so the id still belongs to this child.
-        let pid = i32::try_from(process.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("no such process")?, Signal::TERM)?;
-        let deadline = Instant::now() + patience;
-        while process.child.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                bail!("{name} did not end in {patience:?}");
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    }
-
     /// The port that a program prints as its only line of output.
     pub async fn announced_port(&mut self, name: &'static str) -> Result<u16> {
         self.port(name, &self.output(name)).await

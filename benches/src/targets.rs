@@ -5,7 +5,6 @@ mod direct;
 mod haproxy;
 pub mod mooring;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -52,10 +51,10 @@ pub struct Kit {
     pub bridge: PathBuf,
     pub leash: PathBuf,
     pub mooring: PathBuf,
-    /// What runs Mooring, with its arguments: a profiler, or nothing.
-    pub runs_mooring: Vec<OsString>,
     /// Threads of the HTTP fixture and of the bridge.
     pub threads: usize,
+    /// Whether gateways run below callgrind, which counts their instructions.
+    pub is_counted: bool,
 }
 
 /// A target that listens. Dropping it ends its processes.
@@ -102,8 +101,8 @@ impl Kit {
             bridge: program("bench-bridge"),
             leash: program("bench-leash"),
             mooring: mooring.unwrap_or_else(|| program("mooring")),
-            runs_mooring: Vec::new(),
             threads,
+            is_counted: false,
         }
     }
 

@@ -46,7 +46,18 @@ impl Cluster {
     /// Starts one more node.
     #[track_caller]
     pub fn add(&mut self, id: &str, servers: Value) {
-        let settings = settings::node(self.coordinator.port(), json!({"id": id}), servers);
+        self.start(json!({"id": id}), servers);
+    }
+
+    /// Starts one more node, whose own `/mcp` and `/api` are open.
+    #[track_caller]
+    pub fn add_public(&mut self, id: &str, servers: Value) {
+        self.start(json!({"id": id, "public": true}), servers);
+    }
+
+    #[track_caller]
+    fn start(&mut self, node: Value, servers: Value) {
+        let settings = settings::node(self.coordinator.port(), node, servers);
         self.nodes.push(Gateway::start_with(&settings::roomy(settings)));
     }
 

@@ -1,6 +1,7 @@
 //! Mooring in its modes, configured and started as a user would.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,10 +16,12 @@ use crate::session::{ClientKind, Endpoint, Opening};
 
 const SERVER: &str = "bench";
 const NODE: &str = "node-1";
-pub const MOORING: &str = "mooring";
+const MOORING: &str = "mooring";
 pub const COORDINATOR: &str = "coordinator";
-/// Longest wait for a node and its catalog; both take moments, except on a busy machine.
-const NODE_ACTIVE: Duration = Duration::from_secs(20);
+const COUNTER: &str = "valgrind";
+/// Longest wait for a node and its catalog; both take moments, except on a busy machine and below
+/// callgrind.
+const NODE_ACTIVE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 
 pub async fn pass_through(kit: &Kit) -> Result<Running> {
@@ -167,10 +170,15 @@ pub async fn start(
     let config = sandbox.write(&format!("{name}.json"), config.to_string())?;
     let port_file = sandbox.path(&format!("{name}.port"));
     let data = sandbox.path(&format!("{name}.data"));
-    let runner = kit.runs_mooring.first().map_or(program.as_path(), Path::new);
-    let pid = sandbox.start(name, runner, |command| {
-        if !kit.runs_mooring.is_empty() {
-            command.args(kit.runs_mooring.iter().skip(1)).arg(program);
+    let costs = sandbox.path(&costs(name));
+    let counter = kit.is_counted.then_some(Path::new(COUNTER));
+    let pid = sandbox.start(name, counter.unwrap_or(program), |command| {
+        if counter.is_some() {
+            let costs = [OsStr::new("--callgrind-out-file="), costs.as_os_str()];
+            command.arg("--tool=callgrind").arg(costs.into_iter().collect::<OsString>());
+            // Otherwise a part leaves out the names that a part before it has written.
+            command.arg("--compress-strings=no");
+            command.arg(program);
         }
         for (variable, _) in env::vars_os().filter(|(key, _)| is_ours(key)) {
             command.env_remove(variable);
@@ -185,8 +193,14 @@ pub async fn start(
     Ok((Gateway { name, pid }, port))
 }
 
+/// The file with the costs of a gateway that is counted; those of a part have its number behind.
+#[must_use]
+pub fn costs(name: &str) -> String {
+    format!("{name}.costs")
+}
+
 /// Removes settings that the gateway would inherit from the benchmark's environment.
-fn is_ours(variable: &std::ffi::OsStr) -> bool {
+fn is_ours(variable: &OsStr) -> bool {
     variable.as_encoded_bytes().starts_with(b"MOORING_")
 }
 

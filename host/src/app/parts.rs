@@ -133,7 +133,10 @@ impl Parts {
             registry,
             runner,
             edge,
-            routes: Arc::new(Routes { api: Api::new(Arc::clone(&admin)), node: node_routes }),
+            routes: Arc::new(Routes {
+                api: Api::new(Arc::clone(&admin)),
+                node: node_routes.map(Arc::new),
+            }),
             control,
             control_link: base.control_link,
             capacity: base.capacity,

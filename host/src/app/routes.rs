@@ -28,11 +28,11 @@ pub fn all() -> Vec<(&'static str, &'static str, &'static str)> {
 pub struct Routes {
     pub api: Api,
     /// `None` unless the process is a node.
-    pub node: Option<NodeRoutes>,
+    pub node: Option<Arc<NodeRoutes>>,
 }
 
 impl Routes {
-    fn on_node(&self, path: &str) -> Option<&NodeRoutes> {
+    fn on_node(&self, path: &str) -> Option<&Arc<NodeRoutes>> {
         self.node.as_ref().filter(|_| path.starts_with("/cluster/"))
     }
 }
@@ -54,7 +54,7 @@ impl OtherRoutes for Routes {
         ends: Ends,
     ) -> BoxFuture<'static, Response<Body>> {
         if let Some(node) = self.on_node(request.uri().path()) {
-            let (node, endpoint) = (node.clone(), worker.link.local());
+            let (node, endpoint) = (Arc::clone(node), worker.link.local());
             let Ends { peer, local, proved, .. } = ends;
             return Box::pin(
                 async move { node.serve(endpoint, request, (peer, local), proved).await },

@@ -16,10 +16,18 @@ const SHOWN: [HeaderName; 6] = [
     header::CONTENT_LANGUAGE,
 ];
 
+/// Those of every response that came over a connection; the client's connection has its own.
+const OWN: [HeaderName; 2] = [header::CONTENT_LENGTH, header::DATE];
+
 /// The response for the client: its frames pass as they arrive, and so do the headers in [`SHOWN`].
 pub fn relay(response: Response<Body>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
-    // Most responses have no other headers; their map is kept.
+    // Most responses have no other headers, those of other nodes two more; their map is kept.
+    if parts.headers.len() > 1 {
+        for name in OWN {
+            parts.headers.remove(name);
+        }
+    }
     if !parts.headers.keys().all(|name| SHOWN.contains(name)) {
         let mut shown = HeaderMap::with_capacity(SHOWN.len());
         for name in SHOWN {

@@ -17,6 +17,7 @@ mod reserved_headers;
 mod scope;
 mod selection;
 mod session;
+mod session_map;
 mod spelling;
 mod state_plan;
 mod topology;
@@ -36,6 +37,7 @@ pub use reserved_headers::{SEAM_PREFIX, SUBJECT_TOKEN, USER_TOKEN, is_reserved_h
 pub use scope::{JudgedScope, Scope};
 pub use selection::{ALL_OTHERS, Choice, Choices, Selection, choice_of};
 pub use session::{Principal, SessionId, UnixMillis, since_1970};
+pub use session_map::SessionMap;
 pub use spelling::{DEFAULT_SEPARATOR, Prefixes, safe_prefix};
 pub use state_plan::{Keep, KeepRule, Replay, Saving, StateAction, StatePlan};
 pub use topology::{Absence, Away, Health, Node, Reach, Replica, Reports, Room, Topology};

@@ -46,6 +46,16 @@ impl SessionId {
     }
 }
 
+impl SessionId {
+    /// The same text as [`Self::to_string`], in this buffer: every message to another node names one.
+    pub fn text_in(self, buffer: &mut [u8; Self::TEXT]) -> &str {
+        self.0.hyphenated().encode_lower(buffer)
+    }
+
+    /// The length of its text, in bytes.
+    pub const TEXT: usize = uuid::fmt::Hyphenated::LENGTH;
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.hyphenated(), f)

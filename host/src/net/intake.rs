@@ -15,6 +15,7 @@ use crate::model::QuotaKey;
 use crate::sync::Locked;
 
 use super::budget::{BodyBudget, Claim, GivesWay};
+use super::connection_waker::{ConnectionWaker, taking};
 
 /// Why the gateway has broken a body off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +45,8 @@ pub struct Intake {
     reader: AtomicWaker,
     /// Whether the last body may not have been read to its end.
     leaves_rest: AtomicBool,
+    /// Wakes the task that reads the connection.
+    pub waker: ConnectionWaker,
 }
 
 impl Intake {
@@ -57,6 +60,7 @@ impl Intake {
             fault: AtomicU8::new(0),
             reader: AtomicWaker::new(),
             leaves_rest: AtomicBool::new(false),
+            waker: ConnectionWaker::default(),
         })
     }
 
@@ -146,7 +150,10 @@ impl ClientBody {
         if let Some(fault) = self.intake.fault() {
             return Poll::Ready(Some(Err(fault.into())));
         }
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let (polled, is_woken) = taking(|| Pin::new(&mut self.incoming).poll_frame(cx));
+        if is_woken && !self.incoming.is_end_stream() {
+            self.intake.waker.wake();
+        }
         let waits = polled.is_pending();
         if waits {
             self.intake.reader.register(cx.waker());

@@ -101,14 +101,14 @@ impl Message {
     }
 }
 
-/// A POST whose head is shared: the calls of a session differ in their bodies alone, and requests
-/// without a session in a few headers beside.
+/// A POST whose head is shared: the calls of a session differ in their bodies alone, requests without
+/// a session and those to a server of another node in a few headers beside.
 #[derive(Debug, Clone)]
 pub struct Written {
-    /// Everything except the length of the body.
+    /// Everything except the length of the body, and what follows.
     pub head: WrittenHead,
-    /// Further headers of this request, as lines: see [`written_lines`].
-    pub more: Box<[u8]>,
+    /// The lines of the headers that are not shared: see [`written_lines`].
+    pub more: Vec<u8>,
     /// All of the body.
     pub body: Bytes,
 }
@@ -137,13 +137,13 @@ impl WrittenHead {
 #[must_use]
 pub fn written_lines<'a>(
     headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-) -> Box<[u8]> {
+) -> Vec<u8> {
     // Room for those of a usual request, so that nothing grows.
     let mut lines = Vec::with_capacity(128);
     for (name, value) in headers {
         http1::header_line(&mut lines, name, value);
     }
-    lines.into()
+    lines
 }
 
 /// How a body is framed. A method that usually has a body announces an empty one too (RFC 9110

@@ -1,7 +1,7 @@
 //! One type for several kinds of connections.
 
 /// Makes an enum, each of whose variants holds a stream, a stream itself.
-macro_rules! one_stream {
+macro_rules! stream_of_kinds {
     ($name:ident: $($variant:ident),+ $(,)?) => {
         const _: () = {
             use std::io::{IoSlice, Result};
@@ -66,4 +66,4 @@ macro_rules! one_stream {
     };
 }
 
-pub(crate) use one_stream;
+pub(crate) use stream_of_kinds;

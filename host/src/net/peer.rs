@@ -91,7 +91,7 @@ pub fn post(body: impl Into<Body>) -> Request<Body> {
 
 pub fn written(body: &'static str) -> Message {
     let head = Request::post("/mcp").header("host", "peer").header("x-own", "1").body(()).unwrap();
-    Written { head: WrittenHead::of(&head), more: Box::default(), body: body.into() }.into()
+    Written { head: WrittenHead::of(&head), more: Vec::new(), body: body.into() }.into()
 }
 
 pub async fn text(response: Response<Body>) -> String {

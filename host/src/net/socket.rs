@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::tls::{CertificateNames, alert_told, handshake_told};
 
-use super::one_stream::one_stream;
+use super::one_stream::stream_of_kinds;
 use super::proxy::{Proxy, ProxyKind};
 use super::shortage::{SHORTAGE, SHORTAGE_PAUSE, is_shortage};
 use super::target::Target;
@@ -53,7 +53,7 @@ pub(super) enum RawStream {
     TlsTwice(Box<TlsStream<TlsStream<TcpStream>>>),
 }
 
-one_stream!(RawStream: Plain, Tls, TlsTwice);
+stream_of_kinds!(RawStream: Plain, Tls, TlsTwice);
 
 /// A connection with its buffers.
 pub struct Socket {

@@ -107,6 +107,13 @@ impl MethodLabel {
     }
 }
 
+/// The parameters of a request that begins as most do, and all that follows them.
+#[must_use]
+pub fn params_of_usual(message: &[u8]) -> Option<&[u8]> {
+    let method = behind_id(message)?.strip_prefix(b"\"method\":")?;
+    method.get(whole_string(method)?..)?.strip_prefix(b",\"params\":")
+}
+
 /// What the parameters of a request name: the tool, the prompt, or the resource. `None` if that is
 /// nothing, or not written plainly.
 #[must_use]

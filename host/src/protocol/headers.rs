@@ -120,10 +120,15 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
+/// Whether a header is one of the seam.
+#[must_use]
+pub fn is_internal(name: &HeaderName) -> bool {
+    name.as_str().starts_with(seam::PREFIX)
+}
+
 /// Removes every header of the seam, so that a client cannot forge one.
 pub fn strip_internal(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with(seam::PREFIX)).cloned().collect();
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_internal(name)).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
@@ -132,14 +137,16 @@ pub fn strip_internal(headers: &mut HeaderMap) {
 /// Removes the headers of the seam, except the client headers that the edge passed through.
 /// For requests that a node has accepted from its coordinator.
 pub fn strip_all_but_clients(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            name.as_str().starts_with(seam::PREFIX)
-                && !name.as_str().starts_with(seam::CLIENT_PREFIX)
-        })
-        .cloned()
-        .collect();
+    let is_ours =
+        |name: &HeaderName| is_internal(name) && !name.as_str().starts_with(seam::CLIENT_PREFIX);
+    // Nearly all requests have these alone.
+    for name in [seam::SESSION, seam::PRINCIPAL] {
+        headers.remove(name);
+    }
+    if !headers.keys().any(is_ours) {
+        return;
+    }
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
     for name in ours {
         headers.remove(name);
     }
@@ -168,30 +175,28 @@ impl Accepts {
     /// parameters are understood; a quality of 0 refuses a type.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        // Every SDK sends exactly this: no parsing.
-        if let Some(b"application/json, text/event-stream") =
-            headers.get(header::ACCEPT).map(|value| value.as_bytes())
-        {
-            return Self { json: true, events: true };
+        let both = Self { json: true, events: true };
+        match headers.get(header::ACCEPT).map(|value| value.as_bytes()) {
+            // Every SDK sends exactly this: no parsing.
+            None | Some(b"application/json, text/event-stream") => return both,
+            Some(_) => {}
         }
         let mut accepts = Self { json: false, events: false };
-        let mut any = false;
         for value in headers.get_all(header::ACCEPT) {
-            any = true;
             for range in value.to_str().unwrap_or("").split(',') {
                 let (kind, parameters) = range.split_once(';').unwrap_or((range, ""));
                 if is_refused(parameters) {
                     continue;
                 }
                 match kind.trim().to_ascii_lowercase().as_str() {
-                    "*/*" => accepts = Self { json: true, events: true },
+                    "*/*" => accepts = both,
                     JSON | "application/*" => accepts.json = true,
                     EVENT_STREAM | "text/*" => accepts.events = true,
                     _ => {}
                 }
             }
         }
-        if any { accepts } else { Self { json: true, events: true } }
+        accepts
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use crate::model::visible::page;
 
 use super::members::members;
+use super::usual_message::UsualMessage;
 use super::{methods, splice};
 
 /// Bytes of the message of an error that the gateway makes.
@@ -158,6 +159,9 @@ impl<'a> Envelope<'a> {
         // The whole text is checked: serde checks only the strings that it is asked for, and the
         // others go to a server, which may not survive bytes that are not UTF-8.
         let text = std::str::from_utf8(bytes).map_err(|e| Malformed::Json(e.to_string()))?;
+        if let Some(usual) = UsualMessage::of(text) {
+            return Ok(usual.into());
+        }
         match serde_json::from_str::<RawEnvelope<'_>>(text) {
             Ok(read) => Self::checked(read),
             Err(error) => Err(why(text, &error)),
@@ -243,6 +247,18 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn id_text(&self) -> Option<&'a str> {
         self.id.map(RawValue::get)
+    }
+}
+
+impl<'a> From<UsualMessage<'a>> for Envelope<'a> {
+    fn from(usual: UsualMessage<'a>) -> Self {
+        let (id, method, params, result) = match usual {
+            UsualMessage::Request { id, method, params } => (id, Some(method), Some(params), None),
+            UsualMessage::Result { id, result } => (id, None, None, Some(result)),
+        };
+        let method = method.map(Cow::Borrowed);
+        let (error, is_ambiguous, has_lookalike) = (None, false, false);
+        Self { id: Some(id), method, params, result, error, is_ambiguous, has_lookalike }
     }
 }
 

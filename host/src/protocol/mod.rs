@@ -37,4 +37,5 @@ pub mod sse;
 pub mod strict;
 pub mod trace_context;
 pub mod uri;
+pub mod usual_message;
 pub mod version;

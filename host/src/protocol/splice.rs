@@ -111,6 +111,10 @@ pub fn string(value: &RawValue) -> Option<String> {
 /// The text as a JSON string, with quotes and escapes.
 #[must_use]
 pub fn quoted(text: &str) -> String {
+    // Names mostly need no escapes.
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        return ["\"", text, "\""].concat();
+    }
     serde_json::Value::from(text).to_string()
 }
 

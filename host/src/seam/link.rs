@@ -10,12 +10,15 @@ use http::{HeaderValue, Method, Request, Response, Uri, header};
 
 use crate::model::{Reach, ServerName, SessionId};
 use crate::net::{
-    Body, Connection, Failure, Introduce, Message, Pool, Target, Unreached, percent_encoded,
+    Body, Connection, Failure, Introduce, Message, Pool, Target, Unreached, Written, WrittenHead,
+    percent_encoded,
 };
 use crate::protocol::headers;
 use crate::sync::Locked;
 
 use super::Facts;
+
+const JSON: HeaderValue = HeaderValue::from_static(headers::JSON);
 
 /// The runner, as the edge sees it: one MCP endpoint for each server.
 ///
@@ -84,11 +87,25 @@ pub struct Outbound {
 #[derive(Default)]
 struct ServerUrls(Locked<HashMap<ServerName, Vec<ServerUrl>>>);
 
-#[derive(Clone)]
 struct ServerUrl {
     base: String,
     target: Target,
     uri: Uri,
+    /// The head of a message without its facts.
+    posting: WrittenHead,
+}
+
+impl ServerUrl {
+    fn of(base: &str, server: &ServerName) -> Option<Self> {
+        let (target, uri) = locate(base, &super::server_path(server, "mcp"))?;
+        let mut posting = Request::new(());
+        *posting.method_mut() = Method::POST;
+        *posting.uri_mut() = uri.clone();
+        posting.headers_mut().insert(header::HOST, target.host_header().clone());
+        posting.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        let posting = WrittenHead::of(&posting);
+        Some(Self { base: base.to_owned(), target, uri, posting })
+    }
 }
 
 /// The most URLs kept for one server, after which all of them are dropped: nodes that return
@@ -96,20 +113,26 @@ struct ServerUrl {
 const MAX_PLACES: usize = 64;
 
 impl ServerUrls {
-    fn of(&self, base: &str, server: &ServerName) -> Option<(Target, Uri)> {
+    fn with<T>(
+        &self,
+        base: &str,
+        server: &ServerName,
+        with: impl FnOnce(&ServerUrl) -> T,
+    ) -> Option<T> {
         let mut places = self.0.lock();
         if let Some(known) = places.get(server)
             && let Some(place) = known.iter().find(|place| place.base == base)
         {
-            return Some((place.target.clone(), place.uri.clone()));
+            return Some(with(place));
         }
-        let (target, uri) = locate(base, &super::server_path(server, "mcp"))?;
+        let place = ServerUrl::of(base, server)?;
         let known = places.entry(server.clone()).or_default();
         if known.len() >= MAX_PLACES {
             known.clear();
         }
-        known.push(ServerUrl { base: base.to_owned(), target: target.clone(), uri: uri.clone() });
-        Some((target, uri))
+        let given = with(&place);
+        known.push(place);
+        Some(given)
     }
 }
 
@@ -218,12 +241,24 @@ impl Link {
         facts: Facts,
         mut request: Request<Body>,
     ) -> Result<Outbound, Failure> {
+        let is_plain = request.method() == Method::POST && request.headers().is_empty();
+        if is_plain
+            && let Body::Full(body) = request.body()
+            && let Some(more) = facts.lines()
+        {
+            let place = |place: &ServerUrl| (place.target.clone(), place.posting.clone());
+            let place = self.places.with(base, server, place);
+            let (target, head) = place.ok_or_else(|| no_url(base))?;
+            let message = Written { head, more, body: body.clone() }.into();
+            return Ok(Outbound { target, message });
+        }
         facts.write(request.headers_mut());
         if request.method() == Method::POST {
-            let json = HeaderValue::from_static(headers::JSON);
-            request.headers_mut().insert(header::CONTENT_TYPE, json);
+            request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         }
-        let (target, uri) = self.places.of(base, server).ok_or_else(|| no_url(base))?;
+        let place = |place: &ServerUrl| (place.target.clone(), place.uri.clone());
+        let place = self.places.with(base, server, place);
+        let (target, uri) = place.ok_or_else(|| no_url(base))?;
         *request.uri_mut() = uri;
         Ok(Outbound { target, message: request.into() })
     }

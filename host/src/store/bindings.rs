@@ -11,7 +11,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::mpsc;
 
-use crate::model::{Epoch, Epochs, NodeId, QuotaKey, ServerName, SessionId, UnixMillis};
+use crate::model::{
+    Epoch, Epochs, NodeId, QuotaKey, ServerName, SessionId, SessionMap, UnixMillis,
+};
 use crate::sync::{Locked, ReadMostly};
 
 use super::changes::Changes;
@@ -33,7 +35,7 @@ pub type EndsWhenLost = dyn Fn(&ServerName) -> bool + Send + Sync;
 
 /// What is known of all live sessions, shared by all workers.
 pub struct Bindings {
-    pub(super) shards: [Locked<HashMap<SessionId, Record>>; SHARDS],
+    pub(super) shards: [Locked<SessionMap<SessionId, Record>>; SHARDS],
     /// Bindings to each node.
     pub(super) loads: ReadMostly<HashMap<NodeId, AtomicU32>>,
     sessions: AtomicUsize,
@@ -375,7 +377,7 @@ impl Bindings {
     pub(super) fn with<T>(
         &self,
         session: SessionId,
-        with: impl FnOnce(&mut HashMap<SessionId, Record>) -> T,
+        with: impl FnOnce(&mut SessionMap<SessionId, Record>) -> T,
     ) -> T {
         // The first byte of a session's uuid is random: sessions spread evenly.
         let index = usize::from(session.as_bytes()[0]) % SHARDS;
@@ -384,7 +386,7 @@ impl Bindings {
 
     pub(super) fn entry<'a>(
         &self,
-        records: &'a mut HashMap<SessionId, Record>,
+        records: &'a mut SessionMap<SessionId, Record>,
         session: SessionId,
         now: UnixMillis,
     ) -> &'a mut Record {

@@ -18,7 +18,9 @@ pub fn watched<F>(response: Response<Body>, is_tool_call: bool, ended: F) -> Res
 where
     F: FnOnce(CallEnd, u64) + Send + Sync + 'static,
 {
-    let is_events = is_event_stream(&response);
+    // What begins with a brace is a message, whatever its head says: most answers are not asked further.
+    let is_message = response.body().beginning().starts_with(b"{");
+    let is_events = !is_message && is_event_stream(&response);
     match response.body() {
         Body::Empty if response.status().as_u16() >= 400 => {
             ended(CallEnd::refused(Emitter::Gateway, ErrorKind::Transport), 0);

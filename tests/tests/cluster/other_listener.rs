@@ -31,9 +31,9 @@ fn pair(what: &str, entries: &Value) -> Option<Pair> {
     for coordinator in &pair.coordinators {
         let client = Stateless::new(coordinator.address(), "/mcp");
         eventually("its tools are known", || {
-            let list = client.result("tools/list", json!({}));
-            let mut tools = list["tools"].as_array()?.iter();
-            tools.any(|tool| tool["name"] == "log-announce").then_some(())
+            // Not read: a number of one of the servers is too large for this.
+            let list = client.send("tools/list", json!({})).text();
+            list.contains("\"log-announce\"").then_some(())
         });
     }
     Some(pair)

@@ -96,10 +96,7 @@ fn an_opening_is_shown_before_it_is_ready() {
 #[test]
 fn a_coordinator_shows_the_instances_of_all_nodes() {
     let mut cluster = Cluster::of_two_equal_nodes(json!({}));
-    let public = json!({"id": "c", "public": true});
-    let notes = json!({"notes": servers::notes()});
-    let third = settings::node(cluster.coordinator.port(), public, notes);
-    cluster.nodes.push(Gateway::start_with(&third));
+    cluster.add_public("c", json!({"notes": servers::notes()}));
     cluster.wait_for_active(3);
     let notes = cluster.client("/mcp/notes").initialize();
     let sessions: Vec<Session> =

@@ -143,7 +143,9 @@ fn a_client_that_takes_no_tasks_gets_none() {
             refused(method, json!({"taskId": id, "inputResponses": {}}));
         }
         for gone in ["tasks/list", "tasks/result"] {
-            let response = place.client.send(gone, json!({"taskId": id})).expect(404);
+            // As for other unknown methods, no header says more of it.
+            let (request, _) = place.client.request(gone, json!({"taskId": id}));
+            let response = request.without("Mcp-Name").send(place.client.address()).expect(404);
             assert_eq!(response.error_code(), -32601, "{gone}");
         }
         let (request, sent) = place.client.request("tasks/get", json!({"taskId": id}));

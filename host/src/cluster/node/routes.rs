@@ -39,8 +39,7 @@ pub type HeldPage =
 /// have come back to it.
 pub type NoteStreams = dyn Fn(GatewayStart, Duration, HashSet<SessionId>) + Send + Sync;
 
-/// The handlers and what they answer from. Clones are cheap.
-#[derive(Clone)]
+/// The handlers and what they answer from.
 pub struct NodeRoutes {
     pub door: Arc<Door>,
     /// The lines about requests on connections without a handshake.

@@ -236,6 +236,8 @@ mod tests {
             "mcpServers.*.proxy.enabled",
             "mcpServers.*.proxy.port",
             "mcpServers.*.timeout",
+            // One of its words is for remote servers alone.
+            "mcpServers.*.era",
             "systemConfig.listen.tls.minVersion",
             "systemConfig.listen.tls.clientCertificates",
             "systemConfig.routing.enableBearerAuth",

@@ -78,8 +78,8 @@ fn an_entry_must_say_what_to_run() {
         ),
         (r#"{"command": []}"#, "1:34: mcpServers.a.command: is empty; give it a value"),
         (
-            r#"{"command": {"path": "x"}}"#,
-            "1:34: mcpServers.a.command: must be a string, not an object; write it in quotes",
+            r#"{"command": 5}"#,
+            "1:34: mcpServers.a.command: must be a string, not a number; write it in quotes",
         ),
         (r#"{"command": " x"}"#, "1:34: mcpServers.a.command: has spaces around it; remove them"),
         (

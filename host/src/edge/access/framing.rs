@@ -25,14 +25,20 @@ pub struct Framing {
     pub size: usize,
     /// Whether the body comes in chunks.
     pub has_coding: bool,
+    /// Whether it has an `Origin`, as that of a page has.
+    pub has_origin: bool,
+    /// Whether it has a header of the seam, which is none of a client's.
+    pub has_internal: bool,
 }
 
 /// Checks a head for exactly one `Host`, a target that agrees with it, no coding but `chunked`, and no
-/// second value where one counts. HTTP/1.0 needs no `Host`.
+/// second value where one counts. HTTP/1.0 needs no `Host`. What few requests have is noted on the way:
+/// to look for it in the map costs each of them more.
 pub fn check<B>(request: &Request<B>) -> Result<Framing, Refusal> {
     let target = request.uri().path_and_query().map_or(1, |target| target.as_str().len());
     let mut size = request.method().as_str().len() + target + "  HTTP/1.1\r\n".len();
     let (mut host, mut hosts, mut has_coding) = (None, 0, false);
+    let (mut has_origin, mut has_internal) = (false, false);
     for (name, value) in request.headers() {
         size += name.as_str().len() + value.len() + 4;
         if name == HOST {
@@ -43,6 +49,10 @@ pub fn check<B>(request: &Request<B>) -> Result<Framing, Refusal> {
                 return Err(Refusal::Coding);
             }
             has_coding = true;
+        } else if name == ORIGIN {
+            has_origin = true;
+        } else {
+            has_internal |= headers::is_internal(name);
         }
     }
     if hosts != 1 && (hosts > 1 || request.version() == Version::HTTP_11) {
@@ -55,7 +65,7 @@ pub fn check<B>(request: &Request<B>) -> Result<Framing, Refusal> {
         }
     }
     check_single(request.headers())?;
-    Ok(Framing { size, has_coding })
+    Ok(Framing { size, has_coding, has_origin, has_internal })
 }
 
 fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
@@ -88,6 +98,18 @@ mod tests {
         assert!(checked("http://a:1/mcp", &[("host", "A:1")]).is_ok());
         assert!(checked("/", &[("host", "a"), ("transfer-encoding", "Chunked")]).is_ok());
         assert!(checked("/", &[("host", "a"), ("accept", "a/b"), ("accept", "c/d")]).is_ok());
+    }
+
+    #[test]
+    fn what_few_heads_have_is_noted() {
+        let noted = |name: &str| {
+            let request = Request::builder().header("host", "a").header("accept", "b/c");
+            let framing = check(&request.header(name, "d").body(()).unwrap()).ok();
+            framing.map(|framing| (framing.has_origin, framing.has_internal))
+        };
+        assert_eq!(noted("x-mooring"), Some((false, false)));
+        assert_eq!(noted("origin"), Some((true, false)));
+        assert_eq!(noted("Mooring-Session"), Some((false, true)));
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl InnerCall {
     }
 
     /// The user is asked to log in, as if the server itself had asked.
-    fn to_log_in(&self, refusal: Refusal) -> CallOutput {
+    fn to_log_in(&mut self, refusal: Refusal) -> CallOutput {
         let message = refusal.message(Some(&self.id));
         let answer = Envelope::parse(&message).ok().and_then(|it| self.answered(&it));
         answer.map_or(CallOutput::Refused(refusal), |(status, answer)| {

@@ -1,5 +1,7 @@
 //! The session that the gateway has with servers in place of a client that has none.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use crate::edge::client_request::ClientRequest;
@@ -81,6 +83,7 @@ impl Edge {
             version: Version::LATEST,
             named: None,
             params: Bytes::from(params.clone()),
+            set: OnceLock::new(),
             is_single_server: false,
             has_id: origin == Origin::Conversation,
             of_stream: false,

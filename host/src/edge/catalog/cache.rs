@@ -66,6 +66,8 @@ struct CachedMerge {
     version: MergeVersion,
     generation: u64,
     merged: Arc<ScopeCatalog>,
+    /// Whether nothing was to be fetched for it then.
+    is_settled: bool,
 }
 
 /// What a merge was made of, beside the topology: the count of catalog changes, and the revision of
@@ -224,12 +226,58 @@ impl Catalogs {
         topology: &Topology,
         revision: u64,
     ) -> Option<Arc<ScopeCatalog>> {
+        self.present(key, topology, revision, |_| true)
+    }
+
+    /// The same, if nothing is to be fetched for it: all its catalogs are those that their replicas
+    /// have now. So it is with nearly every call, which then asks nothing else.
+    pub fn settled(
+        &self,
+        key: &(Scope, ClientSet),
+        topology: &Topology,
+        revision: u64,
+    ) -> Option<Arc<ScopeCatalog>> {
+        self.present(key, topology, revision, |made| made.is_settled)
+    }
+
+    fn present(
+        &self,
+        key: &(Scope, ClientSet),
+        topology: &Topology,
+        revision: u64,
+        is_meant: impl Fn(&CachedMerge) -> bool,
+    ) -> Option<Arc<ScopeCatalog>> {
         let made = self.merged.lock();
         let made = made.get(key).filter(|made| {
             made.version == (*self.changes.borrow(), revision)
                 && made.generation == topology.generation
+                && is_meant(made)
         });
         made.map(|made| Arc::clone(&made.merged))
+    }
+
+    /// Whether the catalog of every replica of these servers is known as the replica has it now, for
+    /// these clients and for those without capabilities.
+    pub fn are_settled<'a>(
+        &self,
+        topology: &Topology,
+        mut servers: impl Iterator<Item = &'a ServerName>,
+        set: ClientSet,
+    ) -> bool {
+        let entries = self.entries.lock();
+        let is_known = |node: &Node, server: &ServerName, set: ClientSet| {
+            let digest = node.servers.get(server).and_then(|replica| replica.digest.as_ref());
+            let entry = entries.get(&(node.id.clone(), server.clone(), set));
+            entry.is_some_and(|entry| {
+                matches!(entry.state, FetchState::Known(_)) && entry.digest.as_ref() == digest
+            })
+        };
+        servers.all(|server| {
+            let mut replicas = candidates(topology, server);
+            replicas.all(|node| {
+                is_known(node, server, set) && is_known(node, server, ClientSet::default())
+            })
+        })
     }
 
     /// Keeps a merged catalog, made at this version.
@@ -238,10 +286,10 @@ impl Catalogs {
         key: (Scope, ClientSet),
         topology: &Topology,
         version: MergeVersion,
-        merged: &Arc<ScopeCatalog>,
+        (merged, is_settled): (&Arc<ScopeCatalog>, bool),
     ) {
-        let made =
-            CachedMerge { version, generation: topology.generation, merged: Arc::clone(merged) };
+        let (generation, merged) = (topology.generation, Arc::clone(merged));
+        let made = CachedMerge { version, generation, merged, is_settled };
         let mut all = self.merged.lock();
         let is_judged = |(scope, _): &(Scope, ClientSet)| scope.rights().is_some();
         let is_new = is_judged(&key) && !all.contains_key(&key);
@@ -381,16 +429,67 @@ pub fn candidates<'a>(
 
 #[cfg(test)]
 mod tests {
-    use crate::model::{JudgedScope, Policy, Rule, RuleEntries, Who};
+    use std::collections::BTreeMap;
+
+    use serde_json::value::RawValue;
+
+    use crate::model::{Health, JudgedScope, Policy, Reach, Replica, Room, Rule, RuleEntries, Who};
 
     use super::*;
+
+    /// One node that has the server, with lists of this digest.
+    fn topology(server: &ServerName, digest: &str) -> Topology {
+        let replica = Replica { digest: Some(digest.into()), ..Replica::of_weight(1) };
+        let node = Node {
+            id: NodeId::parse("n").unwrap(),
+            name: "n".into(),
+            reach: Reach::Local,
+            health: Health::Healthy,
+            away: None,
+            room: Room::Free,
+            zone: "".into(),
+            labels: Vec::new(),
+            servers: BTreeMap::from([(server.clone(), replica)]),
+        };
+        Topology::of(1, vec![Arc::new(node)])
+    }
+
+    #[test]
+    fn nothing_is_settled_until_all_is_known_as_replicas_have_it() {
+        let (catalogs, set) = (Catalogs::default(), ClientSet::from_bits(3));
+        let server = ServerName::parse("s").unwrap();
+        let are_settled = |digest: &str| {
+            catalogs.are_settled(&topology(&server, digest), std::iter::once(&server), set)
+        };
+        let fetch = |set: ClientSet| {
+            let key = (NodeId::parse("n").unwrap(), server.clone(), set);
+            assert!(catalogs.start_fetching(&key, Some("one".into())));
+            assert!(!are_settled("one"), "it is being fetched");
+            let catalog = Catalog::new(RawValue::from_string("{}".to_owned()).unwrap());
+            catalogs.settle(&key, Some(catalog));
+        };
+        assert!(!are_settled("one"));
+        fetch(set);
+        assert!(!are_settled("one"), "clients without capabilities may see other lists");
+        fetch(ClientSet::default());
+        assert!(are_settled("one"));
+        assert!(!are_settled("two"), "the replica has other lists by now");
+        let other = Catalogs::default();
+        let key = (NodeId::parse("n").unwrap(), server.clone(), ClientSet::default());
+        assert!(other.start_fetching(&key, Some("one".into())));
+        other.settle(&key, None);
+        let topology = topology(&server, "one");
+        let is_settled =
+            other.are_settled(&topology, std::iter::once(&server), ClientSet::default());
+        assert!(!is_settled, "it is fetched again");
+    }
 
     #[test]
     fn merged_catalogs_do_not_grow_with_the_number_of_rights() {
         let catalogs = Catalogs::default();
         let (topology, set, merged) = (Topology::empty(), ClientSet::default(), Arc::default());
         let keep = |scope: Scope| {
-            catalogs.keep_merged((scope, set), &topology, (0, 0), &merged);
+            catalogs.keep_merged((scope, set), &topology, (0, 0), (&merged, false));
             catalogs.merged.lock().len()
         };
         keep(Scope::All);
@@ -409,5 +508,6 @@ mod tests {
             assert!(keep(Scope::Judged(Arc::new(judged))) <= MOST_JUDGED + 1);
         }
         assert!(catalogs.merged(&(Scope::All, set), &topology, 0).is_some());
+        assert!(catalogs.settled(&(Scope::All, set), &topology, 0).is_none());
     }
 }

@@ -9,6 +9,7 @@ use crate::edge::config::Member;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{DEFAULT_SEPARATOR, Scope, ServerName, safe_prefix};
+use crate::protocol::glance::params_of_usual;
 
 use super::merge::{Asked, ScopeCatalog};
 use super::part::Owner;
@@ -35,8 +36,8 @@ pub fn may_be_prefixed(message: &[u8], server: &ServerName, separator: &str) -> 
         }
     };
     // Clients write the name first. Then it is not searched for in all that follows.
-    if let Some(at) = PARAMS.find(message)
-        && let Some(params) = value_at(message, at + PARAMS.needle().len())
+    let found = || value_at(message, PARAMS.find(message)? + PARAMS.needle().len());
+    if let Some(params) = params_of_usual(message).or_else(found)
         && let Some(first) = params.strip_prefix(b"{").map(<[u8]>::trim_ascii_start)
         && first.starts_with(NAME.needle())
         && let Some(value) = text_at(first, NAME.needle().len())

@@ -61,9 +61,14 @@ impl Worker {
         scope: &Scope,
         set: ClientSet,
     ) -> Arc<ScopeCatalog> {
-        let members = scope::members(self, scope);
-        self.fetch_new(&members, set);
-        self.merged(scope, &members, set)
+        let edge = &self.edge;
+        let settled =
+            edge.catalogs.settled(&(scope.clone(), set), &edge.topology.load(), edge.revision);
+        settled.unwrap_or_else(|| {
+            let members = scope::members(self, scope);
+            self.fetch_new(&members, set);
+            self.merged(scope, &members, set)
+        })
     }
 
     /// The judge of a server's resources by what nodes' files hide of it, if they hide any.
@@ -277,7 +282,9 @@ impl Worker {
         let catalog = |server: &ServerName| catalogs.known(&topology, server, set);
         let merged = self.merge(scope, &topology, (members, &[]), catalog);
         let merged = Arc::new(merged);
-        catalogs.keep_merged(key, &topology, version, &merged);
+        let servers = members.iter().map(|member| &member.server);
+        let is_settled = catalogs.are_settled(&topology, servers, set);
+        catalogs.keep_merged(key, &topology, version, (&merged, is_settled));
         merged
     }
 

@@ -7,20 +7,16 @@
 //! has a coding or does not end as heads do. All others are looked through once, and nothing is kept.
 
 use std::mem::take;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use memchr::memmem::Finder;
 
 use crate::sync::Locked;
 
 /// Bytes that are kept of one head. One that is longer is unknown.
 const MOST: usize = 32 * 1024;
 
-static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n\r\n"));
-/// Of `Transfer-Encoding` and `transfer-encoding`. Another spelling is not found, and its head is
-/// unknown.
-static CODING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("ransfer-"));
+/// Of `Transfer-Encoding` and `transfer-encoding`, behind the first letter. Another spelling is not
+/// found, and its head is unknown.
+const CODING: &[u8] = b"ransfer-";
 
 /// What the bytes of a head show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +72,17 @@ impl RawHead {
 }
 
 fn is_unusual(bytes: &[u8]) -> bool {
-    match END.find(bytes) {
-        Some(end) => bytes.get(..end).is_some_and(|head| {
-            let is_bare = |at: usize| at == 0 || head.get(at - 1) != Some(&b'\r');
-            CODING.find(head).is_some() || memchr::memchr_iter(b'\n', head).any(is_bare)
-        }),
-        None => !bytes.is_empty(),
+    let mut begin = 0;
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        match bytes.get(begin..end) {
+            // The empty line behind a head.
+            Some([b'\r']) if begin > 0 => return false,
+            Some([_, rest @ .., b'\r']) if rest.starts_with(CODING) => return true,
+            Some([.., b'\r']) => begin = end + 1,
+            _ => return true,
+        }
     }
+    !bytes.is_empty()
 }
 
 fn form_of(kept: &[u8], has_coding: bool) -> HeadForm {
@@ -144,6 +144,7 @@ mod tests {
         for head in [
             "GET /sse HTTP/1.1\r\nHost: a\r\n\r\n",
             "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\ntransfer-encoding\n",
+            "\r\nGET /mcp HTTP/1.1\r\nHost: a\r\n\r\n\n",
             "",
         ] {
             assert_eq!(form(&[head], false), None, "{head:?}");

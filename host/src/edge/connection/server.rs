@@ -215,8 +215,9 @@ async fn http<S: ClientStream>(
     let mut is_draining = false;
     let mut first_request = None;
     let ended = std::future::poll_fn(|cx| {
+        let mut own = activity.intake.waker.context(cx);
         loop {
-            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(&mut own) {
                 return Poll::Ready(ended.map(|()| None));
             }
             match activity.poll_order(cx) {
@@ -310,18 +311,22 @@ async fn route(
     if routes.takes(request.uri().path()) {
         return other_route(state, request, in_use).await;
     }
-    let page = cors::AllowedOrigin::of(worker, request.headers(), local.ip());
+    let origin = || cors::AllowedOrigin::of(worker, request.headers(), local.ip());
+    let page = framing.has_origin.then(origin).flatten();
     let is_served = |path: &str| Entrance::of(path).is_some() || resource_metadata::is_at(path);
     if let Some(page) = page.as_ref().filter(|_| is_served(request.uri().path()))
         && let Some(answer) = page.preflight(request)
     {
         return answer;
     }
-    headers::strip_internal(request.headers_mut());
+    if framing.has_internal {
+        headers::strip_internal(request.headers_mut());
+    }
     let (method, path) = (request.method(), request.uri().path());
     let mut settle = Settle::begin(&worker.edge.metrics, method, path, in_use);
     let client = certified.client.as_ref().map(|client| client.principal());
-    let mut response = match mcp(worker, recent, request, (*ends, client), draining).await {
+    let sender = Sender { ends: *ends, client, has_origin: framing.has_origin };
+    let mut response = match mcp(worker, recent, request, sender, draining).await {
         Ok(response) if worker.edge.config.rates.is_some() => while_counted(request, response),
         Ok(response) => response,
         Err((refusal, id)) => {
@@ -392,33 +397,44 @@ pub async fn answer(
 ) -> Response<Body> {
     let (peer, local) = ends;
     let ends = Ends { peer, local, proved: false, is_tls: false };
-    match mcp(worker, &RecentSession::default(), &mut request, (ends, None), draining).await {
+    let sender = Sender { ends, client: None, has_origin: true };
+    match mcp(worker, &RecentSession::default(), &mut request, sender, draining).await {
         Ok(response) => response,
         Err((refusal, id)) => refused(refusal, id, &mut request).await,
     }
+}
+
+/// From where a request comes.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    ends: Ends,
+    /// Who has come by a certificate.
+    client: Option<&'a Principal>,
+    /// Whether the request may have an `Origin`.
+    has_origin: bool,
 }
 
 async fn mcp(
     worker: &Worker,
     recent: &RecentSession,
     request: &mut Request<Body>,
-    (ends, client): (Ends, Option<&Principal>),
+    sender: Sender<'_>,
     draining: &Watcher,
 ) -> Result<Response<Body>, crate::edge::refusal::Refused> {
-    let Ends { peer, local, .. } = ends;
+    let ends = sender.ends;
     let path = request.uri().path();
     let Some(entrance) = Entrance::of(path) else {
         if let Some(answer) = metadata(worker, request, ends) {
             return answer.map_err(|refusal| (refusal, None));
         }
-        let came = (local.ip(), ends.is_tls);
+        let came = (ends.local.ip(), ends.is_tls);
         if let Some(answer) = Box::pin(login_routes::answer(worker, request, came)).await {
             return answer.map_err(|refusal| (refusal, None));
         }
         let text = not_here::text(path, &worker.edge.config.base_path);
         return Err((Refusal::UnknownPath(text), None));
     };
-    let caller = match admitted(worker, recent, request.headers(), (peer, local, client)) {
+    let caller = match admitted(worker, recent, request.headers(), sender) {
         Ok(caller) => caller,
         Err(refusal) => Box::pin(by_token::caller(&worker.edge, request, ends.reached(), refusal))
             .await
@@ -496,13 +512,15 @@ fn admitted(
     worker: &Worker,
     recent: &RecentSession,
     headers: &HeaderMap,
-    (peer, local, client): (SocketAddr, SocketAddr, Option<&Principal>),
+    Sender { ends, client, has_origin }: Sender<'_>,
 ) -> Result<Caller, Refusal> {
     let config = &worker.edge.config;
     if !recent.has_host(headers) {
-        admit::check_host(config, headers, local.ip())?;
+        admit::check_host(config, headers, ends.local.ip())?;
         recent.keep_host(headers);
     }
-    admit::check_origin(config, headers)?;
-    admit::admit(config, headers, peer.ip(), client)
+    if has_origin {
+        admit::check_origin(config, headers)?;
+    }
+    admit::admit(config, headers, ends.peer.ip(), client)
 }

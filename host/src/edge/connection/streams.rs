@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::server::TlsStream;
 
-use crate::net::one_stream;
+use crate::net::stream_of_kinds;
 
 use super::listener::ListenSocket;
 
@@ -34,7 +34,7 @@ pub enum OtherStream {
     Unix(UnixStream),
 }
 
-one_stream!(OtherStream: Tls, Unix);
+stream_of_kinds!(OtherStream: Tls, Unix);
 
 impl ClientStream for OtherStream {
     const BUFFERS: bool = true;

@@ -14,8 +14,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -278,6 +278,7 @@ impl SseSession {
                 version: Version::LATEST,
                 named: None,
                 params,
+                set: OnceLock::new(),
                 is_single_server,
                 has_id: false,
                 of_stream: true,

@@ -80,14 +80,14 @@ impl Worker {
         recent: &RecentSession,
     ) -> Result<Response<Body>, Refused> {
         check_media(context).map_err(|refusal| (refusal, None))?;
-        if self.edge.config.eras.modern && names_no_session(context) {
-            let sent = Sessionless { context, scope, principal: &principal, recent };
-            let missing = Refusal::MissingSession;
-            return Box::pin(self.without_session(sent, take(body), missing)).await;
-        }
-        let same = recent.same(&self.edge, &context.headers, scope, &principal);
-        let session = match same {
+        let session = match recent.same(&self.edge, &context.headers, scope, &principal) {
+            // It names a revision with sessions, as the request did for which the session was opened.
             Some(session) => session.map(Some),
+            None if self.edge.config.eras.modern && names_no_session(context) => {
+                let sent = Sessionless { context, scope, principal: &principal, recent };
+                let missing = Refusal::MissingSession;
+                return Box::pin(self.without_session(sent, take(body), missing)).await;
+            }
             None => {
                 let edge = &self.edge;
                 Box::pin(recent.open(edge, context, scope, &principal, false)).await

@@ -1,6 +1,6 @@
 //! A client's session, as the edge knows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -34,6 +34,8 @@ pub struct Session {
     pub named: Option<Arc<str>>,
     /// The client's `initialize` parameters, byte for byte, with which servers are opened.
     pub params: Bytes,
+    /// What [`Self::client_set`] has found in them.
+    pub set: OnceLock<ClientSet>,
     /// Whether its URL is that of one server, which `initialize` has opened. The servers of an
     /// aggregate are opened when they are needed.
     pub is_single_server: bool,
@@ -58,6 +60,7 @@ impl Session {
             version,
             named: None,
             params,
+            set: OnceLock::new(),
             is_single_server,
             has_id: false,
             of_stream: false,
@@ -71,11 +74,14 @@ impl Session {
         Facts::of(self.id, self.principal.clone())
     }
 
-    /// The client capabilities by which servers choose what to offer.
+    /// The client capabilities by which servers choose what to offer. Every call to several servers
+    /// asks.
     #[must_use]
     pub fn client_set(&self) -> ClientSet {
-        serde_json::from_slice::<InitializeParams<'_>>(&self.params)
-            .map(|params| ClientSet::of(params.capabilities))
-            .unwrap_or_default()
+        *self.set.get_or_init(|| {
+            serde_json::from_slice::<InitializeParams<'_>>(&self.params)
+                .map(|params| ClientSet::of(params.capabilities))
+                .unwrap_or_default()
+        })
     }
 }

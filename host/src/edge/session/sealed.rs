@@ -1,5 +1,7 @@
 //! Seals a session into its id, and opens it from there.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -119,6 +121,7 @@ impl Session {
             version: sealed.version,
             named: sealed.named.map(Into::into),
             params,
+            set: OnceLock::new(),
             is_single_server: scope::pass_through_server(edge, scope).is_some(),
             has_id: true,
             of_stream: false,

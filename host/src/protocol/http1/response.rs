@@ -105,16 +105,20 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, ResponseFault> {
     let mut headers = HeaderMap::with_capacity(found.headers.len());
     // Few responses have either, and to look for them in a map takes longer.
     let (mut has_coding, mut has_connection) = (false, false);
+    let mut length = Ok(None);
     for field in found.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| malformed("field name"))?;
+        let name = name_of(field.name).ok_or_else(|| malformed("field name"))?;
+        if name == header::CONTENT_LENGTH {
+            length = length.and_then(|before| agreed_length(before, field.value));
+        }
         has_coding |= name == header::TRANSFER_ENCODING;
         has_connection |= name == header::CONNECTION;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
         headers.append(name, value.map_err(|_| malformed("field value"))?);
     }
     let is_11 = found.version == Some(1);
-    let body = framing(method, status, &headers, has_coding)?;
+    let codings = has_coding.then(|| codings(&headers)).into_iter().flatten();
+    let body = framing(method, status, codings, length)?;
     let is_plain = is_11 && !has_coding && !has_connection;
     let keeps =
         (is_plain || stays_open(is_11, &headers)) && !matches!(body, BodyDecoder::UntilClose);
@@ -125,12 +129,34 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, ResponseFault> {
     Ok(Head { response, body, keeps })
 }
 
+/// A field's name. That of a field which nearly every response has is found without a search.
+fn name_of(name: &str) -> Option<HeaderName> {
+    Some(match name {
+        "content-type" | "Content-Type" => header::CONTENT_TYPE,
+        "content-length" | "Content-Length" => header::CONTENT_LENGTH,
+        "date" | "Date" => header::DATE,
+        other => return HeaderName::from_bytes(other.as_bytes()).ok(),
+    })
+}
+
+/// The length that the fields so far agree on, and this one too.
+fn agreed_length(mut length: Option<u64>, field: &[u8]) -> Result<Option<u64>, ResponseFault> {
+    for one in field.split(|byte| *byte == b',') {
+        let said = number(one.trim_ascii()).ok_or(ResponseFault::Length)?;
+        if length.is_some_and(|before| before != said) {
+            return Err(ResponseFault::Length);
+        }
+        length = Some(said);
+    }
+    Ok(length)
+}
+
 /// How the body is framed (RFC 9112 §6.3).
-fn framing(
+fn framing<'a>(
     method: &Method,
     status: StatusCode,
-    headers: &HeaderMap,
-    has_coding: bool,
+    codings: impl Iterator<Item = &'a [u8]>,
+    length: Result<Option<u64>, ResponseFault>,
 ) -> Result<BodyDecoder, ResponseFault> {
     if *method == Method::HEAD
         || status.is_informational()
@@ -140,7 +166,7 @@ fn framing(
         return Ok(BodyDecoder::length(0));
     }
     let mut is_chunked = false;
-    for coding in has_coding.then(|| codings(headers)).into_iter().flatten() {
+    for coding in codings {
         // A server and the proxy before it may both write it; the body is chunked once.
         if coding.eq_ignore_ascii_case(b"chunked") {
             is_chunked = true;
@@ -152,17 +178,7 @@ fn framing(
     if is_chunked {
         return Ok(BodyDecoder::chunked());
     }
-    let mut length = None;
-    for field in headers.get_all(header::CONTENT_LENGTH) {
-        for one in field.as_bytes().split(|byte| *byte == b',') {
-            let said = number(one.trim_ascii()).ok_or(ResponseFault::Length)?;
-            if length.is_some_and(|before| before != said) {
-                return Err(ResponseFault::Length);
-            }
-            length = Some(said);
-        }
-    }
-    Ok(length.map_or(BodyDecoder::UntilClose, BodyDecoder::length))
+    Ok(length?.map_or(BodyDecoder::UntilClose, BodyDecoder::length))
 }
 
 /// The names of the transfer codings, in order.

@@ -98,10 +98,10 @@ impl ListChanges {
         }
     }
 
-    /// Notes a request that the client sends.
-    pub fn note_request(&self, method: &str) {
+    /// Notes a request that the client sends at this time.
+    pub fn note_request(&self, method: &str, at: Instant) {
         if method == methods::CALL {
-            self.called.store(self.micros(now()).max(1), Ordering::Relaxed);
+            self.called.store(self.micros(at).max(1), Ordering::Relaxed);
         }
     }
 
@@ -198,18 +198,18 @@ mod tests {
         let readings = Arc::new(OwnReadings::default());
         let changes = ListChanges::new(Arc::clone(&readings));
         tokio::time::advance(SPAN).await;
-        changes.note_request(methods::CALL);
+        changes.note_request(methods::CALL, now());
         tokio::time::advance(JUST_BEFORE * 2).await;
         drop(changes.reading());
         assert!(!changes.heard(), "the call was before");
-        changes.note_request("tools/list");
+        changes.note_request("tools/list", now());
         assert!(!changes.heard(), "only a call changes lists");
-        changes.note_request(methods::CALL);
+        changes.note_request(methods::CALL, now());
         let passed = (0..MOST_DOUBTFUL * 2).filter(|_| changes.heard()).count();
         assert_eq!(passed, MOST_DOUBTFUL as usize);
         tokio::time::advance(SPAN).await;
         drop(changes.reading());
-        changes.note_request(methods::CALL);
+        changes.note_request(methods::CALL, now());
         assert!(changes.heard());
     }
 }

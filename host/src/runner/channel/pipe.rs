@@ -19,7 +19,7 @@ use crate::protocol::methods;
 use crate::protocol::splice::{self, RequestTarget};
 use crate::seam::Outcome;
 use crate::streams::{Part, Reached, Stream, Way, response as events};
-use crate::sync::{Locked, Signal};
+use crate::sync::{Locked, Signal, now};
 
 use super::answer::NO_LONGER_WANTED;
 use super::in_flight::Asker;
@@ -168,7 +168,7 @@ impl Pipe {
             Some(first) => {
                 let (limit, asker) = (self.rules.in_flight, Asker::of(takes_events));
                 if asker == Asker::Client {
-                    self.list_changes.note_request(first.method());
+                    self.list_changes.note_request(first.method(), now());
                 }
                 let expected = {
                     let mut mailbox = self.mailbox();

@@ -65,8 +65,17 @@ impl ToServer {
 
     /// Waits for room for a message of this many bytes. `None` if the server is gone.
     pub async fn reserve(&self, size: usize) -> Option<QueueSlot<'_>> {
-        let room = Arc::clone(&self.room).acquire_many_owned(bounded(size)).await.ok()?;
-        Some(QueueSlot { queue: self.queue.reserve().await.ok()?, room })
+        let size = bounded(size);
+        // Mostly there is room, and nothing to wait for.
+        let room = match Arc::clone(&self.room).try_acquire_many_owned(size) {
+            Ok(room) => room,
+            Err(_) => Arc::clone(&self.room).acquire_many_owned(size).await.ok()?,
+        };
+        let queue = match self.queue.try_reserve() {
+            Ok(slot) => slot,
+            Err(_) => self.queue.reserve().await.ok()?,
+        };
+        Some(QueueSlot { queue, room })
     }
 
     /// Sends the message without waiting; drops it if there is no room.

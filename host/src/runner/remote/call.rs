@@ -60,10 +60,11 @@ impl<'a> HttpCall<'a> {
         sent: Posted<'a>,
         asker: Asker,
     ) -> Self {
+        let began = now();
         if let (Asker::Client, [first, ..]) = (asker, requests) {
-            session.list_changes.note_request(first.method());
+            session.list_changes.note_request(first.method(), began);
         }
-        Self { session, pool, requests, sent, asker, began: now(), sending: None }
+        Self { session, pool, requests, sent, asker, began, sending: None }
     }
 
     /// Sends the message and waits for the response's head: at most `OPEN_AFTER` if it has

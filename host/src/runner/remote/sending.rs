@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 
-use crate::net::{self, Body, Failure, Unanswered, is_event_stream};
+use crate::net::{self, Body, Failure, Unanswered, is_open_stream};
 use crate::runner::channel::timeout::Expired;
 
 use super::session::UpstreamSession;
@@ -47,7 +47,7 @@ impl Future for LateResponse {
                 self.session.client.received(response, self.session.rules.line)
             }
         };
-        if !is_event_stream(&response) {
+        if !is_open_stream(&response) {
             match response.body_mut().poll_begun(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {

@@ -152,14 +152,14 @@ mod tests {
         sent.append(PARAM, value("1"));
         sent.append(PARAM, value("2"));
         sent.append("mcp-method", value("tools/call"));
-        sent.append("mcp-session-id", value("s"));
+        sent.append(crate::protocol::headers::SESSION, value("s"));
         sent.append("authorization", value("Bearer of-the-gateway"));
         let forwarded = HeaderMap::from_iter([(PARAM, value("passed")), (header::TE, value("x"))]);
         let headers = with_own(forwarded, &sent);
         assert_eq!(headers.get_all(PARAM).iter().collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(headers.keys_len(), 3, "{headers:?}");
         let own = sent.iter().filter(|(name, _)| is_stateless(name));
-        let written = String::from_utf8(written_lines(own).into_vec()).unwrap();
+        let written = String::from_utf8(written_lines(own)).unwrap();
         let mut lines: Vec<_> = written.lines().collect();
         lines.sort_unstable();
         assert_eq!(lines, ["mcp-method: tools/call", "mcp-param-city: 1", "mcp-param-city: 2"]);

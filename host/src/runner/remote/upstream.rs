@@ -208,8 +208,7 @@ impl UpstreamClient {
             && self.passed.is_none()
             && self.cookies.as_ref().is_none_or(|cookies| cookies.are_none())
         {
-            let (head, more) = (self.posting.clone(), Box::default());
-            return Written { head, more, body: message }.into();
+            return Written { head: self.posting.clone(), more: Vec::new(), body: message }.into();
         }
         self.request(Method::POST, path, Body::from(message), (forwarded, token)).into()
     }
@@ -218,10 +217,14 @@ impl UpstreamClient {
     /// body that is no event stream may then have `most` bytes.
     #[must_use]
     pub fn received(&self, response: Response<Body>, most: usize) -> Response<Body> {
-        if let Some(cookies) = &self.cookies {
+        // Few are there, and to look through them takes less than to search for two.
+        let has = |name| response.headers().keys().any(|known| *known == name);
+        if let Some(cookies) = &self.cookies
+            && has(header::SET_COOKIE)
+        {
             cookies.take(response.headers());
         }
-        if !response.headers().contains_key(header::CONTENT_ENCODING) {
+        if !has(header::CONTENT_ENCODING) {
             return response;
         }
         let most = (!is_event_stream(&response)).then_some(most);

@@ -4,14 +4,16 @@ pub mod looking;
 pub mod slot;
 mod taking;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::model::{Epoch, Epochs, GatewayStart, ServerName, SessionId, Standing, UnixMillis};
+use crate::model::{
+    Epoch, Epochs, GatewayStart, ServerName, SessionId, SessionMap, Standing, UnixMillis,
+};
 use crate::sync::{Locked, now, since};
 
 use self::slot::{OpenOutcome, Slot, SlotState, instance_of};
@@ -72,7 +74,7 @@ pub enum SlotClaim {
 /// The slots of all instances, at most one by session and server.
 #[derive(Default)]
 pub struct Table {
-    slots: Locked<HashMap<InstanceKey, Slot>>,
+    slots: Locked<SessionMap<InstanceKey, Slot>>,
     pub renewals: Renewals,
     /// Whether there is a `hand_on`: read for every message, and nearly always false.
     hands_on: AtomicBool,
@@ -239,7 +241,7 @@ impl Table {
         }
     }
 
-    fn locked<T>(&self, with: impl FnOnce(&mut HashMap<InstanceKey, Slot>) -> T) -> T {
+    fn locked<T>(&self, with: impl FnOnce(&mut SessionMap<InstanceKey, Slot>) -> T) -> T {
         with(&mut self.slots.lock())
     }
 }

@@ -147,6 +147,17 @@ pub struct Stops {
     over: Watcher,
 }
 
+impl Stops {
+    /// Resolves when the first of them is raised.
+    async fn raised(mut self) {
+        tokio::select! {
+            biased;
+            () = self.closing.raised() => {}
+            () = self.over.raised() => {}
+        }
+    }
+}
+
 /// What the reader needs to end the process.
 pub struct Reading {
     child: std::sync::Weak<Child>,
@@ -161,15 +172,16 @@ pub async fn write<T: MessageSink>(
     sink: std::sync::Weak<T>,
     mut stdin: ChildStdin,
     mut outbox: Unwritten,
-    mut stops: Stops,
+    stops: Stops,
     (child, lifetime): (std::sync::Weak<Child>, Arc<Lifetime>),
 ) {
     let mut buffer = BytesMut::with_capacity(READ_BUFFER);
+    // Waited for once, and not anew for each message.
+    let mut stopped = std::pin::pin!(stops.raised());
     loop {
         let first = tokio::select! {
             biased;
-            () = stops.closing.raised() => None,
-            () = stops.over.raised() => None,
+            () = &mut stopped => None,
             message = outbox.recv() => message,
         };
         let Some((first, mut room)) = first else { break };
@@ -229,16 +241,22 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
     let mut allocated = buffer.capacity();
     let mut skipping = false;
     let Some(mut exited) = child.upgrade().map(|child| child.exit()) else { return };
+    // Waited for once, and not anew for each message.
+    let mut leaving = std::pin::pin!(gone(exited.clone()));
     loop {
         let (before, capacity) = (buffer.len(), buffer.capacity());
         let read = tokio::select! {
             read = stdout.read_buf(&mut buffer) => read,
             // A process that is no longer below this gateway may hold the pipe open.
-            () = gone(&mut exited) => break,
+            () = &mut leaving => break,
         };
         match read {
             Ok(0) | Err(_) => break,
             Ok(_) => {}
+        }
+        if exited.borrow().is_some() || exited.has_changed().is_err() {
+            // What still comes is read, so long as it comes.
+            leaving.set(gone(exited.clone()));
         }
         // Splitting off lines shrinks the capacity, not the allocation.
         if buffer.capacity() > capacity {
@@ -258,9 +276,10 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
                 tokio::select! {
                     biased;
                     () = &mut taking => {}
-                    () = gone(&mut exited) => {
+                    () = &mut leaving => {
                         sink.hurry();
                         taking.await;
+                        leaving.set(gone(exited.clone()));
                     }
                 }
             }
@@ -310,7 +329,7 @@ pub async fn read<T: MessageSink>(sink: Arc<T>, mut stdout: ChildStdout, reading
 }
 
 /// Resolves `LAST_WORDS` after the process has exited, so that its last output is read first.
-pub async fn gone(exited: &mut watch::Receiver<Option<String>>) {
+async fn gone(mut exited: watch::Receiver<Option<String>>) {
     let _ = exited.wait_for(Option::is_some).await;
     tokio::time::sleep(LAST_WORDS).await;
 }

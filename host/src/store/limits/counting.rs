@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::model::{QuotaKey, SessionId, UnixMillis};
+use crate::model::{QuotaKey, SessionId, SessionMap, UnixMillis};
 use crate::store::bindings::{Bindings, SHARDS};
 use crate::store::record::Record;
 
@@ -227,7 +227,7 @@ impl Bindings {
     pub(in crate::store) fn with_room<T>(
         &self,
         session: SessionId,
-        with: impl FnOnce(&mut std::collections::HashMap<SessionId, Record>) -> T,
+        with: impl FnOnce(&mut SessionMap<SessionId, Record>) -> T,
     ) -> T {
         if self.sessions() >= self.bounds.in_all
             && !self.with(session, |records| records.contains_key(&session))

@@ -10,7 +10,7 @@ use crate::net::{Pool, Target};
 use super::attributes::Attributes;
 use super::grpc::GrpcChannel;
 use super::http_request;
-use super::outcome::{Taken, Untaken};
+use super::outcome::{ExportReceipt, ExportRefusal};
 
 /// How often a request is made that the collector could not take, and the pause between.
 const ATTEMPTS: u32 = 3;
@@ -45,12 +45,12 @@ impl Collector {
     ///
     /// # Errors
     /// What the collector does or says, as the end of a sentence that it begins.
-    pub async fn send(&self, pool: &Pool, body: Vec<u8>) -> Result<Taken, String> {
+    pub async fn send(&self, pool: &Pool, body: Vec<u8>) -> Result<ExportReceipt, String> {
         let body = Bytes::from(body);
         let mut attempt = 1;
         loop {
             let sent = tokio::time::timeout(TIMEOUT, self.attempt(pool, &body)).await;
-            let late = || Err(Untaken::now("does not answer in time".to_owned()));
+            let late = || Err(ExportRefusal::now("does not answer in time".to_owned()));
             let pause = match sent.unwrap_or_else(|_| late()) {
                 Ok(taken) => return Ok(taken),
                 Err(untaken) if untaken.may_repeat && attempt < ATTEMPTS => {
@@ -63,7 +63,7 @@ impl Collector {
         }
     }
 
-    async fn attempt(&self, pool: &Pool, body: &Bytes) -> Result<Taken, Untaken> {
+    async fn attempt(&self, pool: &Pool, body: &Bytes) -> Result<ExportReceipt, ExportRefusal> {
         let place = (&self.target, &self.path);
         match &self.transport {
             OtlpTransport::Http => {

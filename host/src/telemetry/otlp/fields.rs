@@ -1,7 +1,7 @@
 //! Protocol Buffers that somebody else has written, read field by field.
 
 /// The fields of one message, in their order. What is no message ends where it stops being one.
-pub struct Fields<'a>(&'a [u8]);
+pub struct ProtobufFields<'a>(&'a [u8]);
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub enum FieldValue<'a> {
     Bytes(&'a [u8]),
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ProtobufFields<'a> {
     #[must_use]
     pub fn of(message: &'a [u8]) -> Self {
         Self(message)
@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for ProtobufFields<'a> {
     type Item = (u64, FieldValue<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -103,11 +103,11 @@ mod tests {
         outer.bytes(7, &inner);
         outer.bytes(7, b"later");
         let outer = outer.into_bytes();
-        let all: Vec<_> = Fields::of(&outer).collect();
+        let all: Vec<_> = ProtobufFields::of(&outer).collect();
         let [first, last] = [&*inner, b"later"].map(|bytes| (7, FieldValue::Bytes(bytes)));
         assert_eq!(all, [first, last]);
-        assert_eq!(Fields::bytes(&outer, 7), b"later");
-        let numbers = [1, 2, 3, 4].map(|field| Fields::number(&inner, field));
+        assert_eq!(ProtobufFields::bytes(&outer, 7), b"later");
+        let numbers = [1, 2, 3, 4].map(|field| ProtobufFields::number(&inner, field));
         assert_eq!(numbers, [u64::MAX, 3, 4, 0]);
     }
 
@@ -121,7 +121,7 @@ mod tests {
             b"\x0b\x0b",
             b"\x09\x01",
         ] {
-            assert_eq!(Fields::of(bytes).count(), 0, "{bytes:?}");
+            assert_eq!(ProtobufFields::of(bytes).count(), 0, "{bytes:?}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::sync::Locked;
 
 use super::grpc_status::GrpcStatus;
 use super::http_request::may_repeat;
-use super::outcome::{Taken, Untaken, words};
+use super::outcome::{ExportReceipt, ExportRefusal, words};
 
 /// Bytes of an answer's message, and of its headers.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -32,17 +32,17 @@ const AGENT: &str = concat!("mooring/", env!("CARGO_PKG_VERSION"));
 
 /// A connection that is kept from one call to the next.
 #[derive(Debug, Clone, Default)]
-pub struct GrpcChannel(Arc<Locked<Option<Http2>>>);
+pub struct GrpcChannel(Arc<Locked<Option<Http2Connection>>>);
 
 /// An open connection. Dropping it closes it.
 #[derive(Debug)]
-struct Http2 {
+struct Http2Connection {
     requests: SendRequest<Bytes>,
     /// Reads and writes.
     task: AbortHandle,
 }
 
-impl Drop for Http2 {
+impl Drop for Http2Connection {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -57,7 +57,7 @@ fn told(error: h2::Error) -> String {
 }
 
 /// An answer, all of it.
-struct Answer {
+struct GrpcAnswer {
     head: Parts,
     message: Vec<u8>,
     trailers: Option<HeaderMap>,
@@ -74,27 +74,27 @@ impl GrpcChannel {
         (target, path): (&Target, &Uri),
         headers: &HeaderMap,
         message: &[u8],
-    ) -> Result<Taken, Untaken> {
-        let request = request(target, path, headers).map_err(Untaken::ever)?;
-        let message = framed(message).map_err(Untaken::ever)?;
+    ) -> Result<ExportReceipt, ExportRefusal> {
+        let request = request(target, path, headers).map_err(ExportRefusal::ever)?;
+        let message = framed(message).map_err(ExportRefusal::ever)?;
         let mut connection = match self.kept().await {
             Some(connection) => connection,
-            None => Http2::open(pool, target).await.map_err(Untaken::now)?,
+            None => Http2Connection::open(pool, target).await.map_err(ExportRefusal::now)?,
         };
-        let answer = connection.exchange(request, message).await.map_err(Untaken::now)?;
+        let answer = connection.exchange(request, message).await.map_err(ExportRefusal::now)?;
         *self.0.lock() = Some(connection);
         answer.judged()
     }
 
     /// The connection of the last call, unless the collector has closed it or wants no more calls on it.
-    async fn kept(&self) -> Option<Http2> {
+    async fn kept(&self) -> Option<Http2Connection> {
         let mut connection = self.0.lock().take()?;
         let ready = poll_fn(|cx| connection.requests.poll_ready(cx)).await;
         ready.is_ok().then_some(connection)
     }
 }
 
-impl Http2 {
+impl Http2Connection {
     async fn open(pool: &Pool, target: &Target) -> Result<Self, String> {
         let stream = pool.http2_stream(target).await;
         let stream = stream.map_err(|unreached| format!("is not reached: {}", unreached.why))?;
@@ -113,7 +113,11 @@ impl Http2 {
     }
 
     /// Sends a request, and reads the whole answer.
-    async fn exchange(&mut self, request: Request<()>, message: Bytes) -> Result<Answer, String> {
+    async fn exchange(
+        &mut self,
+        request: Request<()>,
+        message: Bytes,
+    ) -> Result<GrpcAnswer, String> {
         poll_fn(|cx| self.requests.poll_ready(cx)).await.map_err(told)?;
         let (response, mut sending) = self.requests.send_request(request, false).map_err(told)?;
         // It waits here, since it is in memory anyway, until the collector has room for it.
@@ -129,12 +133,12 @@ impl Http2 {
             body.flow_control().release_capacity(data.len()).map_err(told)?;
         }
         let trailers = body.trailers().await.map_err(told)?;
-        Ok(Answer { head, message, trailers })
+        Ok(GrpcAnswer { head, message, trailers })
     }
 }
 
-impl Answer {
-    fn judged(self) -> Result<Taken, Untaken> {
+impl GrpcAnswer {
+    fn judged(self) -> Result<ExportReceipt, ExportRefusal> {
         let status = self.trailers.as_ref().and_then(GrpcStatus::of);
         if let Some(status) = status.or_else(|| GrpcStatus::of(&self.head.headers)) {
             status.judged()?;
@@ -144,27 +148,27 @@ impl Answer {
         if code != StatusCode::OK {
             // Something in between has answered.
             let wait = retry_after(headers);
-            return Err(Untaken {
+            return Err(ExportRefusal {
                 may_repeat: may_repeat(code),
                 wait,
                 why: format!("answers {code}"),
             });
         }
         let kind = headers.get(CONTENT_TYPE).map(|value| value.as_bytes()).unwrap_or_default();
-        Err(Untaken::ever(match kind.starts_with(b"application/grpc") {
+        Err(ExportRefusal::ever(match kind.starts_with(b"application/grpc") {
             true => "answers without a grpc-status".to_owned(),
             false => format!("does not speak gRPC: its answer is {:?}", words(kind)),
         }))
     }
 
     /// What the message says. One that is compressed was not asked for, and says nothing.
-    fn taken(&self) -> Taken {
+    fn taken(&self) -> ExportReceipt {
         match self.message.split_at_checked(PREFIX) {
             Some(([0, length @ ..], message)) => {
                 let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
-                message.get(..length).map(Taken::read).unwrap_or_default()
+                message.get(..length).map(ExportReceipt::read).unwrap_or_default()
             }
-            _ => Taken::default(),
+            _ => ExportReceipt::default(),
         }
     }
 }
@@ -200,13 +204,13 @@ fn framed(message: &[u8]) -> Result<Bytes, String> {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, headers: &[(&'static str, &'static str)], message: &[u8]) -> Answer {
+    fn answer(status: u16, headers: &[(&'static str, &'static str)], message: &[u8]) -> GrpcAnswer {
         let mut response = http::Response::builder().status(status);
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
         let (head, ()) = response.body(()).unwrap().into_parts();
-        Answer { head, message: message.to_vec(), trailers: None }
+        GrpcAnswer { head, message: message.to_vec(), trailers: None }
     }
 
     #[test]
@@ -218,7 +222,7 @@ mod tests {
         fine.trailers = Some(trailers.into_iter().collect());
         fine.message = framed(b"\x0a\x02\x08\x02").unwrap().to_vec();
         assert_eq!(fine.judged().unwrap().rejected, 2);
-        let why = |answer: Answer| answer.judged().unwrap_err();
+        let why = |answer: GrpcAnswer| answer.judged().unwrap_err();
         assert_eq!(why(answer(200, &[("grpc-status", "14")], b"")).why, "answers UNAVAILABLE");
         let proxy = why(answer(503, &[("retry-after", "3")], b""));
         assert_eq!((proxy.may_repeat, proxy.wait.map(|wait| wait.as_secs())), (true, Some(3)));
@@ -232,7 +236,7 @@ mod tests {
     #[test]
     fn a_message_that_is_none_says_nothing() {
         for message in [&b""[..], b"\0\0\0", b"\0\0\0\0\x09\x0a", b"\x01\0\0\0\x02\x0a\0"] {
-            assert_eq!(answer(200, &[], message).taken(), Taken::default(), "{message:?}");
+            assert_eq!(answer(200, &[], message).taken(), ExportReceipt::default(), "{message:?}");
         }
     }
 }

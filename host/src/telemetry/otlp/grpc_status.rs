@@ -9,8 +9,8 @@ use http::HeaderMap;
 
 use crate::net::percent_decoded;
 
-use super::fields::{FieldValue, Fields};
-use super::outcome::{Untaken, words};
+use super::fields::{FieldValue, ProtobufFields};
+use super::outcome::{ExportRefusal, words};
 
 /// Metadata may come with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -60,7 +60,7 @@ impl GrpcStatus {
         let code = headers.get("grpc-status")?.to_str().ok().and_then(|text| text.parse().ok());
         let message = headers.get("grpc-message").map(|value| value.as_bytes()).unwrap_or_default();
         let text = String::from_utf8_lossy(message);
-        let message = percent_decoded(&text).map_or_else(|| text.into_owned(), |decoded| decoded);
+        let message = percent_decoded(&text).unwrap_or_else(|| text.into_owned());
         let details = headers.get("grpc-status-details-bin").map(|value| value.as_bytes());
         let wait = details.and_then(|text| BASE64.decode(text).ok()).and_then(|it| delay(&it));
         // A code that is none counts as UNKNOWN.
@@ -72,7 +72,7 @@ impl GrpcStatus {
     ///
     /// # Errors
     /// If it was not.
-    pub fn judged(self) -> Result<(), Untaken> {
+    pub fn judged(self) -> Result<(), ExportRefusal> {
         if self.code == 0 {
             return Ok(());
         }
@@ -84,21 +84,21 @@ impl GrpcStatus {
         // One that says when it has room again will have some.
         let has_room_later = self.code == RESOURCE_EXHAUSTED && self.wait.is_some();
         let may_repeat = has_room_later || RETRYABLE.contains(&self.code);
-        Err(Untaken { may_repeat, wait: self.wait, why })
+        Err(ExportRefusal { may_repeat, wait: self.wait, why })
     }
 }
 
 /// The delay of a `RetryInfo` in a `google.rpc.Status`.
 fn delay(status: &[u8]) -> Option<Duration> {
-    let is_it = |any: &&[u8]| Fields::bytes(any, 1).ends_with(RETRY_INFO);
-    let details = Fields::of(status).filter_map(|(field, value)| match value {
+    let is_it = |any: &&[u8]| ProtobufFields::bytes(any, 1).ends_with(RETRY_INFO);
+    let mut details = ProtobufFields::of(status).filter_map(|(field, value)| match value {
         FieldValue::Bytes(any) if field == 3 => Some(any),
         _ => None,
     });
-    let info = details.into_iter().find(|any| is_it(&any))?;
-    let delay = Fields::bytes(Fields::bytes(info, 2), 1);
-    let seconds = i64::from_ne_bytes(Fields::number(delay, 1).to_ne_bytes());
-    let nanos = u32::try_from(Fields::number(delay, 2)).unwrap_or(0).min(999_999_999);
+    let info = details.find(is_it)?;
+    let delay = ProtobufFields::bytes(ProtobufFields::bytes(info, 2), 1);
+    let seconds = i64::from_ne_bytes(ProtobufFields::number(delay, 1).to_ne_bytes());
+    let nanos = u32::try_from(ProtobufFields::number(delay, 2)).unwrap_or(0).min(999_999_999);
     Some(Duration::new(u64::try_from(seconds).unwrap_or(0), nanos))
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use crate::net::{Body, Pool, Target, collect};
 use crate::protocol::headers::retry_after;
 
-use super::outcome::{Taken, Untaken};
+use super::outcome::{ExportReceipt, ExportRefusal};
 
 /// Bytes of an answer that are read, so that its connection can be used again.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -20,7 +20,7 @@ pub async fn post(
     (target, path): (&Target, &Uri),
     headers: &HeaderMap,
     body: Bytes,
-) -> Result<Taken, Untaken> {
+) -> Result<ExportReceipt, ExportRefusal> {
     let mut request = Request::new(Body::from(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path.clone();
@@ -28,13 +28,14 @@ pub async fn post(
     let protobuf = HeaderValue::from_static("application/x-protobuf");
     request.headers_mut().insert(header::CONTENT_TYPE, protobuf);
     let sent = pool.send(target, request).await;
-    let response = sent.map_err(|failure| Untaken::now(format!("is not reached: {failure}")))?;
+    let response =
+        sent.map_err(|failure| ExportRefusal::now(format!("is not reached: {failure}")))?;
     let (head, body) = response.into_parts();
     let answer = collect(body, MAX_ANSWER).await;
     if head.status.is_success() {
-        return Ok(answer.map(|answer| Taken::read(&answer)).unwrap_or_default());
+        return Ok(answer.map(|answer| ExportReceipt::read(&answer)).unwrap_or_default());
     }
-    Err(Untaken {
+    Err(ExportRefusal {
         may_repeat: may_repeat(head.status),
         wait: retry_after(&head.headers),
         why: format!("answers {}", head.status),

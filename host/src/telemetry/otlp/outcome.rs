@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use crate::model::visible;
 
-use super::fields::Fields;
+use super::fields::ProtobufFields;
 
 /// Bytes of a collector's words that the log shows.
 const MAX_SHOWN: usize = 300;
 
 /// What a collector says of a request that it has taken: an `Export…ServiceResponse`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Taken {
+pub struct ExportReceipt {
     /// How many of the request's spans, records or points it did not take for all that.
     pub rejected: u64,
     /// Why, or what it has to say else; mostly nothing.
     pub says: String,
 }
 
-impl Taken {
+impl ExportReceipt {
     /// Reads the answer. One that is no such message says nothing: what was sent is taken.
     #[must_use]
     pub fn read(answer: &[u8]) -> Self {
-        let partial = Fields::bytes(answer, 1);
+        let partial = ProtobufFields::bytes(answer, 1);
         // A signed number: one below zero makes no sense.
-        let rejected = i64::from_ne_bytes(Fields::number(partial, 1).to_ne_bytes());
+        let rejected = i64::from_ne_bytes(ProtobufFields::number(partial, 1).to_ne_bytes());
         Self {
             rejected: u64::try_from(rejected).unwrap_or(0),
-            says: words(Fields::bytes(partial, 2)),
+            says: words(ProtobufFields::bytes(partial, 2)),
         }
     }
 
@@ -45,7 +45,7 @@ impl Taken {
 
 /// A request that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Untaken {
+pub struct ExportRefusal {
     /// Whether another attempt makes sense.
     pub may_repeat: bool,
     /// After which time, if the collector says so.
@@ -54,7 +54,7 @@ pub struct Untaken {
     pub why: String,
 }
 
-impl Untaken {
+impl ExportRefusal {
     /// Another attempt makes sense.
     #[must_use]
     pub fn now(why: String) -> Self {
@@ -90,16 +90,16 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_is_counted_and_told() {
-        let taken = Taken::read(&answer(3, "too\nold"));
+        let taken = ExportReceipt::read(&answer(3, "too\nold"));
         assert_eq!(taken.rejected, 3);
         let told = taken.told("spans").unwrap();
         assert!(told.starts_with("the collector rejects 3 of the spans: too"), "{told}");
         assert!(!told.contains('\n'));
-        let warning = Taken::read(&answer(0, "slow down")).told("spans").unwrap();
+        let warning = ExportReceipt::read(&answer(0, "slow down")).told("spans").unwrap();
         assert_eq!(warning, "the collector takes spans and says: slow down");
         for nothing in [&b""[..], b"\x0a\x00", b"<html>", &answer(-1, "")] {
-            assert_eq!(Taken::read(nothing), Taken::default());
-            assert_eq!(Taken::read(nothing).told("spans"), None);
+            assert_eq!(ExportReceipt::read(nothing), ExportReceipt::default());
+            assert_eq!(ExportReceipt::read(nothing).told("spans"), None);
         }
     }
 }

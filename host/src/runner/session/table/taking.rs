@@ -1,10 +1,10 @@
 //! Takes instances out of the table, for their callers to close.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{GatewayStart, ServerName, SessionId};
+use crate::model::{GatewayStart, ServerName, SessionId, SessionMap};
 use crate::runner::session::instance::Instance;
 use crate::runner::upkeep::drain_policy::SessionFacts;
 use crate::sync::now;
@@ -16,7 +16,7 @@ impl Table {
     /// Takes the instance of a session that goes on elsewhere with this message.
     pub(super) fn take_handed_on(
         &self,
-        slots: &mut HashMap<InstanceKey, Slot>,
+        slots: &mut SessionMap<InstanceKey, Slot>,
         key: &InstanceKey,
     ) -> Option<Arc<Instance>> {
         let slot = slots.get(key)?;
