@@ -109,7 +109,7 @@ mod tests {
         };
         assert_eq!(noted("x-mooring"), Some((false, false)));
         assert_eq!(noted("origin"), Some((true, false)));
-        assert_eq!(noted("Mooring-Session"), Some((false, true)));
+        assert_eq!(noted("Mooring-Principal"), Some((false, true)));
     }
 
     #[test]
