@@ -31,6 +31,9 @@ use crate::protocol::{headers, sse};
 use crate::seam::Start;
 use crate::sync::Locked;
 
+use super::event_ends::EventEnds;
+use super::told_loss::{LateNotice, ToldLoss};
+
 /// Longest time between two attempts to listen again. An opening on another gateway is not
 /// announced here, and is noticed this late.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -38,10 +41,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const GONE: Duration = Duration::from_secs(10);
 /// Sent as `Last-Event-ID`, it tells the runner that the client had a stream before.
 const SOME_EVENT: HeaderValue = HeaderValue::from_static(headers::LOST_STREAM);
-
-/// Ends an event of which only a part has been relayed: clients take no event of this name for a
-/// message, and remember no id of it.
-const CUT: &[u8] = b"\nid\nevent: cut\n\n";
 
 /// Resolves when losses are to be looked at.
 type Opening = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
@@ -54,26 +53,15 @@ pub struct LastingStream {
     /// Events that are sent first.
     notice: Option<Bytes>,
     ends: EventEnds,
-    /// Whether the client was told of the loss when the stream before had ended.
-    is_told: bool,
-    /// What it knows of how the instance came to be whose stream is relayed.
-    known: Known,
+    /// The node of the instance whose stream is relayed.
+    node: NodeId,
+    /// What the client knows of losses.
+    told: ToldLoss,
     /// Resolves with the next opening of one of the session's servers: a loss may be noted a moment
     /// after the new instance's stream has begun.
     opening: Opening,
     /// Whether losses are to be looked at, once the stream is between two events.
     looks: bool,
-}
-
-/// What a client knows of the instance whose stream it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
-    /// Nothing was said: it is the first one, as far as was known.
-    Nothing,
-    /// It was told of a loss that nobody had noted, since the stream came from another instance.
-    Guessed,
-    /// It was told of the loss.
-    Told,
 }
 
 enum RelayState {
@@ -86,6 +74,7 @@ enum RelayState {
 /// The stream that follows one whose instance is gone.
 struct NextStream {
     body: Body,
+    node: NodeId,
     /// Whether the server had ended the session while nothing of it was under way.
     is_renewal: bool,
 }
@@ -99,30 +88,6 @@ struct Again {
     server: ServerName,
     watch: BindingWatch,
     opened_servers: watch::Receiver<u64>,
-}
-
-/// Whether what was relayed so far ends with a whole event.
-#[derive(Default)]
-struct EventEnds {
-    /// Line breaks at the end; `None` before anything was relayed.
-    breaks: Option<usize>,
-}
-
-impl EventEnds {
-    fn note(&mut self, relayed: &[u8]) {
-        let at_end = relayed.iter().rev().take_while(|byte| **byte == b'\n').count();
-        let before = if at_end == relayed.len() { self.breaks.unwrap_or(2) } else { 0 };
-        self.breaks = Some((before + at_end).min(2));
-    }
-
-    fn is_whole(&self) -> bool {
-        self.breaks.is_none_or(|breaks| breaks >= 2)
-    }
-
-    /// What makes it whole, if it is not.
-    fn cut(&mut self) -> Option<&'static [u8]> {
-        self.breaks.replace(2).is_some_and(|breaks| breaks < 2).then_some(CUT)
-    }
 }
 
 impl Call<'_> {
@@ -182,8 +147,8 @@ impl LastingStream {
                 keep_alive,
                 notice,
                 ends: EventEnds::default(),
-                is_told: false,
-                known: if is_lost { Known::Told } else { Known::Nothing },
+                node: node.clone(),
+                told: ToldLoss::begin(is_lost),
                 opening,
                 looks: !settles,
             }))
@@ -227,17 +192,15 @@ impl Stream for LastingStream {
                 RelayState::Waiting(again, silence) => {
                     let again = again.get_mut();
                     if let Poll::Ready(found) = again.as_mut().poll(cx) {
-                        let Some(NextStream { body, is_renewal }) = found else {
+                        let Some(NextStream { body, node, is_renewal }) = found else {
                             this.state = RelayState::Over;
                             return Poll::Ready(None);
                         };
                         this.state = RelayState::Relaying(body);
-                        let is_known = std::mem::take(&mut this.is_told) || is_renewal;
+                        this.node = node;
                         // The next event reports the loss, so that it must not be reported again.
                         let is_noted = this.again.take_loss();
-                        this.known =
-                            if is_noted || is_known { Known::Told } else { Known::Guessed };
-                        if is_noted || !is_known {
+                        if this.told.follows(is_noted, is_renewal) {
                             return Poll::Ready(Some(this.again.notice()));
                         }
                         continue;
@@ -263,29 +226,31 @@ impl LastingStream {
             self.opening = next_opening(&self.again.opened_servers);
             self.looks = true;
         }
-        // What is noted once the client knows of this instance is about the next one.
-        if !self.looks || self.known == Known::Told || !self.ends.is_whole() {
+        if !self.looks || !self.told.looks() || !self.ends.is_whole() {
             return None;
         }
         self.looks = false;
-        let was_guessed = self.known == Known::Guessed;
         if !self.again.take_loss() {
             return None;
         }
-        self.known = Known::Told;
+        // Asked after the loss was taken: a session is bound elsewhere before its loss is noted, and
+        // this stream may hear only afterwards that it is to end.
+        let has_left = self.again.watch.node().is_some_and(|now| now != self.node);
         let notice =
             || self.again.worker.edge.loss_notice(self.again.session.id, &self.again.server);
-        (!was_guessed).then(|| lost_before(&notice()))
+        Some(match self.told.late(has_left, Instant::now().into_std())? {
+            LateNotice::WithLists => lost_before(&notice()),
+            LateNotice::Alone => sse::event(&notice()),
+        })
     }
 
     /// What the client gets when a stream has ended: the end of an event that is not whole, and the
     /// notice of a loss that is known already. The next stream may come late.
     fn between(&mut self) -> Option<Bytes> {
         let cut = self.ends.cut();
-        // If there is another loss already, the next stream comes from another instance, and tells it.
-        let is_guessed = self.known == Known::Guessed;
-        self.is_told = self.again.take_loss() && !is_guessed;
-        let notice = self.is_told.then(|| self.again.notice());
+        let is_noted = self.again.take_loss();
+        let tells = self.told.ended(is_noted, Instant::now().into_std());
+        let notice = tells.then(|| self.again.notice());
         match (cut, notice) {
             (Some(cut), Some(notice)) => Some([cut, &notice].concat().into()),
             (Some(cut), None) => Some(Bytes::from_static(cut)),
@@ -339,8 +304,8 @@ impl Again {
                     if response.status().is_success() && is_event_stream(&response) =>
                 {
                     let is_renewal = Start::read(response.headers()) == Start::Renewed;
-                    let body = self.watch.clone().while_at(node, response.into_body());
-                    return Some(NextStream { body, is_renewal });
+                    let body = self.watch.clone().while_at(node.clone(), response.into_body());
+                    return Some(NextStream { body, node, is_renewal });
                 }
                 Some(_) | None => {}
             }
@@ -380,37 +345,5 @@ impl Again {
             return Some((delivered.response, delivered.node.id.clone()));
         }
         Call::own(worker, session, server).listen_where_open(outgoing).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_event_that_is_not_whole_is_ended_without_a_message() {
-        for (frames, is_cut) in [
-            (&[][..], false),
-            (&["data: a\n\n"][..], false),
-            (&["data: a\n", "\n"][..], false),
-            (&["data: a", "\n\n"][..], false),
-            (&[": alive\n\n", "data: a\n"][..], true),
-            (&["id: 1\ndata: {\"a"][..], true),
-        ] {
-            let mut ends = EventEnds::default();
-            frames.iter().for_each(|frame| ends.note(frame.as_bytes()));
-            let mut decoder = sse::EventDecoder::new(10_000);
-            let mut messages = Vec::new();
-            let end = ends.cut();
-            assert_eq!(end.is_some(), is_cut, "{frames:?}");
-            let text = [frames.concat().as_bytes(), end.unwrap_or_default()].concat();
-            let next = [&text[..], &sse::event(b"{}")].concat();
-            decoder.feed(&next, |event| messages.push(event)).unwrap();
-            let notice = messages.last().unwrap();
-            assert!(notice.has_message() && notice.data.starts_with(b"{"), "{frames:?}");
-            let cut: Vec<_> = messages.iter().filter(|event| event.name == "cut").collect();
-            assert!(cut.iter().all(|event| !event.has_message()), "{frames:?}");
-            assert_eq!(ends.cut(), None, "{frames:?}");
-        }
     }
 }
