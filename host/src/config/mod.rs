@@ -65,6 +65,7 @@ pub use sections::rates::{RatePer, RateSettings};
 pub use sections::servers::confinement::ConfinementSettings;
 pub use sections::servers::login::{LoginPlaceSettings, LoginSettings};
 pub use sections::servers::oauth::{TokenPlaceSettings, TokenSettings};
+pub use sections::servers::other_systems::is_of_windows;
 pub use sections::servers::sandbox::SandboxSettings;
 pub use sections::servers::server_tls::{ClientIdentity, ServerTls};
 pub use sections::servers::shown_tools::{EntrySettings, Selections};

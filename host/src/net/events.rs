@@ -1,14 +1,16 @@
 //! Reads an event stream out of a body, event by event.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
 use http_body::Body as _;
 
-use crate::protocol::headers;
 use crate::protocol::sse::{Event, EventDecoder};
+use crate::protocol::{answer, headers};
 
 use super::body::{Body, BodyError};
 
@@ -85,6 +87,30 @@ impl EventReader {
 #[must_use]
 pub fn is_event_stream(response: &Response<Body>) -> bool {
     headers::is_type(response.headers(), headers::EVENT_STREAM)
+}
+
+/// Whether the body is an event stream, by what has come of it.
+#[must_use]
+pub fn is_like_events(body: &Body) -> bool {
+    let beginning = answer::without_mark(body.beginning()).trim_ascii_start();
+    [&b"event:"[..], b"data:", b"id:", b"retry:", b":"].iter().any(|f| beginning.starts_with(f))
+}
+
+/// Waits for the beginning of a response that has another type, or none, and gives it that of an event
+/// stream if it is one.
+///
+/// # Errors
+/// If the body breaks off before.
+pub async fn name_events(response: &mut Response<Body>) -> Result<(), BodyError> {
+    if is_event_stream(response) {
+        return Ok(());
+    }
+    poll_fn(|cx| response.body_mut().poll_begun(cx)).await?;
+    if is_like_events(response.body()) {
+        let kind = HeaderValue::from_static(headers::EVENT_STREAM);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+    Ok(())
 }
 
 /// Whether the response is an event stream whose events are still to come. Asked of each answer;

@@ -36,7 +36,7 @@ pub use body::{Body, BodyError, BodyFault, Cut};
 pub use budget::{BodyBudget, NoRoom};
 pub use collect::{Kept, TooLong, UNCLAIMED, collect, collect_request};
 pub use decoding::decoded;
-pub use events::{EventReader, Read, is_event_stream, is_open_stream};
+pub use events::{EventReader, Read, is_event_stream, is_like_events, is_open_stream, name_events};
 pub use failure::Failure;
 pub use intake::{ClientBody, Intake, IntakeFault};
 pub use introduction::{Introduce, Introduced, Introduction};

@@ -259,24 +259,31 @@ pub fn own_params(set: ClientSet, extensions: Option<&str>) -> String {
 /// parameters are no object, or name the revision twice.
 #[must_use]
 pub fn params_within(params: Bytes) -> Option<Bytes> {
-    let sent: SentParams<'_> = serde_json::from_slice(&params).ok()?;
-    let latest = splice::quoted(Version::LATEST.as_str());
-    let Some(raw) = sent.revision else {
-        let whole: &RawValue = serde_json::from_slice(&params).ok()?;
-        let member = format!("\"protocolVersion\":{latest}");
-        let edit = splice::insertion(&params, whole, &member)?;
-        return Some(splice::edit(&params, vec![edit]));
-    };
-    if lenient::text(raw).is_some_and(|asked| Version::may_be_asked_for(&asked)) {
+    let sent: Named<'_> = serde_json::from_slice(&params).ok()?;
+    let asked = sent.revision.and_then(lenient::text);
+    if asked.is_some_and(|asked| Version::may_be_asked_for(&asked)) {
         return Some(params);
     }
-    let span = splice::span(&params, raw)?;
-    Some(splice::replace(&params, span, latest.as_bytes()))
+    naming(&params, Version::LATEST)
+}
+
+/// The parameters, or the result, of `initialize` with this revision. `None` if they are no object, or
+/// name the revision twice.
+fn naming(text: &Bytes, version: Version) -> Option<Bytes> {
+    let named: Named<'_> = serde_json::from_slice(text).ok()?;
+    let version = splice::quoted(version.as_str());
+    let Some(raw) = named.revision else {
+        let whole: &RawValue = serde_json::from_slice(text).ok()?;
+        let edit = splice::insertion(text, whole, &format!("\"protocolVersion\":{version}"))?;
+        return Some(splice::edit(text, vec![edit]));
+    };
+    let span = splice::span(text, raw)?;
+    Some(splice::replace(text, span, version.as_bytes()))
 }
 
 members! {
-    /// What a client asks for, as it is written.
-    struct SentParams {
+    /// The revision in the parameters or the result of `initialize`, as it is written.
+    struct Named {
         /// A revision.
         revision = "protocolVersion",
     }
@@ -294,13 +301,12 @@ pub struct Granted {
 }
 
 /// What a server's result grants to a client with these parameters. A later revision than those with
-/// sessions is not granted: the client gets the one that it has asked for.
+/// sessions is not granted: the client gets the one that it has asked for. So it does if the server names
+/// none, since no client takes a result without one.
 #[must_use]
 pub fn granted(result: Bytes, params: &[u8]) -> Granted {
-    let Some(named) = InitializeResult::of(&result).protocol_version else {
-        return Granted { result, version: Version::LATEST, named: None };
-    };
-    if !Version::is_later(&named) {
+    let named = InitializeResult::of(&result).protocol_version.filter(|named| !named.is_empty());
+    if let Some(named) = named.filter(|named| !Version::is_later(named)) {
         let version = Version::at_or_before(&named);
         let is_known = version.as_str() == named;
         let named = (!is_known && named.len() <= MAX_NAMED).then_some(named);
@@ -308,12 +314,14 @@ pub fn granted(result: Bytes, params: &[u8]) -> Granted {
     }
     let asked = Members::of_bytes(params).and_then(|params| params.text("protocolVersion"));
     let version = asked.map_or(Version::LATEST, |asked| Version::negotiate(&asked));
-    let lowered = || {
+    // Of two, most readers take the last one.
+    let last = || {
         let raw = Members::of_bytes(&result)?.get("protocolVersion")?;
         let span = splice::span(&result, raw)?;
         Some(splice::replace(&result, span, splice::quoted(version.as_str()).as_bytes()))
     };
-    Granted { result: lowered().unwrap_or_else(|| result.clone()), version, named: None }
+    let named = naming(&result, version).or_else(last);
+    Granted { result: named.unwrap_or_else(|| result.clone()), version, named: None }
 }
 
 /// A server's `InitializeResult` for one of several clients that share it: `protocolVersion`
@@ -393,6 +401,17 @@ mod tests {
             let got = granted(text(spoken).into(), text(asked).as_bytes());
             let named = named.map(str::to_owned);
             assert_eq!(got, Granted { result: text(result).into(), version, named }, "{spoken}");
+        }
+        for unnamed in [
+            "{\"x\":1e400}",
+            r#"{"protocolVersion":null,"x":1e400}"#,
+            r#"{"protocolVersion":7,"x":1e400}"#,
+            r#"{"protocolVersion":"","x":1e400}"#,
+        ] {
+            let got = granted(unnamed.into(), text("2025-03-26").as_bytes());
+            let result = r#"{"protocolVersion":"2025-03-26","x":1e400}"#.into();
+            let version = Version::V2025_03_26;
+            assert_eq!(got, Granted { result, version, named: None }, "{unnamed}");
         }
     }
 

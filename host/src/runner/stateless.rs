@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tokio::sync::mpsc;
 
 use crate::model::{ServerName, SessionId};
-use crate::net::{Body, Failure, collect, collect_request, is_event_stream};
+use crate::net::{Body, Failure, collect, collect_request, is_event_stream, name_events};
 use crate::protocol::answer::is_answer_to;
 use crate::protocol::era::answered::code_of;
 use crate::protocol::era::arguments;
@@ -168,8 +168,14 @@ impl Passing<'_> {
     }
 
     /// What goes on of a response that is not the usual answer.
-    async fn judged(&self, upstream: &Upstream, response: Response<Body>) -> Response<Body> {
+    async fn judged(&self, upstream: &Upstream, mut response: Response<Body>) -> Response<Body> {
         let head = ResponseHead::of(&response).through(upstream.target.forwarder());
+        if head.status.is_success()
+            && let Err(error) = name_events(&mut response).await
+        {
+            let text = format!("server {}: {error}; the call may have run", self.server);
+            return self.error(code::SERVER_LOST, &text, Some(Outcome::Sent));
+        }
         if head.status.is_success() && is_event_stream(&response) {
             return relayed(response);
         }

@@ -128,6 +128,15 @@ fn shapes() -> Vec<(&'static str, Value, Admits, usize)> {
             1,
         ),
         (
+            "a server and a group of a user, for everybody",
+            json!({
+                "mcpServers": {"counter": {"visibility": "public", "owner": "ann", "sharedWithUsers": ["bob"]}},
+                "groups": [{"name": "g", "servers": ["counter"], "visibility": "public", "owner": "ann"}],
+            }),
+            Everybody,
+            0,
+        ),
+        (
             "groups as an object",
             json!({"groups": {"work": {"name": "At Work", "description": "d", "servers": ["counter"]}}}),
             Everybody,

@@ -138,6 +138,8 @@ fn tools_that_a_clients_file_leaves_out_are_neither_listed_nor_callable() {
         "included": only(json!({"includeTools": ["count"]})),
         "enabled": only(json!({"enabledTools": ["count"], "blocked_tools": ["none"]})),
         "allowed": only(json!({"allowed_tools": ["count", "whoami"], "blockedTools": ["whoami"]})),
+        "switched": only(json!({"tools": {"whoami": {"disabled": true}, "count": {"disabled": false}}})),
+        "unseen": only(json!({"tools": {"unseen-whoami": {"hidden": true, "description": "d"}}})),
     });
     let gateway = Gateway::start_with(&settings::standalone(entries.clone()));
     let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
@@ -146,10 +148,16 @@ fn tools_that_a_clients_file_leaves_out_are_neither_listed_nor_callable() {
     cluster.wait_for_active(1);
     for gateway in [&gateway, &cluster.coordinator] {
         let all = gateway.client("/mcp").initialize();
-        eventually("all are listed", || (all.tools().len() == 7).then_some(()));
-        for (name, count) in
-            [("without", 2), ("excluded", 2), ("included", 1), ("enabled", 1), ("allowed", 1)]
-        {
+        eventually("all are listed", || (all.tools().len() == 11).then_some(()));
+        for (name, count) in [
+            ("without", 2),
+            ("excluded", 2),
+            ("included", 1),
+            ("enabled", 1),
+            ("allowed", 1),
+            ("switched", 2),
+            ("unseen", 2),
+        ] {
             let one = gateway.client(&format!("/mcp/{name}")).initialize();
             let tools = one.tools();
             assert!(tools.contains(&"count".to_owned()), "{name} {tools:?}");

@@ -54,6 +54,31 @@ const SHAPES: &[Shape] = &[
         ..NONE
     },
     Shape {
+        what: "programs, variables and folders of Windows",
+        text: r#"{ "mcpServers": {
+  "shim": { "command": "npx.cmd", "args": ["-y", "x"] },
+  "roam": { "command": "sh", "args": ["%APPDATA%\\npm\\x"] },
+  "data": { "command": "sh", "env": { "APPDATA": "C:\\Users\\ann\\AppData" } },
+  "home": { "command": "sh", "cwd": "D:\\work" },
+  "form": { "command": "sh", "args": ["date", "+%H%M%S", "100%", "%20TEMP%20"] }
+} }"#,
+        runs: &["shim", "roam", "data", "home", "form"],
+        says: &[
+            &["shim.command", "npx.cmd is a program of Windows", "the name that the program has"],
+            &["roam", "%APPDATA% is a variable of Windows"],
+            &["data", "C: is a drive of Windows"],
+            &["home", "D: is a drive of Windows"],
+        ],
+        ..NONE
+    },
+    Shape {
+        what: "a command with its arguments",
+        text: r#"{ "mcpServers": { "a": { "command": "no-such-program -y x" } } }"#,
+        runs: &["a"],
+        says: &[&["a.command", "PATH has no \"no-such-program -y x\"", "into \"args\""]],
+        ..NONE
+    },
+    Shape {
         what: "entries at the top level",
         text: r#"{ "sight": { "command": "sh", "args": ["-y"] }, "hearing": { "url": "https://h.example/mcp" } }"#,
         says: &[
@@ -104,6 +129,23 @@ const SHAPES: &[Shape] = &[
         ..NONE
     },
     Shape {
+        what: "what workflows, chats and other files fill in",
+        text: r#"{ "mcpServers": {
+  "flow": { "command": "sh", "env": { "KEY": "${{ secrets.KEY }}" } },
+  "chat": { "url": "https://h.example/{{LIBRECHAT_USER_ID}}/mcp" },
+  "code": { "command": "sh", "env": { "KEY": "{file:/no/such/key}" } },
+  "form": { "command": "sh", "args": ["--format", "{{.Names}} {file:>9} ${{}}"] }
+} }"#,
+        runs: &["form"],
+        misconfigured: &["flow", "chat", "code"],
+        says: &[
+            &["mcpServers.flow", "${{ secrets.KEY }}: only other programs fill that in"],
+            &["mcpServers.chat", "{{LIBRECHAT_USER_ID}}: only other programs fill that in"],
+            &["mcpServers.code", "${file:/no/such/key}"],
+        ],
+        ..NONE
+    },
+    Shape {
         what: "names with slashes, and what is off",
         text: r#"{ "mcpServers": {
   "example.com/tools/one": { "command": "sh", "disabled": false, "autoApprove": [] },
@@ -121,9 +163,12 @@ const SHAPES: &[Shape] = &[
   "surf": { "serverUrl": "https://h.example/sse" },
   "twin": { "httpUrl": "https://h.example/mcp", "trust": true },
   "cherry": { "baseUrl": "https://h.example/sse", "type": "sse", "isActive": true },
-  "old": { "url": "https://h.example/sse", "transport": "SSE" }
+  "old": { "url": "https://h.example/sse", "transport": "SSE" },
+  "snake": { "server_url": "https://h.example/sse" },
+  "loud": { "baseURL": "https://h.example/sse" },
+  "end": { "endpoint": "https://h.example/mcp" }
 }, "ide": { "seen": true } }"#,
-        runs: &["surf", "twin", "cherry", "old"],
+        runs: &["surf", "twin", "cherry", "old", "snake", "loud", "end"],
         says: &[&["twin.trust", "clients decide"], &["ide", "is not a known key"]],
         ..NONE
     },
@@ -214,6 +259,13 @@ const SHAPES: &[Shape] = &[
         text: "# where it is\n{ \"mcpServers\": {} }",
         code: 2,
         says: &[&["mcp_settings.json:1:1:", "# begins no comment", "//"]],
+        ..NONE
+    },
+    Shape {
+        what: "a bracket in another's place",
+        text: "{ \"mcpServers\": {\n  \"a\": { \"command\": \"sh\", \"args\": [\"x\", \"y\"} }\n}",
+        code: 2,
+        says: &[&["mcp_settings.json:2:44:", "} closes nothing here", "the [ of 2:34 is open"]],
         ..NONE
     },
     Shape {

@@ -129,6 +129,51 @@ fn an_answer_goes_out_as_json_whatever_it_was_called() {
     });
 }
 
+#[test]
+fn a_server_that_calls_all_its_events_something_else_is_used() {
+    let kinds =
+        [None, Some("text/plain"), Some("application/json"), Some("application/octet-stream")];
+    let server = |kind: Option<&'static str>| {
+        Scripted::start(move |asked, out| {
+            let result = match asked.rpc().as_str() {
+                "initialize" => json!({
+                    "protocolVersion": "2025-06-18",
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "unnamed", "version": "1"},
+                }),
+                "tools/list" => {
+                    json!({"tools": [{"name": "ask", "inputSchema": {"type": "object"}}]})
+                }
+                "tools/call" => said("as usual"),
+                _ => return Some(out),
+            };
+            if asked.json()["params"]["arguments"]["slowly"] == json!(true) {
+                // The gateway has made a stream of its own by then.
+                std::thread::sleep(Duration::from_millis(1300));
+            }
+            let answer = json!({"jsonrpc": "2.0", "id": asked.json()["id"], "result": result});
+            reply(out, "200 OK", kind, &format!(": first\n\ndata: {answer}\n\n"));
+            None
+        })
+    };
+    let ups = kinds.map(server);
+    let servers: serde_json::Map<String, Value> =
+        ups.iter().enumerate().map(|(n, up)| (format!("u{n}"), up.entry())).collect();
+    Front::each(&servers.into(), &json!({}), |front| {
+        let all = front.client("/mcp").initialize();
+        for (n, kind) in kinds.iter().enumerate() {
+            let one = front.client(&format!("/mcp/u{n}")).initialize();
+            for (session, tool) in [(&one, "ask".to_owned()), (&all, format!("u{n}-ask"))] {
+                for slowly in [false, true] {
+                    let params = json!({"name": tool, "arguments": {"slowly": slowly}});
+                    let answer = session.answer("tools/call", params);
+                    assert_eq!(text(&answer), "as usual", "{kind:?} {slowly}");
+                }
+            }
+        }
+    });
+}
+
 /// The head of a response whose body has this many bytes.
 fn head(length: usize) -> String {
     format!(

@@ -49,6 +49,7 @@ fn a_session_that_the_upstream_has_forgotten_is_opened_again() {
             r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Session not found"},"id":null}"#,
         ),
         ("404 Not Found", ""),
+        ("410 Gone", "this session is over"),
     ];
     for (path, tool) in SCOPES {
         for (status, body) in refusals {

@@ -109,16 +109,24 @@ fn the_revision_that_a_server_names_is_served_unless_it_is_later_than_sessions()
         OddServer::start(Way::Stdio, move |_, message, say| {
             if message["method"] == "initialize" {
                 let mut result = initialized(message, &json!({"tools": {}}));
-                if !named.is_empty() {
-                    result["protocolVersion"] = named.into();
+                match named {
+                    "" => {}
+                    "null" => result["protocolVersion"] = Value::Null,
+                    named => result["protocolVersion"] = named.into(),
                 }
                 return say(answer(message, &result));
             }
             as_usual(message, say);
         })
     };
-    let servers = [("old", "2024-10-07"), ("odd", "1.0"), ("future", "2030-01-01"), ("echo", "")]
-        .map(|(name, named)| (name, server(named)));
+    let servers = [
+        ("old", "2024-10-07"),
+        ("odd", "1.0"),
+        ("future", "2030-01-01"),
+        ("none", "null"),
+        ("echo", ""),
+    ]
+    .map(|(name, named)| (name, server(named)));
     let entries: Map<String, Value> =
         servers.iter().map(|(name, server)| ((*name).to_owned(), server.entry())).collect();
     for place in Place::each(&entries) {
@@ -127,6 +135,8 @@ fn the_revision_that_a_server_names_is_served_unless_it_is_later_than_sessions()
             ("odd", "2025-06-18", "1.0"),
             ("future", "2025-06-18", "2025-06-18"),
             ("future", "2026-07-28", "2025-11-25"),
+            ("none", "2025-03-26", "2025-03-26"),
+            ("none", "2026-07-28", "2025-11-25"),
             ("echo", "2026-07-28", "2025-11-25"),
             ("echo", "2024-10-07", "2024-10-07"),
         ] {

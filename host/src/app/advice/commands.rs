@@ -3,10 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::config::{Config, Secret, Server, Transport};
-
-/// Programs that only Windows has.
-const OF_WINDOWS: [&str; 4] = ["cmd", "cmd.exe", "powershell", "powershell.exe"];
+use crate::config::{Config, Secret, Server, Transport, is_of_windows};
 
 /// Servers whose command is not found, one line each.
 #[must_use]
@@ -28,33 +25,27 @@ fn missing(server: &Server, path: Option<&std::ffi::OsStr>) -> Option<String> {
         let folder = cwd.as_deref().unwrap_or(Path::new("."));
         let is_there = is_program(&folder.join(command)) || is_program(Path::new(command));
         return (!is_there).then(|| {
-            format!("mcpServers.{name}.command: there is no program {command:?}; check the path")
+            let has_arguments = command.split_once(' ').is_some_and(|(program, _)| {
+                is_program(&folder.join(program)) || is_program(Path::new(program))
+            });
+            let advice = advice(has_arguments, "check the path");
+            format!("mcpServers.{name}.command: there is no program {command:?}; {advice}")
         });
     }
     let own = env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
     let folders = own.map(Secret::expose).map(std::ffi::OsStr::new).or(path)?;
     let found = std::env::split_paths(folders).any(|folder| is_program(&folder.join(command)));
     (!found).then(|| {
+        let advice = advice(command.contains(' '), "install it, or name its file");
         format!(
-            "mcpServers.{name}.command: PATH has no {command:?}; install it, or name its file. PATH \
-             is {}",
+            "mcpServers.{name}.command: PATH has no {command:?}; {advice}. PATH is {}",
             folders.to_string_lossy()
         )
     })
 }
 
-/// Whether a path begins with a drive of Windows.
-fn has_drive(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    bytes.first().is_some_and(u8::is_ascii_alphabetic)
-        && bytes.get(1) == Some(&b':')
-        && matches!(bytes.get(2), Some(b'\\' | b'/'))
-}
-
-/// A program of Windows, or a path with a drive.
-fn is_of_windows(command: &str) -> bool {
-    let lower = command.to_ascii_lowercase();
-    has_drive(command) || OF_WINDOWS.contains(&lower.as_str())
+fn advice(has_arguments: bool, otherwise: &'static str) -> &'static str {
+    if has_arguments { "put its arguments into \"args\"" } else { otherwise }
 }
 
 fn is_program(path: &Path) -> bool {
@@ -66,16 +57,6 @@ fn is_program(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn programs_and_paths_of_windows_are_known() {
-        for command in ["cmd", "CMD.EXE", "C:\\a\\b.exe", "C:/Program Files/npx.cmd"] {
-            assert!(is_of_windows(command), "{command}");
-        }
-        for command in ["npx", "/usr/bin/cmd", "./run", "c:x", "a:b"] {
-            assert!(!is_of_windows(command), "{command}");
-        }
-    }
 
     #[test]
     fn a_program_is_a_file_that_can_be_run() {

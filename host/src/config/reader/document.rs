@@ -79,6 +79,18 @@ impl Broken {
             );
             return Self { at, message, advice: "close it; perhaps a part of the file is missing" };
         }
+        // Between the two places is nothing but what stands before a wrong bracket.
+        let is_here = |crossed| text.get(at..crossed).is_some_and(|text| text.trim().is_empty());
+        if let Some((crossed, open)) =
+            unclosed::crossed(text).filter(|(crossed, _)| is_here(*crossed))
+        {
+            let (line, column) = notes.position(open.at);
+            let (what, closer) = (open.what, text.get(crossed..=crossed).unwrap_or(""));
+            let message = format!(
+                "not valid JSON: {closer} closes nothing here, since the {what} of {line}:{column} is open"
+            );
+            return Self { at: crossed, message, advice: "close that one before it" };
+        }
         if let Some(language) = other_language(text) {
             let message = format!("not valid JSON: it looks like {language}");
             return Self { at, message, advice: "write its servers as JSON, into \"mcpServers\"" };

@@ -4,8 +4,9 @@
 //! A name starts with a letter or `_`. Any other `$` stands for itself, so that
 //! `$1`, `${#x}` and a lone `$` in a shell script stay unchanged. A variable's value
 //! is not expanded again. `:-` also covers a variable that is set but empty. `{env:VAR}` is
-//! OpenCode's way to write one. Any other `${word:…}`, and `${user_config.…}` and its like, are such
-//! that another program would replace: they have no value here.
+//! OpenCode's way to write one, `{file:/path}` its way to write the text of a file. Any other
+//! `${word:…}`, `${user_config.…}` and its like, `${{ secrets.… }}` and LibreChat's `{{LIBRECHAT_…}}` are
+//! such that another program would replace: they have no value here.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -187,7 +188,7 @@ pub(in crate::config) fn names_in(text: &str) -> impl Iterator<Item = &str> {
 pub(in crate::config) fn is_one_reference(text: &str) -> bool {
     let mut pieces = Pieces(text);
     let is_reference = !matches!(pieces.next(), None | Some(Piece::Text(_)));
-    let is_braced = text.starts_with("${") || text.starts_with(BARE);
+    let is_braced = text.starts_with("${") || is_bare(text);
     is_braced && is_reference && pieces.next().is_none()
 }
 
@@ -208,17 +209,25 @@ enum Piece<'t> {
         name: &'t str,
         default: Option<&'t str>,
     },
-    /// `${file:/path}` and `${credential:name}`.
+    /// `${file:/path}`, OpenCode's `{file:/path}` and `${credential:name}`.
     Held {
         source: SecretSource,
         name: &'t str,
     },
-    /// `${word:…}`, with any other word but `env`, or `${user_config.…}` and its like.
+    /// `${word:…}`, with any other word but `env`, `${user_config.…}`, `${{ secrets.… }}` and their like.
     Foreign(&'t str),
 }
 
-/// The beginning of a reference of OpenCode.
-const BARE: &str = "{env:";
+/// Beginnings of references without a dollar sign: of OpenCode, and of LibreChat.
+const BARE: [&str; 3] = ["{env:", OF_FILE, OF_LIBRECHAT];
+const OF_FILE: &str = "{file:";
+const OF_LIBRECHAT: &str = "{{LIBRECHAT_";
+/// How a path begins in OpenCode's references. Anything else behind `{file:` may be a format of a log.
+const OF_PATHS: [&str; 4] = ["/", "./", "../", "~/"];
+
+fn is_bare(text: &str) -> bool {
+    BARE.iter().any(|begins| text.starts_with(begins))
+}
 
 /// The pieces of a text, from left to right.
 struct Pieces<'t>(&'t str);
@@ -235,9 +244,10 @@ impl<'t> Iterator for Pieces<'t> {
             return Some(piece);
         }
         // A sign that begins no reference stands for itself.
-        let own = usize::from(self.0.starts_with('$') || self.0.starts_with(BARE));
+        let own = usize::from(self.0.starts_with('$') || is_bare(self.0));
         let unread = self.0.get(own..).unwrap_or("");
-        let next = [unread.find('$'), unread.find(BARE)].into_iter().flatten().min();
+        let bare = BARE.iter().filter_map(|begins| unread.find(begins));
+        let next = bare.chain(unread.find('$')).min();
         let length = own + next.unwrap_or(unread.len());
         let (text, after) = self.0.split_at(length);
         self.0 = after;
@@ -252,6 +262,9 @@ fn reference(text: &str) -> Option<(Piece<'_>, &str)> {
         let (name, after) = split_name(after_dollar)?;
         return Some((Piece::Reference { name, default: None }, after));
     };
+    if let Some(inner) = braced.strip_prefix('{') {
+        return of_workflow(text, inner);
+    }
     let (word, tail) = split_name(braced)?;
     if let Some(of_env) = tail.strip_prefix(':').filter(|_| word == "env")
         && let Some((name, tail)) = split_name(of_env)
@@ -264,9 +277,8 @@ fn reference(text: &str) -> Option<(Piece<'_>, &str)> {
     }
     let after = match tail.strip_prefix('.') {
         Some(more) if OF_OTHERS.contains(&word) => {
-            let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
             let (name, after) = more.split_once('}')?;
-            (!name.is_empty() && name.chars().all(is_of_name)).then_some(after)?
+            is_dotted(name).then_some(after)?
         }
         Some(_) => return None,
         None => {
@@ -281,8 +293,32 @@ fn reference(text: &str) -> Option<(Piece<'_>, &str)> {
     Some((Piece::Foreign(foreign), after))
 }
 
+/// `${{ secrets.NAME }}`, as Continue and GitHub's workflows have it.
+fn of_workflow<'t>(text: &'t str, inner: &'t str) -> Option<(Piece<'t>, &'t str)> {
+    let (named, after) = inner.split_once("}}")?;
+    let (word, name) = named.trim().split_once('.')?;
+    let is_known = OF_OTHERS.contains(&word) || word == "env";
+    let foreign = text.strip_suffix(after)?;
+    (is_known && is_dotted(name)).then_some((Piece::Foreign(foreign), after))
+}
+
+/// Whether this is a name behind the dot in a reference of another program.
+fn is_dotted(name: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    !name.is_empty() && name.chars().all(is_of_name)
+}
+
 fn bare_reference(text: &str) -> Option<(Piece<'_>, &str)> {
-    let (name, tail) = split_name(text.strip_prefix(BARE)?)?;
+    if let Some(of_librechat) = text.strip_prefix(OF_LIBRECHAT) {
+        let (name, after) = of_librechat.split_once("}}")?;
+        return is_dotted(name).then_some((Piece::Foreign(text.strip_suffix(after)?), after));
+    }
+    if let Some(of_file) = text.strip_prefix(OF_FILE) {
+        let (name, after) = of_file.split_once('}')?;
+        let is_path = OF_PATHS.iter().any(|begins| name.starts_with(begins));
+        return is_path.then_some((Piece::Held { source: SecretSource::File, name }, after));
+    }
+    let (name, tail) = split_name(text.strip_prefix("{env:")?)?;
     Some((Piece::Reference { name, default: None }, tail.strip_prefix('}')?))
 }
 

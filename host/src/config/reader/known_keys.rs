@@ -135,6 +135,9 @@ fn is_restriction(place: &Place, name: &str, value: &Value<'_>) -> bool {
     match place.pattern.as_str() {
         "" => server_words::of("", name).is_some() || server_words::is_section(name, value),
         "mcpServers.*" => tool_lists::of(name).is_some() || switches::says(name).is_some(),
+        "mcpServers.*.tools.*" | "mcpServers.*.prompts.*" | "mcpServers.*.resources.*" => {
+            switches::says_of_shown(name).is_some()
+        }
         // Of VS Code: a server with them is refused, or has them switched off.
         "mcpServers.*.sandbox" => name == "filesystem",
         _ => false,

@@ -108,12 +108,21 @@ fn open(named: &Path, cwd: &Path) -> Result<SettingsText, ConfigErrors> {
         let message = format!("is larger than {} MiB", MAX_FILE_BYTES >> 20);
         return Err(ConfigErrors::of(&label, message, "check that it is a settings file"));
     }
+    if is_utf16(&bytes) {
+        let message = "is UTF-16 text, as Windows writes it".to_owned();
+        return Err(ConfigErrors::of(&label, message, "save it as UTF-8"));
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let message = format!("is not UTF-8 text: the byte at offset {at} is not valid");
         ConfigErrors::of(&label, message, "save it as UTF-8")
     })?;
     Ok(SettingsText { label, path: Some(path), text })
+}
+
+/// Whether the first character of a text is one of UTF-16: its byte order mark, or a sign of ASCII.
+fn is_utf16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [1..=0x7f, 0, ..] | [0, 1..=0x7f, ..])
 }
 
 /// The settings file in a folder. Docker creates a folder of that name when it has to

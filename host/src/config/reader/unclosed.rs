@@ -11,6 +11,32 @@ pub(in crate::config) struct Unclosed {
 /// The innermost thing that is open at the end of the text. `None` if the text is whole, or if a
 /// bracket closes another kind of bracket: then not its end is wrong.
 pub(in crate::config) fn at_end(text: &str) -> Option<Unclosed> {
+    match look(text) {
+        Found::Open(open) => Some(open),
+        Found::Whole | Found::Crossed { .. } => None,
+    }
+}
+
+/// The first bracket that closes another kind of bracket, by its place, and the one that is open there.
+pub(in crate::config) fn crossed(text: &str) -> Option<(usize, Unclosed)> {
+    match look(text) {
+        Found::Crossed { at, open } => Some((at, open)),
+        Found::Whole | Found::Open(_) => None,
+    }
+}
+
+enum Found {
+    Whole,
+    /// At the end of the text.
+    Open(Unclosed),
+    /// A bracket stands where another one had to be closed.
+    Crossed {
+        at: usize,
+        open: Unclosed,
+    },
+}
+
+fn look(text: &str) -> Found {
     let mut open: Vec<Unclosed> = Vec::new();
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
@@ -23,7 +49,7 @@ pub(in crate::config) fn at_end(text: &str) -> Option<Unclosed> {
                     is_end
                 };
                 if !chars.any(closes) {
-                    return Some(Unclosed { what: "string", at });
+                    return Found::Open(Unclosed { what: "string", at });
                 }
             }
             ('/', Some('/')) => {
@@ -38,21 +64,23 @@ pub(in crate::config) fn at_end(text: &str) -> Option<Unclosed> {
                     is_end
                 };
                 if !chars.any(closes) {
-                    return Some(is_open);
+                    return Found::Open(is_open);
                 }
             }
             ('{', _) => open.push(Unclosed { what: "{", at }),
             ('[', _) => open.push(Unclosed { what: "[", at }),
             ('}' | ']', _) => {
                 let closed = if c == '}' { "{" } else { "[" };
-                if open.pop()?.what != closed {
-                    return None;
+                match open.pop() {
+                    Some(open) if open.what != closed => return Found::Crossed { at, open },
+                    Some(_) => {}
+                    None => return Found::Whole,
                 }
             }
             _ => {}
         }
     }
-    open.pop()
+    open.pop().map_or(Found::Whole, Found::Open)
 }
 
 #[cfg(test)]
@@ -79,6 +107,20 @@ mod tests {
             ("}", None),
         ] {
             let found = at_end(text).map(|open| (open.what, open.at));
+            assert_eq!(found, expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bracket_that_closes_another_kind_is_found() {
+        for (text, expect) in [
+            ("{}", None),
+            ("}", None),
+            (r#"{"a": ["x"}"#, Some((10, "[", 6))),
+            (r#"{"a": {"b": 1]}"#, Some((13, "{", 6))),
+            (r#"{"a": "]", "b": ["}"}]"#, Some((20, "[", 16))),
+        ] {
+            let found = crossed(text).map(|(at, open)| (at, open.what, open.at));
             assert_eq!(found, expect, "{text}");
         }
     }

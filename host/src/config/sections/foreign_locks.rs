@@ -189,10 +189,14 @@ fn admins(root: &Section<'_>) -> Vec<String> {
 }
 
 /// The `visibility`, `owner` or `sharedWithUsers` of an entry, if it excludes any user. MCPHub
-/// writes the owner `admin` into every entry.
+/// writes the owner `admin` into every entry, and lets everybody use what says that it is public.
 fn restriction<'d>(item: &Item<'d>, admins: &[String]) -> Option<Item<'d>> {
     item.value.as_object()?;
     let section = item.section();
+    if section.get("visibility").is_some_and(|item| says(item.value, &["public"])) {
+        // It is for all users, whoever its owner is.
+        return None;
+    }
     let unless = |key, open: &[&str]| section.get(key).filter(|item| !says(item.value, open));
     let shared = section.get("sharedWithUsers");
     let owners: Vec<&str> =

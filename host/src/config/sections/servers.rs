@@ -6,10 +6,11 @@ mod entry_env;
 mod kind;
 pub mod login;
 pub mod oauth;
-mod other_systems;
+pub mod other_systems;
 pub mod sandbox;
 pub mod server_tls;
 pub mod shown_tools;
+mod switched;
 pub mod timeouts;
 pub mod transport;
 
@@ -228,7 +229,7 @@ fn server(
     base: &Path,
 ) -> Server {
     let entry = item.section();
-    let enabled = is_enabled(&entry) && is_allowed;
+    let enabled = switched::on(&entry, switches::says) && is_allowed;
     let entry = entry.lenient_unless(enabled);
     let made = transport::read(&entry, sources, base);
     let is_sse = matches!(made.transport, Some(Transport::Sse(_)));
@@ -289,29 +290,6 @@ fn server(
         server.transport = None;
     }
     server
-}
-
-/// Reads `enabled`, and its like in other clients' files: `disabled`, `isActive`. What one of them
-/// switches off is off.
-fn is_enabled(entry: &Section<'_>) -> bool {
-    let properties = entry.object.map(|object| &object.properties[..]).unwrap_or_default();
-    let said: Vec<bool> = properties
-        .iter()
-        .filter(|property| !matches!(property.value, Value::NullKeyword(_)))
-        .filter_map(|property| {
-            let name = property.name.as_str();
-            let when_true = switches::says(name)?;
-            let place = entry.place.key(name, property.value.start());
-            let flag = Item { notes: entry.notes, place, value: &property.value }.flag()?;
-            Some(flag == when_true)
-        })
-        .collect();
-    if said.contains(&true) && said.contains(&false) {
-        let advice = "keep one of these keys";
-        let message = "is switched on and off by enabled, disabled or isActive, and so is off";
-        entry.notes.warn(&entry.place, message, advice);
-    }
-    !said.contains(&false)
 }
 
 const ON_LOST: [(&str, OnLost); 2] = [("continue", OnLost::Continue), ("fail", OnLost::Fail)];
@@ -397,7 +375,7 @@ fn selections(entry: &Section<'_>, key: &str, problems: &EntryProblems) -> Selec
     for (name, item) in entry.entries(key) {
         let section = item.section();
         let selection = EntrySettings {
-            enabled: section.flag("enabled", true),
+            enabled: switched::on(&section, switches::says_of_shown),
             description: section.get("description").and_then(|item| item.prose()),
         };
         selections.insert(name.to_owned(), selection);

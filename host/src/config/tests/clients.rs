@@ -23,6 +23,9 @@ fn an_address_and_a_type_have_many_spellings() {
         (r#"{"url": "http://b/x", "transport": "streamable_http"}"#, "http"),
         (r#"{"url": "http://b/x", "transportType": "SSE"}"#, "sse"),
         (r#"{"type": "remote", "url": "http://b/x"}"#, "either"),
+        (r#"{"server_url": "http://b/x", "type": "http"}"#, "http"),
+        (r#"{"serverURL": "http://b/x"}"#, "either"),
+        (r#"{"endpoint": "http://b/x"}"#, "either"),
         (r#"{"type": "streamableHttp", "serverUrl": "http://b/x"}"#, "http"),
     ] {
         let made = only(server(entry).warns(&[]));
@@ -611,6 +614,21 @@ fn what_only_windows_has_is_said() {
         (
             r#"{"command": "D:/nodejs/npx.cmd"}"#,
             "1:22: mcpServers.a: D: is a drive of Windows, which does not exist here; write the path \
+             that the file has on this machine",
+        ),
+        (
+            r#"{"command": "node.exe", "args": ["D:\\x"]}"#,
+            "1:34: mcpServers.a.command: node.exe is a program of Windows, which does not exist here; \
+             write the name that the program has on this machine",
+        ),
+        (
+            r#"{"command": "node", "env": {"X": "%UserProfile%\\x"}}"#,
+            "1:22: mcpServers.a: %UserProfile% is a variable of Windows, which does not exist here; \
+             write the path that the file has on this machine",
+        ),
+        (
+            r#"{"command": "node", "cwd": "C:\\work"}"#,
+            "1:22: mcpServers.a: C: is a drive of Windows, which does not exist here; write the path \
              that the file has on this machine",
         ),
     ] {

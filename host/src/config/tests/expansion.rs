@@ -47,6 +47,15 @@ fn a_reference_becomes_its_value() {
         ("{env:1} {env:A {env: {env:A:-d} {A} {env}", "{env:1} {env:A {env: {env:A:-d} {A} {env}"),
         ("${A.} ${A.b} ${secrets.} ${vars.a", "${A.} ${A.b} ${secrets.} ${vars.a"),
         ("${NOPE:-open", "${NOPE:-open"),
+        (
+            "${{ A }} ${{a:1}} ${{.Names}} {{.Names}} ${{ secrets. }}",
+            "${{ A }} ${{a:1}} ${{.Names}} {{.Names}} ${{ secrets. }}",
+        ),
+        (
+            "${{ secrets.A } {{LIBRECHAT_} {{LIBRECHAT_a b}}",
+            "${{ secrets.A } {{LIBRECHAT_} {{LIBRECHAT_a b}}",
+        ),
+        ("{file} {file:>10} {file:a} {file:/x $A", "{file} {file:>10} {file:a} {file:/x 1"),
         ("${#A}", "${#A}"),
         ("$ü", "$ü"),
     ] {
@@ -76,6 +85,9 @@ fn what_another_program_would_fill_in_is_named() {
         ("${workspaceFolder}/x ${userHome}", "${userHome}, ${workspaceFolder}"),
         ("${user_config.api_key}", "${user_config.api_key}"),
         ("x ${secrets.A-b.c}", "${secrets.A-b.c}"),
+        ("Bearer ${{ secrets.A }}x", "${{ secrets.A }}"),
+        ("${{inputs.a-b}} $A ${{ env.X }}", "${{ env.X }}, ${{inputs.a-b}}"),
+        ("http://h/{{LIBRECHAT_USER_ID}}/$A", "{{LIBRECHAT_USER_ID}}"),
     ] {
         let error = expand(text, &env).unwrap_err();
         assert_eq!(error.to_string(), format!("{named}: only other programs fill that in"));

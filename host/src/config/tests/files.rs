@@ -137,6 +137,8 @@ fn no_file_at_all_is_all_defaults_with_a_warning() {
 fn a_file_that_was_named_must_be_readable_text() {
     let folder = Folder::new()
         .with("latin1.json", b"{} // \xe4")
+        .with("wide.json", b"\xff\xfe{\0}\0")
+        .with("wide-without-mark.json", b"{\0}\0")
         .with("empty/x", "")
         .with("big.json", vec![b' '; (4 << 20) + 1]);
     assert_eq!(
@@ -147,6 +149,10 @@ fn a_file_that_was_named_must_be_readable_text() {
         folder.error("latin1.json"),
         "latin1.json: is not UTF-8 text: the byte at offset 6 is not valid; save it as UTF-8"
     );
+    for name in ["wide.json", "wide-without-mark.json"] {
+        let expect = format!("{name}: is UTF-16 text, as Windows writes it; save it as UTF-8");
+        assert_eq!(folder.error(name), expect);
+    }
     assert_eq!(
         folder.error("empty"),
         "empty: is a folder without a mcp_settings.json; name the file; Docker creates a folder when a mounted file is missing: check the mount"

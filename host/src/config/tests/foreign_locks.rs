@@ -121,6 +121,8 @@ fn what_restricts_nobody_is_no_obstacle() {
         r#"{"mcpServers": {"a": {"command": "x", "visibility": "private", "enabled": false}}}"#,
         r#"{"mcpServers": {"a": {"command": "x", "sharedWithUsers": [], "visibility": null}}}"#,
         r#"{"groups": [{"name": "g", "servers": [], "visibility": "public", "owner": "admin"}]}"#,
+        r#"{"mcpServers": {"a": {"command": "x", "visibility": "public", "owner": "eve"}}}"#,
+        r#"{"groups": [{"name": "g", "servers": [], "visibility": "public", "sharedWithUsers": ["eve"]}]}"#,
     ] {
         file(text).warns(&[]);
     }

@@ -43,6 +43,15 @@ fn a_file_that_ends_too_early_says_what_is_open() {
         );
         file(text).errors(&[&expect]);
     }
+    for (text, at, closer, open) in [
+        ("{\"a\": [\"x\"}", "1:11", "}", "[ of 1:7"),
+        ("{\n \"a\": {\"b\": [1, 2]\n ]\n}", "3:2", "]", "{ of 2:7"),
+    ] {
+        file(text).errors(&[&format!(
+            "{at}: not valid JSON: {closer} closes nothing here, since the {open} is open; close that one \
+             before it"
+        )]);
+    }
     // Here not the end is wrong.
     for text in ["{\"a\": [}", "{\"a\": 1}}"] {
         let error = file(text).load().unwrap_err().to_string();

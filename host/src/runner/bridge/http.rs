@@ -9,7 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Uri};
 
 use crate::model::ServerName;
-use crate::net::{EventReader, Failure, Pool, Read, TooLong, collect, is_event_stream};
+use crate::net::{
+    EventReader, Failure, Pool, Read, TooLong, collect, is_event_stream, name_events,
+};
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::trace_context;
 use crate::runner::channel::judge::{self, ResponseHead};
@@ -78,10 +80,14 @@ impl HttpServer {
     }
 
     async fn begin(self: Arc<Self>, message: Bytes, headers: HeaderMap) -> Result<Begun, Failure> {
-        let Came { response, moved } =
+        let Came { mut response, moved } =
             self.client.post(&self.pool, None, message, &headers).await?;
         let proxy = self.client.upstream().target.forwarder();
         let head = ResponseHead::of(&response).through(proxy);
+        if head.status.is_success() {
+            let begun = name_events(&mut response).await;
+            begun.map_err(|error| Failure::Broken(error.to_string()))?;
+        }
         let is_stream = head.status.is_success() && is_event_stream(&response);
         let body = response.into_body();
         let came = match is_stream {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect};
+use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect, is_like_events};
 use crate::protocol::answer;
 use crate::protocol::jsonrpc::{self, code};
 use crate::runner::channel::judge::{self, ResponseHead};
@@ -159,7 +159,8 @@ async fn late_head(
         let following = client.follow_post(pool, response, (message, &forwarded), token);
         response = following.await.map_err(|failure| lost(&failure))?;
     }
-    if is_stream(&response) {
+    let is_unnamed = response.status().is_success() && is_like_events(response.body());
+    if is_unnamed || is_stream(&response) {
         return Ok(Some(response.into_body()));
     }
     let head = ResponseHead::of(&response).through(session.client.upstream().target.forwarder());

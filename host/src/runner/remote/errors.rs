@@ -83,11 +83,11 @@ fn tells_of_loss(error: &str) -> bool {
 }
 
 /// Whether the response means that the upstream's session is lost. The specification demands 404;
-/// several servers send 400 and mention the session in the body.
+/// some servers send 410, and several 400 and mention the session in the body.
 #[must_use]
 pub fn is_lost(status: StatusCode, text: &[u8]) -> bool {
     match status {
-        StatusCode::NOT_FOUND => true,
+        StatusCode::NOT_FOUND | StatusCode::GONE => true,
         StatusCode::BAD_REQUEST => {
             let text = String::from_utf8_lossy(text).to_ascii_lowercase();
             text.contains("session") || text.contains("not initialized")

@@ -10,7 +10,7 @@ use http::{Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 
 use crate::model::ServerName;
-use crate::net::{Body, Failure, Piece, Through, is_event_stream};
+use crate::net::{Body, Failure, Piece, Through, is_event_stream, is_like_events};
 use crate::protocol::answer::{self, AnswerStart, is_answer_to};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
@@ -221,12 +221,6 @@ fn first_byte(body: &Body) -> Option<u8> {
 /// Whether the body is one JSON value on each line, by its type.
 fn is_lines(response: &Response<Body>) -> bool {
     headers::LINES_OF_JSON.iter().any(|kind| headers::is_type(response.headers(), kind))
-}
-
-/// Whether the body is an event stream under another type, or without one.
-fn is_like_events(body: &Body) -> bool {
-    let beginning = body.beginning().trim_ascii_start();
-    [&b"event:"[..], b"data:", b"id:", b"retry:", b":"].iter().any(|f| beginning.starts_with(f))
 }
 
 /// An answer that passes, and what it turns out to be.

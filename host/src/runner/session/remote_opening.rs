@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::model::{SUBJECT_TOKEN, ServerName};
-use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream};
+use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream, name_events};
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError};
@@ -97,13 +97,17 @@ pub struct NoResult {
 pub async fn result(
     server: &ServerName,
     id: &str,
-    response: Response<Body>,
+    mut response: Response<Body>,
     proxy: Option<&Proxy>,
     hear: impl FnMut(&Envelope<'_>),
 ) -> Result<Bytes, NoResult> {
     let head = ResponseHead::of(&response).through(proxy);
     let (status, retry_after) = (head.status, head.retry_after);
     let other = |why: String| NoResult { status, why, is_refusal: false, retry_after };
+    if status.is_success() {
+        let begun = name_events(&mut response).await;
+        begun.map_err(|error| other(format!("answers {status}: the body broke off: {error}")))?;
+    }
     let answer = if status.is_success() && is_event_stream(&response) {
         response
     } else {

@@ -8,7 +8,23 @@ const SPELLINGS: &[(&str, &[&str])] = &[
     // VS Code's, and Zed's.
     ("mcpServers", &["mcpServers", "servers", "context_servers"]),
     // Gemini CLI prefers `httpUrl` to `url`.
-    ("mcpServers.*.url", &["httpUrl", "url", "serverUrl", "baseUrl", "uri"]),
+    (
+        "mcpServers.*.url",
+        &[
+            "httpUrl",
+            "url",
+            "serverUrl",
+            "baseUrl",
+            "uri",
+            "http_url",
+            "httpURL",
+            "server_url",
+            "serverURL",
+            "base_url",
+            "baseURL",
+            "endpoint",
+        ],
+    ),
     ("mcpServers.*.type", &["type", "transport", "transportType"]),
     ("mcpServers.*.env", &["env", "environment", "envs"]),
     // Goose's.

@@ -143,15 +143,12 @@ impl<'d> EntryReader<'_, 'd> {
             confinement.map(|(other, sandbox)| ConfinementSettings { sandbox, ..other });
         let (command, args): (_, Option<Vec<_>>) = (command?, args.into_iter().collect());
         let args = [first?, args?].concat();
-        other_systems::warn(self.entry, &command, &args);
-        Some(Transport::Stdio {
-            command,
-            args,
-            env: env?,
-            cwd,
-            proxy: proxy?,
-            confinement: confinement?,
-        })
+        let env = env?;
+        let folder = self.entry.get("cwd").and_then(|item| item.value.as_string_lit());
+        let texts = args.iter().map(String::as_str).chain(folder.map(|folder| &*folder.value));
+        let values = env.iter().map(|(_, value)| value.expose());
+        other_systems::warn(self.entry, &command, texts.chain(values));
+        Some(Transport::Stdio { command, args, env, cwd, proxy: proxy?, confinement: confinement? })
     }
 
     fn sandbox(&mut self, section: &Section<'_>, base: &Path) -> Option<SandboxSettings> {
