@@ -187,7 +187,9 @@ fn a_client_that_opens_no_urls_is_told_in_words() {
 fn a_client_without_a_session_is_asked_for_the_login_as_input() {
     let issuer = AuthorizationServer::start();
     let far = far(&issuer);
-    let gateway = gateway(&far, json!({}));
+    let servers = settings::standalone(json!({"far": entry(&far, json!({}))}));
+    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
+    let gateway = Gateway::start_with(&settings::merged(settings::merged(servers, keys()), eras));
     let client = Stateless::new(gateway.address(), "/mcp/far")
         .header("Authorization", &format!("Bearer {ANN}"))
         .able(json!({"elicitation": {"form": {}, "url": {}}}));

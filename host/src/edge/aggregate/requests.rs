@@ -345,6 +345,9 @@ impl Worker {
         if let Some(found) = self.own_scope_catalog(scope, session).await.as_ref().and_then(&look) {
             return Some(found);
         }
+        if let Some(found) = self.log_in_tools(scope).as_ref().and_then(&look) {
+            return Some(found);
+        }
         if let Some(found) = Box::pin(self.find_returning(scope, session, &look)).await {
             return Some(found);
         }

@@ -378,4 +378,20 @@ impl Worker {
             own.get(server).cloned().or_else(|| catalogs.known(topology, server, set))
         }))
     }
+
+    /// The tools by which a scope's users log in, listed or not: a client may know one from a list of
+    /// before the login. `None` if the scope has no such server.
+    pub(in crate::edge) fn log_in_tools(&self, scope: &Scope) -> Option<ScopeCatalog> {
+        let topology = self.edge.topology.load_full();
+        let mut logins = self.login_members(scope);
+        logins.retain(|server| topology.knows(server));
+        if logins.is_empty() {
+            return None;
+        }
+        let mut members = scope::members(self, scope);
+        members.retain(|member| logins.contains(&member.server));
+        let members: Vec<Member> = members.iter().map(log_in_tool::whole).collect();
+        let tool = |_: &ServerName| log_in_tool::catalog();
+        Some(self.merge(scope, &topology, (&members, &logins), tool))
+    }
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use http::Response;
+use http::{Response, StatusCode};
 
 use crate::edge::metrics::Recovery;
 use crate::edge::refusal::Refusal;
@@ -135,7 +135,13 @@ impl<'a> MessageDelivery<'a> {
                 Attempt::Again("it refuses the token that its user has logged in for".to_owned())
             }
             Ok(response) => match Outcome::read(response.headers()) {
-                None => self.answered(response),
+                None => {
+                    // What a server says to a notification is not told.
+                    if let Some(user) = user.filter(|_| response.status() == StatusCode::OK) {
+                        self.call.token_was_accepted(&user);
+                    }
+                    self.answered(response)
+                }
                 Some(outcome) => {
                     Box::pin(self.not_answered(&node, was_open, outcome, response)).await?
                 }

@@ -14,7 +14,8 @@ const RENEWED_BEFORE: Duration = Duration::from_secs(60);
 /// First pause after a failed renewal; it doubles.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A token that is refused so soon after one was renewed for a refusal shows that no other helps.
+/// A token that is refused so soon after one was renewed for a refusal, and before it was taken once, shows
+/// that no other helps.
 const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// A login, and when its token ends.
@@ -23,7 +24,7 @@ pub struct HeldLogin {
     token: Option<HeaderValue>,
     renew_at: Instant,
     ends_at: Instant,
-    /// When the token was renewed since the one before was refused.
+    /// When the token was renewed since the one before was refused, until its server takes this one.
     renewed_for_refusal: Option<Instant>,
     is_refused: bool,
     failed: Option<Failed>,
@@ -104,6 +105,13 @@ impl HeldLogin {
         pause
     }
 
+    /// Its server has taken this token: if it refuses it later, another one helps.
+    pub fn accept(&mut self, used: &HeaderValue) {
+        if self.token.as_ref() == Some(used) {
+            self.renewed_for_refusal = None;
+        }
+    }
+
     /// Its server has refused this token. False if no other can help: the login is over.
     pub fn refuse(&mut self, used: Option<&HeaderValue>) -> bool {
         if self.token.as_ref() != used {
@@ -147,6 +155,13 @@ mod tests {
         assert!(held.refuse(one.as_ref()), "that of before says nothing of this one");
         let two = held.token();
         assert!(!held.refuse(two.as_ref()), "no other token helps");
+        // One that was taken in between is refused for another reason.
+        let mut held = HeldLogin::of(record("one", 600, Some("r")));
+        held.refuse(one.as_ref());
+        held.renewed(record("two", 600, Some("r")));
+        held.accept(one.as_ref().unwrap());
+        held.accept(two.as_ref().unwrap());
+        assert!(held.refuse(two.as_ref()));
         let mut alone = HeldLogin::of(record("one", 600, None));
         let token = alone.token();
         assert!(!alone.refuse(token.as_ref()), "there is nothing to renew it by");

@@ -61,6 +61,11 @@ impl Call<'_> {
         edge.logins.token(&self.login_key(), terms)
     }
 
+    /// The server has answered a request with this token.
+    pub(in crate::edge) fn token_was_accepted(&self, used: &HeaderValue) {
+        self.worker.edge.logins.accepted(&self.login_key(), used);
+    }
+
     /// The server has refused the token that was sent: finds another one.
     ///
     /// # Errors

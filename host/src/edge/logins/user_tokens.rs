@@ -200,6 +200,11 @@ impl UserTokens {
         }
     }
 
+    /// A server has taken the token that was sent.
+    pub fn accepted(&self, key: &LoginKey, used: &HeaderValue) {
+        self.with(key, |login| login.accept(used));
+    }
+
     /// A server has refused the token that was sent. The next one is renewed, or its user is asked
     /// again.
     pub async fn refused(&self, key: &LoginKey, used: Option<&HeaderValue>) {
