@@ -46,6 +46,12 @@ impl ClientRequest {
         }
     }
 
+    /// Bytes of its headers, which are kept for as long as it is.
+    #[must_use]
+    pub fn head_bytes(&self) -> usize {
+        self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    }
+
     /// The same, from a client with this identity.
     #[must_use]
     pub fn by(self, identity: Option<Arc<CallerIdentity>>) -> Self {

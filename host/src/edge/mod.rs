@@ -49,6 +49,7 @@ mod state;
 mod worker;
 
 pub use access::audience::Audience;
+pub use access::fair_share::FairShare;
 pub use access::forwarded::is_trusted;
 pub use access::host::HostRules;
 pub use access::identity::{CallerIdentity, PolicyTable};
@@ -81,6 +82,8 @@ pub use connection::table::{ConnectionBounds, Connections, IsProxy};
 pub use connection::tls::{ListenerTls, TlsRules};
 pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
+pub use front::legacy_sse::MOST_POSTED;
+pub use front::modern::listen::MOST_LISTENED;
 pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
 pub use logins::login_routes::ROUTES as LOGIN_ROUTES;

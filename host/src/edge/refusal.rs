@@ -165,6 +165,11 @@ pub enum Refusal {
     Absent(Box<AbsentServer>),
     #[error("{0}")]
     TooManySessions(Box<TooManySessions>),
+    /// Holds what takes the memory, and what helps.
+    #[error(
+        "Too Many Requests: what your address or key has under way takes as much memory as it may: {0}"
+    )]
+    HoldsTooMuch(&'static str),
     /// The request reached a replica, and the connection to it broke.
     #[error("the connection to server {server} broke during the call, which may have run: {why}")]
     Lost { server: ServerName, why: String },
@@ -271,7 +276,7 @@ impl Refusal {
             Self::LongBatch(_) | Self::Initialized(_) => {
                 (StatusCode::BAD_REQUEST, code::INVALID_REQUEST)
             }
-            Self::Busy(_) | Self::TooManySessions(_) => {
+            Self::Busy(_) | Self::TooManySessions(_) | Self::HoldsTooMuch(_) => {
                 (StatusCode::TOO_MANY_REQUESTS, code::TRANSPORT)
             }
             Self::Malformed(malformed) => (StatusCode::BAD_REQUEST, malformed.code()),
@@ -410,7 +415,7 @@ impl Refusal {
             Self::Busy(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SOON));
             }
-            Self::TooManySessions(_) => {
+            Self::TooManySessions(_) | Self::HoldsTooMuch(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SESSIONS));
             }
             Self::NoRoomForBody | Self::Crowded => {

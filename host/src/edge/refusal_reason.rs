@@ -132,9 +132,10 @@ impl Refusal {
             | Self::MissingStream
             | Self::NotInitialized
             | Self::ConversationEnded => RefusalReason::Session,
-            Self::Busy(_) | Self::TooManySessions(_) | Self::LimitMet(_) => {
-                RefusalReason::RateLimit
-            }
+            Self::Busy(_)
+            | Self::TooManySessions(_)
+            | Self::HoldsTooMuch(_)
+            | Self::LimitMet(_) => RefusalReason::RateLimit,
             Self::InvalidParams(_) => RefusalReason::Params,
             Self::Unavailable { .. } | Self::Absent(_) => RefusalReason::Unavailable,
             Self::Lost { .. } => RefusalReason::Lost,

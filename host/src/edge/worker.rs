@@ -15,6 +15,7 @@ use crate::store::{Bindings, Records};
 use crate::telemetry::Telemetry;
 use crate::wasm::Strategy;
 
+use super::access::fair_share::FairShare;
 use super::aggregate::found_owners::FoundOwners;
 use super::bridge::session_feeds::SessionFeeds;
 use super::bridge::timers::Suspended;
@@ -74,6 +75,10 @@ pub struct Edge {
     pub streams: Arc<AggregateStreams>,
     /// What sessions of clients that have none hear outside of requests.
     pub feeds: Arc<SessionFeeds>,
+    /// The memory for those who listen so.
+    pub listened: Arc<FairShare>,
+    /// The memory for requests of HTTP+SSE that wait for their answers.
+    pub posted: Arc<FairShare>,
     /// Requests that wait for their client's input.
     pub suspended: Arc<Suspended>,
     pub snapshots: Arc<ListSnapshots>,

@@ -6,6 +6,7 @@ mod conversations;
 mod crossing;
 mod endurance;
 mod input;
+mod listeners;
 mod listening;
 mod passed_on;
 mod plugins;

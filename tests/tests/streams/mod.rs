@@ -8,3 +8,4 @@ pub mod legacy_sse;
 pub mod legacy_sse_back;
 pub mod legacy_sse_cluster;
 pub mod listening;
+pub mod sse_memory;

@@ -48,8 +48,9 @@ pub fn add(admin: &Admin, page: &mut Exposition) {
 /// The limits, with what has happened at each.
 pub fn limits_met(admin: &Admin) -> impl Iterator<Item = &LimitCounts> {
     let met = &admin.bindings.met;
-    let of_sessions = [&met.per_key, &met.in_all, &met.subscriptions];
-    of_sessions.into_iter().chain(admin.runner.limits_met())
+    let of_clients = [&met.listened, &met.posted];
+    let of_sessions = [&met.per_key, &met.in_all, &met.subscriptions].into_iter().chain(of_clients);
+    of_sessions.chain(admin.runner.limits_met())
 }
 
 fn limits(admin: &Admin, page: &mut Exposition) {

@@ -236,6 +236,8 @@ impl Base {
             found_owners: Arc::default(),
             streams: Arc::default(),
             feeds: Arc::default(),
+            listened: edge::FairShare::of(edge::MOST_LISTENED),
+            posted: edge::FairShare::of(edge::MOST_POSTED),
             suspended: Arc::default(),
             snapshots: Arc::default(),
             sse_sessions: Arc::clone(&self.sse_sessions),

@@ -5,6 +5,7 @@ pub mod audience;
 pub mod by_token;
 pub mod certified;
 pub mod cors;
+pub mod fair_share;
 pub mod forwarded;
 pub mod framing;
 pub mod host;

@@ -38,6 +38,7 @@ use crate::protocol::{methods, splice};
 use crate::streams::EventId;
 use crate::sync::Locked;
 
+use super::ahead::{self, AHEAD};
 use super::inner_session::InnerInUse;
 use super::questions::{self, ClientQuestion};
 use super::source::{CallMessages, Told, before, number_of};
@@ -45,8 +46,6 @@ use super::suspension::Returned;
 
 /// How long further questions are waited for: servers ask several at a time.
 const TOGETHER: Duration = Duration::from_millis(40);
-/// Messages that wait for the client to read them.
-const AHEAD: usize = 16;
 
 /// What the client gets.
 #[derive(Debug)]
@@ -214,7 +213,7 @@ impl InnerCall {
                     source = self.wait_for_task(task).await?;
                 }
                 Meaning::Note(note) => {
-                    let _ = sender.send(CallOutput::Note(note)).await;
+                    let _ = ahead::put(sender, note.len(), CallOutput::Note(note)).await;
                 }
                 Meaning::Ask(asked) => progress.asked.push(asked),
                 Meaning::Answer(status, answer) => return Ok((status, answer)),

@@ -20,10 +20,10 @@ use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::store::shared::FeedWord;
 
 use super::questions;
-use super::session_feeds::{FeedItem, OpenFeed, OtherFeed};
+use super::session_feeds::{self, FeedItem, OpenFeed, OtherFeed};
 
-/// Messages by which a client may be behind. Who is further behind is told that all lists may differ.
-const BEHIND: usize = 256;
+/// Notices by which a client may be behind. Who is further behind is told that all lists may differ.
+const BEHIND: usize = 64;
 /// Words of other coordinators that wait to be read.
 const WORDS: usize = 16;
 /// Time after which a coordinator that waits says so again, and is answered.
@@ -209,7 +209,9 @@ impl Feed {
                 if self.is_waited_for() {
                     self.worker.edge.relay(&self.session, &message);
                 }
-                let _ = self.sender.send(FeedItem::Message(message));
+                if let Some(item) = session_feeds::notice(&message) {
+                    let _ = self.sender.send(item);
+                }
             }
             (Kind::Request, Some(id)) => {
                 let refused = questions::refused(id, envelope.method());

@@ -16,6 +16,7 @@
 //! has lost its connection, and the sealed `requestState` says where to read on. So the answers may
 //! come to any gateway.
 
+pub mod ahead;
 pub mod answer;
 pub mod call;
 pub mod conversation;

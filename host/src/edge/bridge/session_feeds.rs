@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc};
 
+use crate::edge::front::modern::subscribed::Heard;
 use crate::model::SessionId;
 use crate::sync::Locked;
 
@@ -13,6 +14,9 @@ use crate::sync::Locked;
 const MOST_UNTOLD: usize = 64;
 /// Bytes of the largest notification that is told to them as it is.
 const MAX_TOLD: usize = 4096;
+/// Bytes of the largest one that waits for clients to read it. Of a larger one they are told that
+/// anything may have changed, so that for those who do not read little is kept.
+const MAX_HEARD: usize = 1024;
 
 /// What those hear who listen to a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +61,12 @@ pub struct SessionFeeds {
 impl SessionFeeds {
     /// Hands something to the clients that listen to the session, if any do here.
     pub fn hear(&self, session: SessionId, item: FeedItem) {
-        if let Some(feed) = self.open.lock().get(&session) {
+        let item = match item {
+            FeedItem::Message(message) => notice(&message),
+            other => Some(other),
+        };
+        let open = self.open.lock();
+        if let (Some(feed), Some(item)) = (open.get(&session), item) {
             let _ = feed.sender.send(item);
         }
     }
@@ -130,9 +139,38 @@ impl SessionFeeds {
     }
 }
 
+/// What clients that listen are to hear of a notification. `None` if none of them can want it.
+#[must_use]
+pub(super) fn notice(message: &Bytes) -> Option<FeedItem> {
+    Heard::of(message)?;
+    Some(match message.len() > MAX_HEARD {
+        true => FeedItem::Missed,
+        // On its own, without what else the server has written at once.
+        false => FeedItem::Message(Bytes::copy_from_slice(message)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_somebody_can_want_waits_and_little_of_it() {
+        let of = |method: &str, uri: &str| {
+            let params = format!(r#"{{"uri":"{uri}"}}"#);
+            let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#);
+            notice(&Bytes::from(text))
+        };
+        let (updated, lists) =
+            ("notifications/resources/updated", "notifications/tools/list_changed");
+        assert!(matches!(of(updated, "a://b"), Some(FeedItem::Message(_))));
+        assert!(matches!(of(lists, ""), Some(FeedItem::Message(_))));
+        let long = "x".repeat(MAX_HEARD);
+        assert_eq!(of(updated, &long), Some(FeedItem::Missed));
+        assert_eq!(of(lists, &long), Some(FeedItem::Missed));
+        assert_eq!(of("notifications/message", &long), None);
+        assert_eq!(of("notifications/progress", ""), None);
+    }
 
     fn message(text: &str) -> Bytes {
         Bytes::copy_from_slice(text.as_bytes())
@@ -144,10 +182,14 @@ mod tests {
         let (sender, mut receiver) = broadcast::channel(4);
         let (others, mut words) = mpsc::channel(1);
         feeds.open.lock().insert(session, OpenFeed { sender, others });
-        let item = |text| FeedItem::Message(message(text));
-        feeds.hear(session, item("a"));
-        feeds.hear(SessionId::mint(), item("b"));
-        assert_eq!(receiver.try_recv().unwrap(), item("a"));
+        let item = |list: &str| {
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","method":"notifications/{list}/list_changed"}}"#);
+            FeedItem::Message(message(&text))
+        };
+        feeds.hear(session, item("tools"));
+        feeds.hear(SessionId::mint(), item("prompts"));
+        assert_eq!(receiver.try_recv().unwrap(), item("tools"));
         assert!(receiver.try_recv().is_err());
         feeds.taken_over(SessionId::mint());
         feeds.taken_over(session);

@@ -95,7 +95,9 @@ impl Worker {
 
     /// Has the questions answered with an error, should the client not come back.
     pub(in crate::edge) fn expire_later(&self, session: &Session, state: &RequestState) {
-        let (worker, session) = (self.clone(), session.clone());
+        // Nothing is opened for it, so that what the client has said of itself need not be kept.
+        let params = Bytes::from_static(b"{}");
+        let (worker, session) = (self.clone(), Session { params, ..session.clone() });
         let ids: Vec<String> = state.questions.iter().map(|asked| asked.id.clone()).collect();
         let key = (session.id, state.first.clone());
         let timer = tokio::spawn(async move {

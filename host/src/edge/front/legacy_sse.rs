@@ -16,6 +16,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::edge::access::admit::Caller;
+use crate::edge::access::fair_share::SharePlace;
 use crate::edge::access::identity::TokenGrounds;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
@@ -43,6 +44,10 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// How long a message waits for the stream of its session, which its client opens again after the
 /// gateway was started again.
 const STREAM_WAIT: Duration = Duration::from_secs(3);
+/// Bytes of what is kept of all requests that wait for their answers.
+pub const MOST_POSTED: usize = 256 * 1024 * 1024;
+/// What each of them costs beside what its client has sent. No connection waits with it.
+const EACH: usize = 16 * 1024;
 /// What a client can do whose stream has a session already.
 const ANOTHER: &str = "open another stream to start another";
 /// The `Accept` of every message, whatever the client sends with its POST: its stream takes both.
@@ -155,9 +160,10 @@ impl Worker {
                 }
                 let is_busy = |refusal| (refusal, Some(id.clone()));
                 let place = live.request().await.map_err(no_place).map_err(is_busy)?;
+                let share = self.posted_share(&context, &message).map_err(is_busy)?;
                 let live = Arc::clone(live);
                 let asked = PostedRequest { live, id, method: envelope.method().to_owned() };
-                let task = self.clone().run(context, asked, message.clone(), place);
+                let task = self.clone().run(context, asked, message.clone(), (place, share));
                 begin(task).await;
             }
             Kind::Notification | Kind::Response => {
@@ -217,14 +223,34 @@ impl Worker {
         context: Arc<ClientRequest>,
         asked: PostedRequest,
         message: Bytes,
-        place: RequestSlot,
+        held: (RequestSlot, SharePlace),
     ) {
         let live = Arc::clone(&asked.live);
         tokio::select! {
             () = self.answer(&context, &asked, message) => {}
             () = live.over() => {}
         }
-        drop(place);
+        drop(held);
+    }
+
+    /// Room for what is kept of a request until it is answered.
+    fn posted_share(
+        &self,
+        context: &ClientRequest,
+        message: &Bytes,
+    ) -> Result<SharePlace, Refusal> {
+        let (edge, whom) = (&self.edge, &context.quota);
+        let bytes = EACH + context.head_bytes() + message.len();
+        edge.posted.take(whom, bytes).ok_or_else(|| {
+            edge.bindings.met.posted.note_refused(|since| {
+                tracing::warn!(
+                    since,
+                    "requests of {whom} over HTTP+SSE that wait for their answers hold as much as they \
+                     may: one more is refused"
+                );
+            });
+            Refusal::HoldsTooMuch("requests over HTTP+SSE; wait for answers, and send fewer at a time")
+        })
     }
 
     async fn answer(&self, context: &ClientRequest, asked: &PostedRequest, message: Bytes) {

@@ -23,6 +23,10 @@ pub struct SessionLimitsMet {
     pub per_key: LimitCounts,
     pub in_all: LimitCounts,
     pub subscriptions: LimitCounts,
+    /// Clients that listen without a session.
+    pub listened: LimitCounts,
+    /// Requests of HTTP+SSE that wait for their answers.
+    pub posted: LimitCounts,
 }
 
 impl Default for SessionLimitsMet {
@@ -31,6 +35,8 @@ impl Default for SessionLimitsMet {
             per_key: LimitCounts::new("sessionsPerPrincipal"),
             in_all: LimitCounts::new("sessions"),
             subscriptions: LimitCounts::new("subscriptions"),
+            listened: LimitCounts::new("listeners"),
+            posted: LimitCounts::new("posted"),
         }
     }
 }

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use http::Response;
 use tokio::sync::{broadcast, mpsc};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::edge::access::fair_share::SharePlace;
+use crate::edge::bridge::ahead::AHEAD;
 use crate::edge::bridge::inner_session::InnerInUse;
 use crate::edge::bridge::session_feeds::FeedItem;
 use crate::edge::client_request::ClientRequest;
@@ -36,8 +39,14 @@ const ACKNOWLEDGES: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks between two attempts to subscribe anew; they double up to these.
 const LONGEST_PAUSE: u32 = 32;
-/// Events that wait for the client to read them.
-const AHEAD: usize = 16;
+/// Resources about which servers are asked at the same time, for one client: it may name many, and the
+/// memory of each question is a hundred times what the client has said.
+const AT_A_TIME: usize = 4;
+
+/// Bytes of what is kept for all clients that listen.
+pub const MOST_LISTENED: usize = 128 * 1024 * 1024;
+/// What each of them costs beside what it says: its tasks, its connection to a session's feed.
+const EACH: usize = 8 * 1024;
 
 /// A client that listens.
 struct Listening {
@@ -46,6 +55,7 @@ struct Listening {
     scope: Scope,
     session: Session,
     _in_use: InnerInUse,
+    _place: SharePlace,
     /// The id of its request, as JSON.
     id: String,
     wanted: Wanted,
@@ -67,6 +77,8 @@ impl ModernRequest<'_> {
         let wanted = Wanted::of(self.envelope.params);
         let mut wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
         let mut session = self.session()?;
+        // From here on something is kept for it.
+        let place = self.listener_place(&session, &wanted)?;
         let mut in_use = self.worker.use_inner(self.context, &session)?;
         // What its servers are, and whether it has ended, may be known to another coordinator alone.
         if let Some(sharing) = &self.worker.edge.sharing
@@ -89,6 +101,7 @@ impl ModernRequest<'_> {
             scope: self.scope.clone(),
             session,
             _in_use: in_use,
+            _place: place,
             id: self.id.to_owned(),
             wanted,
             tasks,
@@ -101,6 +114,22 @@ impl ModernRequest<'_> {
         let client = (self.principal, self.context.identity.as_ref());
         let response = event_stream(Body::Channel(receiver));
         Ok(self.worker.while_let_in(response, self.scope, client))
+    }
+
+    /// Room for what is kept for as long as the client listens.
+    fn listener_place(&self, session: &Session, wanted: &Wanted) -> Result<SharePlace, Refusal> {
+        let (edge, whom) = (&self.worker.edge, &self.context.quota);
+        let of_client = self.context.head_bytes() + session.params.len();
+        edge.listened.take(whom, EACH + of_client + wanted.bytes()).ok_or_else(|| {
+            edge.bindings.met.listened.note_refused(|since| {
+                tracing::warn!(
+                    since,
+                    "clients of {whom} that listen (subscriptions/listen) hold as much as they may: \
+                     one more is refused"
+                );
+            });
+            Refusal::HoldsTooMuch("subscriptions/listen; close one of those streams, or name less")
+        })
     }
 
     /// Those of the wanted tasks that are the client's.
@@ -148,7 +177,7 @@ impl Unheard {
 
 impl Listening {
     async fn run(mut self, mut feed: broadcast::Receiver<FeedItem>, sender: mpsc::Sender<Bytes>) {
-        self.subscribe().await;
+        self.subscribe(&sender).await;
         let early = self.acknowledged_by_servers().await;
         let first = self.wanted.acknowledged(&self.id);
         let watch = TaskWatch {
@@ -208,7 +237,7 @@ impl Listening {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unheard = Unheard::default();
-        let mut quiet = tokio::time::Instant::now();
+        let mut quiet = Instant::now();
         loop {
             let heard = tokio::select! {
                 heard = tokio::time::timeout_at(quiet + keep_alive, feed.recv()) => heard,
@@ -249,12 +278,12 @@ impl Listening {
                     return;
                 }
                 Err(_) => {
-                    quiet = tokio::time::Instant::now();
+                    quiet = Instant::now();
                     let _ = sender.send(Bytes::from_static(sse::KEEP_ALIVE)).await;
                     continue;
                 }
             };
-            quiet = tokio::time::Instant::now();
+            quiet = Instant::now();
             for message in told {
                 if sender.send(sse::event(&splice::on_one_line(message))).await.is_err() {
                     return;
@@ -284,30 +313,43 @@ impl Listening {
         self.wanted.told(&heard, &self.id)
     }
 
-    /// Subscribes to the resources that the client wants; what no server grants in time it does not
-    /// get.
-    async fn subscribe(&mut self) {
+    /// Subscribes to the resources that the client wants, for as long as it is there; what no server
+    /// grants in time it does not get.
+    async fn subscribe(&mut self, sender: &mpsc::Sender<Bytes>) {
         let uris = std::mem::take(&mut self.wanted.resources);
         let this = &*self;
         // Right after a start of the gateway, the nodes first say what they have of the conversation.
         let cold_start = &this.worker.edge.cold_start;
         let waits = cold_start.concerns(this.session.minted_at);
         let patience = PATIENCE + if waits { cold_start.remaining() } else { Duration::ZERO };
-        let asking = uris.into_iter().map(|uri| async move {
+        let end = Instant::now() + patience;
+        let asking = stream::iter(uris).map(|uri| async move {
+            if sender.is_closed() {
+                return None;
+            }
             let is_first = this.worker.edge.feeds.wants(this.session.id, &uri);
             // Whoever is first may have more rights than this client.
             if !is_first && this.scope.rights().is_none() {
                 return Some(uri);
             }
-            let asked = tokio::time::timeout(patience, this.ask(SUBSCRIBE, &uri)).await;
-            if matches!(asked, Ok(true)) {
+            if this.grants(&uri, end).await {
                 return Some(uri);
             }
             this.worker.edge.feeds.wants_no_more(this.session.id, &uri);
             None
         });
-        let granted = futures_util::future::join_all(asking).await;
+        let granted: Vec<Option<String>> = asking.buffered(AT_A_TIME).collect().await;
         self.wanted.resources = granted.into_iter().flatten().collect();
+    }
+
+    /// Whether a server grants the subscription before this time.
+    async fn grants(&self, uri: &str, end: Instant) -> bool {
+        // What is past its time would be begun all the same.
+        if Instant::now() >= end {
+            return false;
+        }
+        let asked = tokio::time::timeout_at(end, self.ask(SUBSCRIBE, uri)).await;
+        matches!(asked, Ok(true))
     }
 
     /// Whether a server that has granted something is not heard: it has gone, or its node has.
@@ -321,11 +363,11 @@ impl Listening {
 
     /// Subscribes anew, which opens the servers again. Whether one of them has granted it.
     async fn renew(&self) -> bool {
-        let asking = self.wanted.resources.clone().into_iter().map(|uri| async move {
-            let asked = tokio::time::timeout(PATIENCE, self.ask(SUBSCRIBE, &uri)).await;
-            matches!(asked, Ok(true))
-        });
-        futures_util::future::join_all(asking).await.contains(&true)
+        let end = Instant::now() + PATIENCE;
+        let uris = self.wanted.resources.clone();
+        let asking = stream::iter(uris).map(|uri| async move { self.grants(&uri, end).await });
+        let granted: Vec<bool> = asking.buffered(AT_A_TIME).collect().await;
+        granted.contains(&true)
     }
 
     async fn unsubscribe(&self) {

@@ -19,6 +19,9 @@ pub const MOST_TASKS: usize = 64;
 /// Bytes of the URIs together, and of the ids: they are kept for as long as the client listens.
 const MAX_BYTES: usize = 64 * 1024;
 
+/// What a task counts for beside its id: the gateway asks for it about once a second.
+const TASK: usize = 64 * 1024;
+
 /// The notifications that a client wants, or gets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -85,6 +88,14 @@ impl Wanted {
             Unlisted::TooLong => "params.notifications.taskIds has more than 64 KiB",
         })?;
         Ok(Self { lists, resources, tasks })
+    }
+
+    /// Bytes that it counts for while the client listens.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let texts = self.resources.iter().chain(&self.tasks);
+        let texts: usize = texts.map(|text| size_of::<String>() + text.len()).sum();
+        texts + self.tasks.len() * TASK
     }
 
     /// The first notification of the stream: what the client gets.
@@ -253,6 +264,7 @@ mod tests {
         assert_eq!(wanted(r#"{"notifications":{}}"#), Ok(Wanted::default()));
         let tasks = wanted(r#"{"notifications":{"taskIds":["t","t","u"]}}"#).unwrap();
         assert_eq!(tasks.tasks, ["t", "u"]);
+        assert!((2 * TASK..2 * TASK + 100).contains(&tasks.bytes()));
         let said: serde_json::Value = serde_json::from_slice(&tasks.acknowledged("1")).unwrap();
         assert_eq!(said["params"]["notifications"]["taskIds"], serde_json::json!(["t", "u"]));
     }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::edge::aggregate::tasks::taking_tasks;
+use crate::edge::bridge::ahead;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
@@ -71,10 +73,15 @@ impl TaskWatch {
                         let params = params(&task.shown, &now.members, &self.id);
                         let notice = jsonrpc::notification_with(tasks::CHANGED, &params);
                         let event = sse::event(&splice::on_one_line(notice));
-                        if sender.send(event).await.is_err() {
-                            return;
+                        match ahead::try_put(sender, event.len(), event) {
+                            Ok(()) => told = now.seen,
+                            // For a client that does not read nothing is kept: the task is asked again.
+                            Err(TrySendError::Full(_)) => {
+                                tokio::time::sleep(now.pause).await;
+                                continue;
+                            }
+                            Err(TrySendError::Closed(_)) => return,
                         }
-                        told = now.seen;
                     }
                     if now.is_over {
                         return;
