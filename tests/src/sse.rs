@@ -1,8 +1,12 @@
 //! Server-sent events, as the HTML standard defines them.
 
-use std::io::BufRead;
+use std::io::{self, BufRead, ErrorKind};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Longest time in which nothing comes but comments, which keep the connection from being silent.
+const ONLY_COMMENTS: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
@@ -37,9 +41,10 @@ pub fn next(stream: &mut impl BufRead) -> Option<Event> {
 ///
 /// # Errors
 /// If the stream breaks, or nothing comes in time.
-pub fn try_next(stream: &mut impl BufRead) -> std::io::Result<Option<Event>> {
+pub fn try_next(stream: &mut impl BufRead) -> io::Result<Option<Event>> {
     let mut event = Event::default();
     let mut data: Vec<String> = Vec::new();
+    let start = Instant::now();
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line)? == 0 {
@@ -49,6 +54,9 @@ pub fn try_next(stream: &mut impl BufRead) -> std::io::Result<Option<Event>> {
         if line.is_empty() {
             event.data = data.join("\n");
             if event.data.is_empty() && event.id.is_none() {
+                if start.elapsed() > ONLY_COMMENTS {
+                    return Err(io::Error::new(ErrorKind::TimedOut, "only comments come"));
+                }
                 (event, data) = (Event::default(), Vec::new());
                 continue;
             }

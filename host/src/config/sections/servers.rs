@@ -6,6 +6,7 @@ mod entry_env;
 mod kind;
 pub mod login;
 pub mod oauth;
+mod oauth_members;
 pub mod other_systems;
 pub mod sandbox;
 pub mod server_tls;

@@ -256,12 +256,25 @@ impl Feeding {
                         || self.worker.edge.records.is_ended(self.session.id);
                     if is_over || needed.elapsed() > KEPT_FOR { break }
                 }
-                () = over.raised() => break,
+                () = over.raised() => {
+                    self.put_rest(&mut messages);
+                    break;
+                }
                 Some(_) = tasks.join_next() => {}
             }
         }
         self.own.stream.end();
         self.worker.edge.streams.remove(self.session.id, self.own.instance);
+    }
+
+    /// Puts onto the stream what has come and is not there yet: it goes over to the stream that this one
+    /// gives way to.
+    fn put_rest(&mut self, messages: &mut mpsc::Receiver<(ServerName, Bytes)>) {
+        while let Ok((server, message)) = messages.try_recv() {
+            self.take(&server, message);
+        }
+        let lists: Vec<List> = std::mem::take(&mut self.changed).into_iter().collect();
+        say_lists_changed(&self.own.stream, &lists);
     }
 
     /// Takes the newest settings. With them servers may have left the scope, which are not heard

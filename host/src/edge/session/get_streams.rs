@@ -87,10 +87,10 @@ impl AggregateStreams {
     }
 
     /// Ends this stream of a session: its client listens at another coordinator, and two streams that
-    /// feed from one node would take its messages from each other.
+    /// feed from one node would take its messages from each other. Whoever feeds it ends it, with what is
+    /// still to be put there.
     pub fn give_way(&self, session: SessionId, own: &OwnStream) {
         self.remove(session, own.instance);
-        own.stream.end();
         own.over.raise();
     }
 

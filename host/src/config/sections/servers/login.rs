@@ -8,7 +8,7 @@ use crate::config::reader::source::Sources;
 use crate::config::reader::urls::proxy_url::ProxySettings;
 use crate::config::sections::proxy::{self, OwnProxy};
 
-use super::oauth::{self, Line};
+use super::oauth_members::{self, Line};
 use super::server_tls::ServerTls;
 
 /// How users log in.
@@ -52,12 +52,13 @@ pub(super) fn read(
     (client_id, secret): (String, String),
 ) -> Option<LoginSettings> {
     let [authorize, token, issuer] =
-        ["authorizeUrl", "tokenUrl", "issuer"].map(|key| oauth::text(section, key, line));
+        ["authorizeUrl", "tokenUrl", "issuer"].map(|key| oauth_members::text(section, key, line));
     let place = place(section, &authorize?, &token?, &issuer?, !client_id.is_empty());
-    let scope = oauth::scope(section, line);
-    let [resource, audience] = ["resource", "audience"].map(|key| oauth::text(section, key, line));
-    let is_posted = oauth::auth_method(section);
-    let tls = oauth::tls(section, line, sources);
+    let scope = oauth_members::scope(section, line);
+    let [resource, audience] =
+        ["resource", "audience"].map(|key| oauth_members::text(section, key, line));
+    let is_posted = oauth_members::auth_method(section);
+    let tls = oauth_members::tls(section, line, sources);
     if client_id.is_empty()
         && !secret.is_empty()
         && let Some(item) = section.get("clientSecret")
@@ -96,7 +97,9 @@ fn place(
     if authorize.is_empty() && token.is_empty() {
         return match issuer.is_empty() {
             true => Some(LoginPlaceSettings::Discovered),
-            false => oauth::url_at(section, "issuer", issuer).map(LoginPlaceSettings::Issuer),
+            false => {
+                oauth_members::url_at(section, "issuer", issuer).map(LoginPlaceSettings::Issuer)
+            }
         };
     }
     for (key, text) in [("authorizeUrl", authorize), ("tokenUrl", token)] {
@@ -114,7 +117,7 @@ fn place(
     if let Some(item) = section.get("issuer").filter(|_| !issuer.is_empty()) {
         item.warn("is not asked, since the URLs of a login are given", "remove one of them");
     }
-    let authorize = oauth::url_at(section, "authorizeUrl", authorize)?;
-    let token = oauth::url_at(section, "tokenUrl", token)?;
+    let authorize = oauth_members::url_at(section, "authorizeUrl", authorize)?;
+    let token = oauth_members::url_at(section, "tokenUrl", token)?;
     Some(LoginPlaceSettings::Endpoints { authorize, token })
 }
