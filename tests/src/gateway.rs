@@ -126,12 +126,24 @@ impl Gateway {
     /// Starts a next process that does not come to serve. Returns how it has ended.
     #[track_caller]
     pub fn failing_hand_over(&mut self) -> ExitStatus {
+        let mut next = self.start_next();
+        ended_within(&mut next, END).expect("it ends")
+    }
+
+    /// Starts a next process, and waits for nothing.
+    #[track_caller]
+    pub fn start_next(&mut self) -> Child {
         let before = self.child.take();
         self.args.push("--take-over".to_owned());
         self.spawn();
         self.args.pop();
-        let mut next = std::mem::replace(&mut self.child, before).expect("it was started");
-        ended_within(&mut next, END).expect("it ends")
+        std::mem::replace(&mut self.child, before).expect("it was started")
+    }
+
+    /// From now on the gateway is this process. Returns the one of before.
+    #[track_caller]
+    pub fn goes_on_as(&mut self, next: Child) -> Child {
+        self.child.replace(next).expect("it was started")
     }
 
     /// Starts it without waiting for anything.

@@ -293,6 +293,9 @@ async fn taken(offer: Option<&Offer>, parts: &Arc<Parts>, config: &Config) {
     let quiet = || async move {
         // What is under way then ends here all the same.
         let _ = tokio::time::timeout(config.drain_deadline, shutdown::calm(parts)).await;
+        // The next process brings back what is in the files.
+        parts.edge.state.save_now(SAVING).await;
+        parts.edge.state.states.written(SAVING).await;
     };
     offer.taken(quiet).await;
 }

@@ -29,6 +29,7 @@ pub struct Threads {
 
 /// Starts one thread per listening socket.
 pub fn start(parts: &Arc<Parts>, mut listeners: Listeners) -> anyhow::Result<Threads> {
+    listeners.begin().context("cannot listen")?;
     let (alive, done) = mpsc::channel(1);
     let cut = Signal::default();
     let is_cut = cut.watch();

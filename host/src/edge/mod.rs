@@ -73,6 +73,8 @@ pub use config::PrefixMode;
 pub use config::{CallerReach, ClientKey, EdgeConfig, Group, KeyView, Member};
 pub use connection::accept::serve;
 pub use connection::client_certificates::ClientRules;
+#[cfg(target_os = "linux")]
+pub use connection::listener::is_taken;
 pub use connection::listener::{Listeners, SharedSockets, bind as listen, bind_file as listen_at};
 #[cfg(test)]
 pub use connection::server::answer;

@@ -97,19 +97,39 @@ impl SessionFiles {
     }
 
     /// Writes a session's file; others make room for it.
-    pub fn write(&self, session: SessionId, params: &[u8]) -> io::Result<()> {
-        let size = on_disk(params.len() as u64);
+    pub fn write(&self, session: SessionId, contents: &[u8]) -> io::Result<()> {
         let mut index = self.index.lock();
-        self.make_sure_it_is_read(&mut index);
-        if !self.make_room(&mut index, size) {
+        self.replace(&mut index, session, contents)
+    }
+
+    /// Writes a session's file anew by what stands there, while no other process does such a thing.
+    /// `None` leaves it as it is.
+    pub fn rewrite(
+        &self,
+        session: SessionId,
+        contents: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>,
+    ) -> io::Result<()> {
+        let mut index = self.index.lock();
+        let written = self.folder.alone(|| match contents(self.read(session)) {
+            Some(contents) => self.replace(&mut index, session, &contents),
+            None => Ok(()),
+        });
+        let written = written.inspect_err(|error| self.folder.complain("cannot lock it", error));
+        written?.unwrap_or(Ok(()))
+    }
+
+    fn replace(&self, index: &mut Index, session: SessionId, contents: &[u8]) -> io::Result<()> {
+        let size = on_disk(contents.len() as u64);
+        self.make_sure_it_is_read(index);
+        if !self.make_room(index, size) {
             let full = io::Error::other("limits.dataFolder leaves no room");
             // The folder itself is well.
             self.folder.complain("cannot write to it", &full);
             return Err(full);
         }
-        self.folder.write(&self.file(session), params)?;
+        self.folder.write(&self.file(session), contents)?;
         index.insert(session, micros(SystemTime::now()), size);
-        self.count(&index);
+        self.count(index);
         Ok(())
     }
 

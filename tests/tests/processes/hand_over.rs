@@ -164,3 +164,43 @@ fn the_socket_is_the_users_alone() {
     }
     gateway.client("/mcp/counter").initialize().count("count");
 }
+
+#[test]
+fn two_next_processes_at_once_take_over_one_after_the_other() {
+    let mut gateway = standalone();
+    let session = gateway.client("/mcp/clock").initialize();
+    let (mut stream, id) = session.start("sleep", json!({"ms": 2500}), json!({}));
+    wait_until_sleeping(&session);
+    // Both wait in line until the call is over.
+    let mut next = [gateway.start_next(), gateway.start_next()];
+    stream.message(|message| message["id"] == id);
+    let over = eventually("one of them was taken over", || {
+        next.iter_mut().position(|child| child.try_wait().unwrap().is_some())
+    });
+    let [one, other] = next;
+    let (middle, last) = if over == 0 { (one, other) } else { (other, one) };
+    wait_for_end(middle);
+    wait_for_end(gateway.goes_on_as(last));
+    assert_eq!(gateway.client("/mcp/counter").initialize().count("count"), 1);
+}
+
+#[test]
+fn whoever_waits_for_a_gateway_that_dies_or_ends_starts_in_its_place() {
+    for (signal, is_well) in [(Signal::KILL, false), (Signal::TERM, true)] {
+        let mut gateway = standalone();
+        let session = gateway.client("/mcp/clock").initialize();
+        let (_stream, _) = session.start("sleep", json!({"ms": 2500}), json!({}));
+        wait_until_sleeping(&session);
+        let next = gateway.start_next();
+        gateway.wait_for_log("another process takes over as soon as");
+        gateway.signal(signal);
+        let mut before = gateway.goes_on_as(next);
+        let status = eventually("the process of before ends", || before.try_wait().unwrap());
+        assert_eq!(status.success(), is_well, "{signal:?}: {status}");
+        eventually("the next one serves", || {
+            std::net::TcpStream::connect(gateway.address()).ok().map(drop)
+        });
+        let counted = gateway.client("/mcp/counter").initialize().count("count");
+        assert_eq!(counted, 1, "{signal:?}");
+    }
+}

@@ -265,7 +265,7 @@ const SHAPES: &[Shape] = &[
         what: "a bracket in another's place",
         text: "{ \"mcpServers\": {\n  \"a\": { \"command\": \"sh\", \"args\": [\"x\", \"y\"} }\n}",
         code: 2,
-        says: &[&["mcp_settings.json:2:44:", "} closes nothing here", "the [ of 2:34 is open"]],
+        says: &[&["mcp_settings.json:2:44:", "} closes nothing here", "the [ of 2:35 is open"]],
         ..NONE
     },
     Shape {

@@ -1,12 +1,14 @@
 //! Planned work on a node takes no state of servers that save it: what has changed is saved before a
 //! session leaves, and its client is told that the move was planned.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mooring_tests::{Cluster, Gateway, OddServer, Session, Way, eventually, servers, settings};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::kept_texts::{Kept, by_tools, keeper, notice, wait_until_saved, with_state};
+use super::kept_texts::{Kept, by_tools, keeper, notice, play, wait_until_saved, with_state};
 
 /// Longer than any test waits.
 const NEVER: u64 = 3_600_000;
@@ -89,6 +91,70 @@ fn a_node_with_sigterm_ends_after_the_last_state_is_saved() {
     assert_eq!(texts(&session, ""), json!(["a", "b"]));
     let (level, text) = notice(&mut session.listen());
     assert!(level == "info" && text.contains("has moved from node a"), "{level} {text}");
+}
+
+#[test]
+fn a_gateway_that_hands_its_sockets_over_saves_before() {
+    let server = keeper(Way::Stdio, Kept::default());
+    let mut gateway = Gateway::start_with(&settings::standalone(keepers(&server)));
+    let session = gateway.client("/mcp/odd").initialize();
+    push(&session, "", "a");
+    wait_until_saved(&gateway, 1);
+    push(&session, "", "b");
+    let mut before = gateway.hand_over();
+    eventually("the process of before ends", || before.try_wait().unwrap());
+    assert_eq!(texts(&session, ""), json!(["a", "b"]));
+    let (level, text) = notice(&mut session.listen());
+    assert_eq!(level, "info", "{text}");
+}
+
+/// Whether the process takes connections at the port.
+fn takes_connections(pid: u32, port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let local = format!(":{port:04X}");
+    let listening = table.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        (columns[1].ends_with(&local) && columns[3] == "0A").then(|| columns[9].to_owned())
+    });
+    let listening: Vec<String> = listening.map(|inode| format!("socket:[{inode}]")).collect();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.filter_map(|file| std::fs::read_link(file.path()).ok())
+        .any(|link| listening.iter().any(|socket| link.as_os_str() == socket.as_str()))
+}
+
+#[test]
+fn a_call_that_outlives_its_process_takes_nothing_from_the_state_that_the_next_one_keeps() {
+    let (kept, is_asked, may_end) =
+        (Kept::default(), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+    let (asked, end) = (Arc::clone(&is_asked), Arc::clone(&may_end));
+    let server = OddServer::start(Way::Stdio, move |session, message, say| {
+        if message["params"]["arguments"]["text"] == "late" {
+            asked.store(true, Ordering::Release);
+            eventually("the call may end", || end.load(Ordering::Acquire).then_some(()));
+        }
+        play(&kept, session, message, say);
+    });
+    let servers = json!({"odd": with_state(server.entry(), json!({"replay": ["push"]}))});
+    let deadline = json!({"systemConfig": {"cluster": {"drainDeadline": 4_000}}});
+    let settings = settings::merged(settings::standalone(servers), deadline);
+    let mut gateway = Gateway::start_with(&settings);
+    let session = gateway.client("/mcp/odd").initialize();
+    push(&session, "", "a");
+    std::thread::scope(|scope| {
+        let late = scope.spawn(|| push(&session, "", "late"));
+        eventually("the call is under way", || is_asked.load(Ordering::Acquire).then_some(()));
+        let mut before = gateway.hand_over();
+        eventually("the process of before takes no connections", || {
+            (!takes_connections(before.id(), gateway.port())).then_some(())
+        });
+        push(&session, "", "b");
+        assert_eq!(texts(&session, ""), json!(["a", "b"]));
+        may_end.store(true, Ordering::Release);
+        late.join().unwrap();
+        eventually("the process of before ends", || before.try_wait().unwrap());
+    });
+    gateway.restart_after(Signal::KILL);
+    assert_eq!(texts(&session, ""), json!(["a", "b", "late"]));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::net::{
@@ -26,7 +26,7 @@ use rustix::net::{
 };
 use tokio::io::{AsyncReadExt as _, Interest};
 
-use crate::edge::{Listeners, SharedSockets};
+use crate::edge::{Listeners, SharedSockets, is_taken};
 
 /// What the next process begins with.
 const HELLO: &[u8; 8] = b"mooring1";
@@ -38,6 +38,12 @@ const GREETING: Duration = Duration::from_secs(5);
 const START: Duration = Duration::from_secs(120);
 /// Longest wait of the next process for the sockets: the longest `drainDeadline`, and some.
 const PATIENCE: Duration = Duration::from_secs(24 * 3600 + 60);
+/// Time for a gateway that has just taken over itself to offer its sockets.
+const BETWEEN: Duration = Duration::from_secs(3);
+/// Time between two looks for it.
+const LOOK: Duration = Duration::from_millis(50);
+/// Gateways that may end, or go to another next process, while this one waits for their sockets.
+const ATTEMPTS: u32 = 10;
 /// The most descriptors of one message. The system takes 253.
 const MOST: usize = 250;
 
@@ -158,7 +164,8 @@ pub struct TakenOver {
 
 impl TakenOver {
     /// Takes the sockets over from the gateway with this data folder and port. `None` if there is
-    /// none, so that this start is as any other.
+    /// none, so that this start is as any other. Where another next process was quicker, that one is
+    /// asked.
     ///
     /// # Errors
     /// If there is one that does not hand them over.
@@ -167,20 +174,39 @@ impl TakenOver {
         (host, port): (&str, u16),
         workers: usize,
     ) -> io::Result<Option<Self>> {
-        let stream =
+        let (mut attempts, mut absent) = (1, None);
+        loop {
             match Place::of(folder, port).and_then(|place| UnixStream::connect(place.path())) {
-                Ok(stream) => stream,
-                Err(error) if is_none(&error) => return Ok(None),
+                Ok(stream) => {
+                    absent = None;
+                    match Self::take_from(stream, (host, port), workers) {
+                        Err(error) if is_over(&error) && attempts < ATTEMPTS => attempts += 1,
+                        taken => return taken.map(Some),
+                    }
+                }
+                Err(error) if is_none(&error) => {
+                    let since = *absent.get_or_insert_with(Instant::now);
+                    // One that ends instead gives the port back with its sockets.
+                    let patience = if attempts == 1 { BETWEEN } else { START };
+                    if since.elapsed() > patience || !is_taken(port) {
+                        return Ok(None);
+                    }
+                }
                 Err(error) => return Err(error),
-            };
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn take_from(stream: UnixStream, address: (&str, u16), workers: usize) -> io::Result<Self> {
         let peer = rustix::net::sockopt::socket_peercred(&stream)?;
         check_user(peer.uid.as_raw())?;
         stream.set_read_timeout(Some(PATIENCE))?;
         (&stream).write_all(HELLO)?;
         let mut descriptors = receive(&stream)?;
         let lock = descriptors.pop().ok_or_else(|| io::Error::other("it has no sockets"))?;
-        let listeners = Listeners::adopt(descriptors, lock, (host, port), workers)?;
-        Ok(Some(Self { stream, listeners }))
+        let listeners = Listeners::adopt(descriptors, lock, address, workers)?;
+        Ok(Self { stream, listeners })
     }
 
     /// The sockets, and whom to tell that this process serves.
@@ -205,6 +231,12 @@ fn is_none(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
+/// Whether the other process has gone, or lets this one go.
+fn is_over(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
 fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -217,8 +249,12 @@ fn receive(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
             descriptors.extend(rights);
         }
     }
-    if message.bytes == 0 || message.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(io::Error::other("it has not handed its sockets over"));
+    if message.bytes == 0 {
+        let why = "it has not handed its sockets over; its log says why";
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+    }
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(io::Error::other("not all of its sockets have come: too few descriptors"));
     }
     Ok(descriptors)
 }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::socket_file::SocketFile;
 
@@ -97,7 +97,20 @@ impl Listeners {
         Ok(SharedSockets { sockets: sockets?, lock })
     }
 
-    /// The sockets of another process, and more if there are more workers.
+    /// Lets connections come to the sockets that were opened beside those of another process; to the
+    /// others they come already.
+    ///
+    /// # Errors
+    /// If somebody else has the port alone by now.
+    pub fn begin(&self) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|socket| match socket {
+            ListenSocket::Tcp(socket) => SockRef::from(socket).listen(BACKLOG),
+            ListenSocket::Unix(_) => Ok(()),
+        })
+    }
+
+    /// The sockets of another process, and more if there are more workers. To these no connection
+    /// comes before [`Self::begin`]: it would be reset if this process ended before it serves.
     ///
     /// # Errors
     /// If they are no listening sockets of `host` and `port`.
@@ -122,9 +135,7 @@ impl Listeners {
             sockets.push(listener(socket)?);
         }
         while sockets.len() < workers {
-            let socket = open(expected, true)?;
-            socket.listen(BACKLOG)?;
-            sockets.push(listener(socket)?);
+            sockets.push(listener(open(expected, true)?)?);
         }
         Ok(Self { sockets, address: expected, lock: Some(Socket::from(lock)), file: None })
     }
@@ -200,6 +211,13 @@ fn listener(socket: Socket) -> io::Result<ListenSocket> {
     Ok(ListenSocket::Tcp(socket.into()))
 }
 
+/// Whether a gateway on this machine takes connections at the port, or has just handed it over.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn is_taken(port: u16) -> bool {
+    lock(port).is_err()
+}
+
 /// A lock by a name in the abstract socket namespace. That belongs to the network namespace, as
 /// the port does, and the name is free again when the process ends.
 #[cfg(target_os = "linux")]
@@ -239,7 +257,11 @@ mod tests {
         assert!(ours.sockets.iter().all(|s| tcp(s).local_addr().unwrap().port() == port));
         let error = bind("127.0.0.1", port, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        #[cfg(target_os = "linux")]
+        assert!(is_taken(port));
         drop(ours);
+        #[cfg(target_os = "linux")]
+        assert!(!is_taken(port));
         assert!(bind("127.0.0.1", port, 1).is_ok());
     }
 
@@ -269,6 +291,13 @@ mod tests {
         assert_eq!(hand_over(port, 1).unwrap().sockets.len(), 2);
         let adopted = hand_over(port, 3).unwrap();
         assert_eq!(adopted.sockets.len(), 3);
+        let listening = || {
+            let is_listener = |socket: &&ListenSocket| SockRef::from(tcp(socket)).is_listener();
+            adopted.sockets.iter().filter(|socket| is_listener(socket).unwrap()).count()
+        };
+        assert_eq!(listening(), 2, "what comes to another one is reset if this process ends");
+        adopted.begin().unwrap();
+        assert_eq!(listening(), 3);
         drop(ours);
         assert!(bind("127.0.0.1", port, 1).is_err(), "the port is still taken");
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -281,7 +310,7 @@ mod tests {
         let _client = std::net::TcpStream::connect(ours.address).unwrap();
         tcp(&ours.sockets[0]).set_nonblocking(false).unwrap();
         let (accepted, _) = tcp(&ours.sockets[0]).accept().unwrap();
-        let accepted = socket2::SockRef::from(&accepted);
+        let accepted = SockRef::from(&accepted);
         assert_eq!(accepted.tcp_notsent_lowat().unwrap(), UNSENT);
         assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
         assert!(accepted.keepalive().unwrap());

@@ -102,6 +102,11 @@ impl Activity {
         }
     }
 
+    /// Savings wait for their time again.
+    pub fn hurry_no_more(&self) {
+        self.0.hurries.store(false, Ordering::Release);
+    }
+
     /// Notes whether any node drains.
     pub fn note_drains(&self, any_drains: bool) {
         self.0.any_drains.store(any_drains, Ordering::Release);

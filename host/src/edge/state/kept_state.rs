@@ -41,6 +41,13 @@ impl KeptState {
         self.activity.save_soon();
     }
 
+    /// Saves what waits for its time at the next quiet points within a time, and no others after
+    /// them: another process may be about to serve the sessions.
+    pub async fn save_now(&self, patience: Duration) {
+        self.save_all(patience).await;
+        self.activity.hurry_no_more();
+    }
+
     /// Saves what has changed since it was last saved, at the next quiet points within a time:
     /// before the servers end.
     pub async fn save_all(&self, patience: Duration) {

@@ -1,5 +1,6 @@
 //! State of sessions that comes along to a new instance: what is kept of it, and where.
 
+pub mod joined;
 pub mod session_states;
 pub mod state_log;
 pub mod state_text;

@@ -2,10 +2,13 @@
 //! and for the next start in sealed files of the data folder.
 //!
 //! A change is written right after it was made, beside the request that made it. Of two changes in
-//! a row the file may get the second alone. In memory the sessions unused for longest make room;
-//! those that have a file are read again when they are needed. Without a folder they are lost.
+//! a row the file may get the second alone. What another process has written meanwhile is joined
+//! with it. In memory the sessions unused for longest make room; those that have a file are read again
+//! when they are needed. Without a folder they are lost.
 //!
 //! Several coordinators let each other have the text of [`super::state_text`] over their store.
+
+mod writing;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +26,7 @@ use crate::store::session_files::{STATES, SessionFiles};
 use crate::store::sharing::Sharing;
 use crate::sync::Locked;
 
+use self::writing::KnownFile;
 use super::state_log::StateLog;
 use super::state_text::{self, Logs};
 
@@ -70,6 +74,8 @@ struct SessionState {
     logs: Logs,
     size: usize,
     used: Instant,
+    /// The file as this process has read or written it last.
+    file: KnownFile,
     is_written: bool,
     /// Whether a task writes it, which looks again before it ends.
     is_being_written: bool,
@@ -131,25 +137,16 @@ impl SessionStates {
         }
         let this = Arc::clone(self);
         let read = self.records.beside(move |_| this.files.read(session)).await.flatten();
-        let logs = match read {
-            None => Logs::new(),
-            Some(sealed) => {
-                let text = self.keys.open_record(session, &sealed);
-                text.and_then(|text| state_text::read(&text)).unwrap_or_else(|| {
-                    let session = session.short();
-                    tracing::warn!(session = %session, "the kept state of the session cannot be read");
-                    Logs::new()
-                })
-            }
-        };
+        let logs = read.as_ref().map(|sealed| self.opened(session, sealed)).unwrap_or_default();
         let mut known = self.known.lock();
         let known = &mut *known;
         // Another request may have been quicker.
         known.sessions.entry(session).or_insert_with(|| {
             let size = size(&logs);
             known.bytes += size;
+            let file = read.map(|sealed| KnownFile::of(&sealed, &logs)).unwrap_or_default();
             let (used, is_written) = (Instant::now(), true);
-            SessionState { logs, size, used, is_written, is_being_written: false }
+            SessionState { logs, size, used, file, is_written, is_being_written: false }
         });
         self.make_room(known, session);
     }
@@ -185,6 +182,7 @@ impl SessionStates {
             logs: Logs::new(),
             size: 0,
             used: Instant::now(),
+            file: KnownFile::default(),
             is_written: true,
             is_being_written: false,
         });
@@ -248,55 +246,6 @@ impl SessionStates {
         let _ = tokio::time::timeout(patience, wait).await;
     }
 
-    /// Starts a task that writes the session's file. Returns whether there is one.
-    fn write_beside(self: &Arc<Self>, session: SessionId) -> bool {
-        let Some(runtime) = &self.runtime else { return false };
-        let this = Arc::clone(self);
-        runtime.spawn(async move {
-            while let Some(text) = this.unwritten(session) {
-                if let Some(sharing) = this.sharing.get() {
-                    sharing.keep_state(session, &text).await;
-                }
-                if !this.has_folder {
-                    continue;
-                }
-                let (writer, keys) = (Arc::clone(&this), this.keys.clone());
-                let write = move |records: &Records| {
-                    let sealed = keys.seal_record(session, text);
-                    let written = sealed.map(|sealed| writer.files.write(session, &sealed));
-                    if records.is_ended(session) {
-                        writer.files.remove(session);
-                    }
-                    matches!(written, Some(Ok(())))
-                };
-                if this.records.beside(write).await != Some(true) {
-                    // The next change tries again; the folder has said why.
-                    this.stop_writing(session);
-                    return;
-                }
-            }
-        });
-        true
-    }
-
-    /// The text of a state that is to be written; `None` ends the writing.
-    fn unwritten(&self, session: SessionId) -> Option<Vec<u8>> {
-        let mut known = self.known.lock();
-        let state = known.sessions.get_mut(&session)?;
-        if state.is_written {
-            state.is_being_written = false;
-            return None;
-        }
-        state.is_written = true;
-        Some(state_text::written(&state.logs))
-    }
-
-    fn stop_writing(&self, session: SessionId) {
-        if let Some(state) = self.known.lock().sessions.get_mut(&session) {
-            (state.is_written, state.is_being_written) = (false, false);
-        }
-    }
-
     /// Drops what was unused for longest, except for one session, where there is too much.
     fn make_room(&self, known: &mut Known, except: SessionId) {
         if known.bytes <= self.most {
@@ -335,14 +284,14 @@ mod tests {
 
     const BOUNDS: LogBounds = LogBounds { calls: 99, bytes: 99_999, age: Duration::MAX };
 
-    fn states(folder: DataFolder, secret: &[u8]) -> Arc<SessionStates> {
+    pub(super) fn states(folder: DataFolder, secret: &[u8]) -> Arc<SessionStates> {
         let bindings = Arc::new(Bindings::default());
         let records = Arc::new(Records::open(folder.clone(), Arc::clone(&bindings), 1 << 30));
         let keys = KeyRing::new(&[secret]);
         Arc::new(SessionStates::new(folder, records, bindings, keys, 1 << 30))
     }
 
-    fn keep(states: &Arc<SessionStates>, session: SessionId, params: &str) {
+    pub(super) fn keep(states: &Arc<SessionStates>, session: SessionId, params: &str) {
         let call = KeptCall {
             tool: "set".into(),
             params: params.into(),
@@ -359,7 +308,7 @@ mod tests {
         ServerName::parse("a").unwrap()
     }
 
-    fn count(states: &SessionStates, session: SessionId) -> Option<usize> {
+    pub(super) fn count(states: &SessionStates, session: SessionId) -> Option<usize> {
         states.look(session, &server(), |log| log.calls().count())
     }
 

@@ -43,8 +43,8 @@ pub struct KeptCall {
 }
 
 impl KeptCall {
-    /// Whether it is the same call in the log of another coordinator.
-    fn is_same(&self, other: &Self) -> bool {
+    /// Whether it is the same call in the log of another coordinator or process.
+    pub(in crate::store) fn is_same(&self, other: &Self) -> bool {
         let of = |call: &Self| (call.at, call.mark);
         of(self) == of(other) && (&self.tool, &self.params) == (&other.tool, &other.params)
     }

@@ -8,11 +8,10 @@ use crate::config::reader::secret::Secret;
 use crate::config::reader::section::Section;
 use crate::config::reader::source::Sources;
 use crate::config::reader::urls::proxy_url::ProxySettings;
-use crate::config::reader::urls::url::{self, UrlPurpose};
 
 use super::login::{self, LoginSettings};
 use super::oauth_members::{Line, auth_method, scope, text, tls, url_at};
-use super::server_tls::{self, ServerTls};
+use super::server_tls::ServerTls;
 use crate::config::sections::proxy::{self, OwnProxy};
 
 /// How tokens for a server are fetched.
