@@ -188,7 +188,7 @@ impl TakenOver {
                     let since = *absent.get_or_insert_with(Instant::now);
                     // One that ends instead gives the port back with its sockets.
                     let patience = if attempts == 1 { BETWEEN } else { START };
-                    if since.elapsed() > patience || !is_taken(port) {
+                    if since.elapsed() > patience || !is_taken(host, port) {
                         return Ok(None);
                     }
                 }

@@ -147,14 +147,14 @@ impl InnerCall {
     async fn run(&mut self, beginning: CallStart, sender: &mpsc::Sender<CallOutput>) {
         let said = match self.answer(beginning, sender).await {
             Ok((status, answer)) => CallOutput::Answer(status, answer),
-            Err(refusal @ Refusal::LogIn(_)) => self.to_log_in(refusal),
+            Err(refusal @ Refusal::LogIn(_)) => self.ask_to_log_in(refusal),
             Err(refusal) => CallOutput::Refused(refusal),
         };
         let _ = sender.send(said).await;
     }
 
     /// The user is asked to log in, as if the server itself had asked.
-    fn to_log_in(&mut self, refusal: Refusal) -> CallOutput {
+    fn ask_to_log_in(&mut self, refusal: Refusal) -> CallOutput {
         let message = refusal.message(Some(&self.id));
         let answer = Envelope::parse(&message).ok().and_then(|it| self.answered(&it));
         answer.map_or(CallOutput::Refused(refusal), |(status, answer)| {

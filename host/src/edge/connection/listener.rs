@@ -211,11 +211,12 @@ fn listener(socket: Socket) -> io::Result<ListenSocket> {
     Ok(ListenSocket::Tcp(socket.into()))
 }
 
-/// Whether a gateway on this machine takes connections at the port, or has just handed it over.
+/// Whether a gateway on this machine has the port, or a socket is still bound to it.
 #[cfg(target_os = "linux")]
 #[must_use]
-pub fn is_taken(port: u16) -> bool {
-    lock(port).is_err()
+pub fn is_taken(host: &str, port: u16) -> bool {
+    let bound = resolve(host, port).and_then(|address| open(address, false));
+    lock(port).is_err() || bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// A lock by a name in the abstract socket namespace. That belongs to the network namespace, as
@@ -258,10 +259,10 @@ mod tests {
         let error = bind("127.0.0.1", port, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         #[cfg(target_os = "linux")]
-        assert!(is_taken(port));
+        assert!(is_taken("127.0.0.1", port));
         drop(ours);
         #[cfg(target_os = "linux")]
-        assert!(!is_taken(port));
+        assert!(!is_taken("127.0.0.1", port));
         assert!(bind("127.0.0.1", port, 1).is_ok());
     }
 

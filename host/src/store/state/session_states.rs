@@ -26,7 +26,7 @@ use crate::store::session_files::{STATES, SessionFiles};
 use crate::store::sharing::Sharing;
 use crate::sync::Locked;
 
-use self::writing::KnownFile;
+use super::known_file::KnownFile;
 use super::state_log::StateLog;
 use super::state_text::{self, Logs};
 

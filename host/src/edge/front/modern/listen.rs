@@ -398,12 +398,18 @@ impl Listening {
         let Ok(response) = self.worker.aggregate_one(context, scope, session, message).await else {
             return false;
         };
-        if crate::net::is_event_stream(&response) {
-            // The answer takes long, or something came before it: it was taken.
-            return response.status().is_success();
+        let (has_events, most) =
+            (crate::net::is_event_stream(&response), self.worker.edge.config.line);
+        let Ok(answer) = collect(response.into_body(), most).await else { return false };
+        let is_grant = |said: &[u8]| Envelope::parse(said).is_ok_and(|it| it.result.is_some());
+        if !has_events {
+            return is_grant(&answer);
         }
-        let answer = collect(response.into_body(), self.worker.edge.config.line).await;
-        answer.is_ok_and(|answer| Envelope::parse(&answer).is_ok_and(|said| said.result.is_some()))
+        // It took long, or something came before it.
+        let mut is_granted = false;
+        let decoded =
+            sse::EventDecoder::new(most).feed(&answer, |event| is_granted |= is_grant(&event.data));
+        decoded.is_ok() && is_granted
     }
 }
 

@@ -5,30 +5,10 @@ use std::sync::Arc;
 use crate::model::SessionId;
 use crate::store::records::Records;
 use crate::store::state::joined::{self, Places};
+use crate::store::state::known_file::KnownFile;
 use crate::store::state::state_text::{self, Logs};
 
 use super::{Known, SessionStates, size};
-
-/// Bytes at the beginning of a sealed file with all of its nonce.
-const HEAD: usize = 32;
-
-/// What this process knows of a session's file.
-#[derive(Default)]
-pub(super) struct KnownFile {
-    /// Its first bytes, which differ whenever it was sealed anew. Empty without one.
-    head: Vec<u8>,
-    places: Places,
-}
-
-impl KnownFile {
-    pub(super) fn of(sealed: &[u8], logs: &Logs) -> Self {
-        Self { head: head(sealed).to_vec(), places: joined::places(logs) }
-    }
-}
-
-fn head(sealed: &[u8]) -> &[u8] {
-    sealed.get(..HEAD).unwrap_or(sealed)
-}
 
 impl SessionStates {
     /// Starts a task that writes the session's file. Returns whether there is one.
@@ -83,7 +63,7 @@ impl SessionStates {
         let written = self.files.rewrite(session, |found| {
             let (text, places) = self.joined(session, found)?;
             let sealed = self.keys.seal_record(session, text)?;
-            new = Some(KnownFile { head: head(&sealed).to_vec(), places });
+            new = Some(KnownFile::with(&sealed, places));
             Some(sealed)
         });
         // What was not written is joined once more the next time.
@@ -98,7 +78,7 @@ impl SessionStates {
     /// how far its logs are.
     fn joined(&self, session: SessionId, found: Option<Vec<u8>>) -> Option<(Vec<u8>, Places)> {
         let is_another = |known: &Known, found: &[u8]| {
-            known.sessions.get(&session).is_some_and(|state| state.file.head != head(found))
+            known.sessions.get(&session).is_some_and(|state| !state.file.is(found))
         };
         let found = found.filter(|found| is_another(&self.known.lock(), found));
         let found = found.map(|found| self.opened(session, &found));
