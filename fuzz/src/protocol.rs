@@ -14,5 +14,7 @@ pub mod splice;
 pub mod sse;
 #[path = "../../host/src/protocol/strict.rs"]
 pub mod strict;
+#[path = "../../host/src/protocol/usual_message.rs"]
+mod usual_message;
 #[path = "../../host/src/protocol/version.rs"]
 pub mod version;

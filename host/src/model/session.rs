@@ -47,7 +47,7 @@ impl SessionId {
 }
 
 impl SessionId {
-    /// The same text as [`Self::to_string`], in this buffer: every message to another node names one.
+    /// The text of the id, in this buffer: every message to another node names one.
     pub fn text_in(self, buffer: &mut [u8; Self::TEXT]) -> &str {
         self.0.hyphenated().encode_lower(buffer)
     }

@@ -1,6 +1,5 @@
 //! The methods of MCP, and what serves each of them on an aggregate scope.
 
-use super::era::tasks;
 use super::version::Version;
 
 /// The four lists of a server's catalog.
@@ -124,7 +123,7 @@ pub fn destination(method: &str) -> Destination {
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Destination::Resource,
         "completion/complete" => Destination::Completion,
         "tasks/get" | "tasks/result" | "tasks/cancel" => Destination::Task,
-        tasks::UPDATE => Destination::TaskUpdate,
+        TASK_UPDATE => Destination::TaskUpdate,
         TASK_LIST => Destination::TaskList,
         SKILLS => Destination::Skills,
         SKILL | DIRECTORY => Destination::Skill,
@@ -168,6 +167,10 @@ pub const INITIALIZED: &str = "notifications/initialized";
 pub const SET_LEVEL: &str = "logging/setLevel";
 /// Request: calls a tool.
 pub const CALL: &str = "tools/call";
+/// Asks how a task is (the tasks extension, and those of sessions).
+pub const TASK_GET: &str = "tasks/get";
+/// Answers what a task has asked (the tasks extension).
+pub const TASK_UPDATE: &str = "tasks/update";
 /// Request: the skills of a server (SEP-2640).
 pub const SKILLS: &str = "skills/list";
 /// Request: one skill.
@@ -220,6 +223,6 @@ pub fn is_list_changed(method: &str) -> bool {
 pub fn is_safe_to_repeat(method: &str) -> bool {
     method.ends_with("/list")
         || matches!(method, "ping" | "resources/read" | "prompts/get" | "completion/complete")
-        || matches!(method, SKILL | DIRECTORY | tasks::GET)
+        || matches!(method, SKILL | DIRECTORY | TASK_GET)
         || matches!(method, CANCELLED | PROGRESS | ROOTS_CHANGED)
 }

@@ -201,8 +201,10 @@ fn what_cannot_be_written_is_kept_in_memory_and_told() {
     // Of another connection, which has to find the parameters again.
     assert_eq!(session.count("counter-count"), 1);
     gateway.wait_for_log("it stays in memory and is tried again");
-    let ready = gateway.get("/readyz").expect(200).text();
-    assert!(ready.starts_with("ok\ndata folder: not writable"), "{ready}");
+    eventually("it is told", || {
+        let ready = gateway.get("/readyz").expect(200).text();
+        ready.starts_with("ok\ndata folder: not writable").then_some(())
+    });
     assert_eq!(gateway.get("/health").json()["dataFolder"]["state"], "not writable");
     assert!(metric(&gateway, "mooring_data_folder_failures_total") >= 1);
     fs::remove_file(data.join("sessions")).unwrap();

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::protocol::lenient::Members;
+use crate::protocol::methods;
 use crate::protocol::objects::object_only;
 use crate::protocol::splice;
 
@@ -13,9 +14,9 @@ pub const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 /// The type of a result that is a task.
 pub const TASK: &str = "task";
 /// The request for what has become of a task.
-pub const GET: &str = "tasks/get";
+pub const GET: &str = methods::TASK_GET;
 /// The request that brings the input which a task waits for.
-pub const UPDATE: &str = "tasks/update";
+pub const UPDATE: &str = methods::TASK_UPDATE;
 /// The request that ends a task.
 pub const CANCEL: &str = "tasks/cancel";
 /// The notification of a server that a task has changed.
