@@ -70,6 +70,9 @@ const SAVING: Duration = Duration::from_secs(2);
 
 /// How long a thread for what blocks stays without work: as long as the process.
 const BLOCKING_REST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// How long a start waits for a port that is in use, and the time between two looks.
+const LINGERING: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What the command line adds to the configuration.
 #[derive(Debug, Clone, Default)]
@@ -269,10 +272,28 @@ fn listeners(
         }
         tracing::info!("no gateway with this data folder and port runs: nothing to take over");
     }
-    let bound = edge::listen(host, *port, workers).with_context(|| {
+    let bound = listen(host, *port, workers).with_context(|| {
         format!("cannot listen on {host}:{port} (PORT and MOORING_HOST choose another address)")
     })?;
     Ok((bound, None))
+}
+
+/// Binds the sockets. A process that was killed just now, and is started again at once, has its port
+/// for a moment longer.
+fn listen(host: &str, port: u16, workers: usize) -> std::io::Result<Listeners> {
+    let begun = std::time::Instant::now();
+    loop {
+        match edge::listen(host, port, workers) {
+            Err(error) if is_in_use(&error) && begun.elapsed() < LINGERING => {
+                std::thread::sleep(LOOK);
+            }
+            bound => return bound,
+        }
+    }
+}
+
+fn is_in_use(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::AddrInUse
 }
 
 /// Offers the sockets to the next process. Without, this one ends before the next one starts.
