@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use mooring_benches::drive;
-use mooring_benches::session::{ClientKind, Endpoint, Session};
+use mooring_benches::endpoint::{ClientKind, Endpoint};
+use mooring_benches::session::Session;
 use mooring_benches::table::Table;
 use mooring_benches::targets::{Kit, Running, Target, mooring};
 

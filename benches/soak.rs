@@ -273,7 +273,7 @@ async fn rested(running: &Running, before: &[Sample; 2]) -> Result<[Sample; 2]> 
 }
 
 /// One session after the other. A half is ended, the others are left as most clients do.
-async fn clients(endpoint: mooring_benches::session::Endpoint, churn: Rc<Churn>, number: usize) {
+async fn clients(endpoint: mooring_benches::endpoint::Endpoint, churn: Rc<Churn>, number: usize) {
     let mut turn = number;
     while !churn.is_over.get() {
         turn += 1;
@@ -290,7 +290,7 @@ async fn client(running: &Running, churn: &Churn, turn: usize) -> Result<()> {
 }
 
 async fn one(
-    endpoint: &mooring_benches::session::Endpoint,
+    endpoint: &mooring_benches::endpoint::Endpoint,
     churn: &Churn,
     turn: usize,
 ) -> Result<()> {

@@ -5,7 +5,7 @@ use anyhow::Result;
 use memchr::memmem;
 
 use crate::connection::Connection;
-use crate::session::{Endpoint, post};
+use crate::endpoint::{Endpoint, post};
 
 const REVISION: &str = "2026-07-28";
 /// What the gateway calls a conversation that it has named.

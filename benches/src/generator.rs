@@ -18,7 +18,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::session::{Endpoint, Session};
+use crate::endpoint::Endpoint;
+use crate::session::Session;
 
 /// A call that takes longer than this after the end counts as stalled.
 pub const FINISH: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@
 //! client that goes [`alone`], without one),
 //! [`drive`] reads [`usage`] at both ends of the window, and [`report`] turns the rounds into one
 //! [`table`].
+//! An [`endpoint`] says where a target listens.
 //! [`instructions`] counts with the same targets and sessions what a call takes, without a load.
 //! [`echo`], [`listen`] and [`minted`] belong to the fixture servers in `bin/`.
 //!
@@ -22,6 +23,7 @@ pub mod alone;
 pub mod connection;
 pub mod drive;
 pub mod echo;
+pub mod endpoint;
 pub mod generator;
 pub mod instructions;
 pub mod listen;

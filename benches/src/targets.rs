@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::endpoint::{ClientKind, Endpoint, Opening};
 use crate::sandbox::Sandbox;
-use crate::session::{ClientKind, Endpoint, Opening};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::{Gateway, Kit, Running, plain};
 use crate::connection::Connection;
+use crate::endpoint::{Endpoint, Opening};
 use crate::sandbox::Sandbox;
-use crate::session::{Endpoint, Opening};
 
 const NAME: &str = "haproxy";
 const START: Duration = Duration::from_secs(20);

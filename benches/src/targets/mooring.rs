@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{Gateway, Kit, Running};
 use crate::connection::Connection;
+use crate::endpoint::{ClientKind, Endpoint, Opening};
 use crate::sandbox::Sandbox;
-use crate::session::{ClientKind, Endpoint, Opening};
 
 const SERVER: &str = "bench";
 const NODE: &str = "node-1";

@@ -6,6 +6,7 @@ pub mod crowded;
 pub mod exchanged_tokens;
 pub mod fetched_tokens;
 pub mod judged;
+pub mod large_answers;
 pub mod leaving;
 pub mod logins;
 pub mod old_upstreams;

@@ -19,6 +19,7 @@ mod policy;
 mod secret_files;
 mod server_tls;
 mod servers;
+mod shown_items;
 mod telemetry;
 mod text;
 mod transport;
