@@ -6,6 +6,7 @@ pub mod collisions;
 pub mod groups;
 pub mod hidden;
 pub mod merged;
+pub mod offered;
 pub mod one_meaning;
 pub mod pages;
 pub mod prefixed;

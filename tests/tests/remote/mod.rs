@@ -14,5 +14,6 @@ pub mod private_tls;
 pub mod proxies;
 pub mod secret_files;
 pub mod sent_along;
+pub mod several_messages;
 pub mod tokens;
 pub mod upstreams;
