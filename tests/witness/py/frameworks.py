@@ -308,8 +308,13 @@ async def hold(client: Opened, options: dict[str, Any], seen: Seen) -> None:
             emit({"error": f"{type(error).__name__}: {error}"})
 
 
+# What is told goes to stdout alone: some libraries log there, and are sent to stderr.
+TOLD = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+
 def emit(value: dict[str, Any]) -> None:
-    print(json.dumps(value), flush=True)
+    print(json.dumps(value), file=TOLD, flush=True)
 
 
 SCENARIOS = {"whole": whole, "hold": hold}
