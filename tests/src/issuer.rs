@@ -197,6 +197,11 @@ impl Issuer {
         locked(&self.published).keys = signers.iter().map(|signer| signer.public()).collect();
     }
 
+    /// Publishes this set of keys, as it stands here.
+    pub fn publish_set(&self, keys: Vec<Value>) {
+        locked(&self.published).keys = keys;
+    }
+
     /// Answers nothing useful, or does again.
     pub fn is_down(&self, is_down: bool) {
         locked(&self.published).is_down = is_down;

@@ -52,9 +52,15 @@ impl Algorithm {
         ("EdDSA", Self::EdDsa),
     ];
 
+    /// The name of RFC 9864 for what most issuers call `EdDSA`, with the only curve that is read here.
+    const ED25519: &str = "Ed25519";
+
     /// `None` for every algorithm that is not accepted.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
+        if name == Self::ED25519 {
+            return Some(Self::EdDsa);
+        }
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm)
     }
 
@@ -219,6 +225,8 @@ mod tests {
         assert_eq!(both.len(), 2);
         assert!(both[0].fits(Algorithm::EdDsa) && both[1].fits(Algorithm::Es256));
         assert!(!both[0].fits(Algorithm::Es256) && !both[1].fits(Algorithm::Es384));
+        let fully_named = set(&okp.replace("\"kid\"", "\"alg\":\"Ed25519\",\"kid\""));
+        assert!(fully_named[0].fits(Algorithm::EdDsa));
         for other in [
             r#"{"kty":"oct","k":"AAAA","alg":"HS256"}"#.to_owned(),
             okp.replace("\"kid\"", "\"use\":\"enc\",\"kid\""),

@@ -145,6 +145,18 @@ impl TokenClaims {
         }
     }
 
+    /// The same as [`Self::words`], none if the claim is absent or null. `None` if it is anything
+    /// else, or has something else in it.
+    #[must_use]
+    pub fn words_alone(&self, name: &str) -> Option<Vec<&str>> {
+        match self.get(name) {
+            None | Some(Value::Null) => Some(Vec::new()),
+            Some(Value::Array(texts)) => texts.iter().map(Value::as_str).collect(),
+            Some(Value::String(_)) => Some(self.words(name)),
+            Some(_) => None,
+        }
+    }
+
     /// A claim that is a list of texts, or one text of words with spaces between them, as `scope`
     /// is.
     #[must_use]
@@ -213,5 +225,11 @@ mod tests {
         assert_eq!(claims.text("deep.er.x"), Some("y"));
         assert_eq!(claims.text("deep.none.x"), None);
         assert!(claims.words("sub.x").is_empty());
+        assert_eq!(claims.words_alone("scope"), Some(vec!["x", "y"]));
+        assert_eq!(claims.words_alone("realm.roles"), Some(vec!["whole"]));
+        assert_eq!(claims.words_alone("none"), Some(Vec::new()));
+        for other in ["aud", "exp", "deep"] {
+            assert_eq!(claims.words_alone(other), None, "{other}");
+        }
     }
 }

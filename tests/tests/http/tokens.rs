@@ -126,6 +126,7 @@ fn what_is_no_good_token_is_refused_with_a_challenge() {
         ("expired", sign(&with(json!({"exp": now() - 10})))),
         ("no expiry", sign(&with(json!({"exp": null})))),
         ("not yet", sign(&with(json!({"nbf": now() + 60})))),
+        ("a time of issue that is none", sign(&with(json!({"iat": "now"})))),
         ("no subject", sign(&with(json!({"sub": null})))),
         ("another type", issuer.signer.token(json!({"typ": "logout+jwt"}), &good)),
         ("critical", issuer.signer.token(json!({"crit": ["x"]}), &good)),
@@ -294,6 +295,104 @@ fn keys_change_while_the_gateway_runs_and_known_ones_outlive_an_outage() {
     let again = Setup::new(&settings).data(data.path()).start();
     eventually("the kept keys are there", || (status(&again, &new) == 200).then_some(()));
     again.wait_for_log("the issuer's keys cannot be fetched");
+}
+
+#[test]
+fn a_key_that_is_replaced_under_its_name_or_without_one_is_fetched() {
+    for name in [json!("k"), Value::Null] {
+        let named = |signer: &Signer| settings::merged(signer.public(), json!({"kid": name}));
+        let (first, next) = (Signer::new("k", "ES256"), Signer::new("k", "ES256"));
+        let issuer = Issuer::with(Signer::new("k", "ES256"));
+        issuer.publish_set(vec![named(&first)]);
+        let gateway = Gateway::start_with(&settings::merged(counter(), issuer.settings(json!({}))));
+        let token =
+            |signer: &Signer| signer.token(json!({"kid": name}), &issuer.claims("ann", json!({})));
+        let status = |token: &str| client(&gateway, "/mcp", token).try_initialize().status;
+        eventually("the keys are there", || (status(&token(&first)) == 200).then_some(()));
+        issuer.publish_set(vec![named(&next)]);
+        assert_eq!([status(&token(&next)), status(&token(&first))], [200, 401], "{name}");
+        // Wrong signatures do not have the keys fetched again and again.
+        let before = issuer.fetches();
+        for _ in 0..20 {
+            assert_eq!(status(&token(&Signer::new("k", "ES256"))), 401, "{name}");
+        }
+        assert!(issuer.fetches() <= before + 3, "{name}: {} {before}", issuer.fetches());
+    }
+}
+
+#[test]
+fn a_key_is_found_among_many_of_no_name_and_beside_kinds_that_nobody_knows() {
+    let nameless = |signer: &Signer| settings::merged(signer.public(), json!({"kid": null}));
+    let many: Vec<Signer> = (0..20).map(|_| Signer::new("k", "ES256")).collect();
+    let issuer = Issuer::with(Signer::new("last", "EdDSA"));
+    let ed = settings::merged(issuer.signer.public(), json!({"alg": "Ed25519"}));
+    let mut keys: Vec<Value> = many.iter().map(nameless).collect();
+    keys.extend([
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA", "kid": "last"}),
+        json!({"kty": "oct", "k": "AAAA", "kid": "last"}),
+        json!({"kty": 7}),
+        json!(null),
+        ed,
+        Signer::new("last", "ES256").public(),
+    ]);
+    issuer.publish_set(keys);
+    let gateway = start(&issuer, json!({}));
+    let claims = issuer.claims("ann", json!({}));
+    for (header, signer) in [
+        (json!({}), &issuer.signer),
+        (json!({"alg": "Ed25519"}), &issuer.signer),
+        (json!({"kid": null}), &issuer.signer),
+        (json!({"kid": null}), &many[19]),
+        (json!({"kid": null}), &many[0]),
+    ] {
+        let token = signer.token(header.clone(), &claims);
+        client(&gateway, "/mcp", &token).try_initialize().expect(200);
+    }
+}
+
+#[test]
+fn an_issuer_that_withdraws_all_its_keys_lets_nobody_in() {
+    let mut issuer = Issuer::start();
+    let gateway = start(&issuer, json!({"refreshInterval": 1000}));
+    let token = issuer.token("ann");
+    let status = |token: &str| client(&gateway, "/mcp", token).try_initialize().status;
+    assert_eq!(status(&token), 200);
+    issuer.publish(&[]);
+    eventually("its keys are withdrawn", || (status(&token) == 401).then_some(()));
+    gateway.wait_for_log("publishes no key");
+    issuer.change_key(Signer::new("next", "ES256"));
+    issuer.publish(&[&issuer.signer]);
+    let next = issuer.token("ann");
+    eventually("its next key is there", || (status(&next) == 200).then_some(()));
+    assert_eq!(status(&token), 401);
+}
+
+#[test]
+fn groups_that_cannot_be_read_let_nobody_around_a_rule_that_denies() {
+    let issuer = Issuer::start();
+    let rules = json!({"systemConfig": {"policy": [
+        {"effect": "allow"},
+        {"effect": "deny", "who": {"groups": "guests"}, "servers": "counter"},
+    ]}});
+    let settings = settings::merged(counter(), issuer.settings(json!({"groupsClaim": "r.g"})));
+    let gateway = Gateway::start_with(&settings::merged(settings, rules));
+    let status = |groups: Value| {
+        let token = issuer.token_with("ann", json!({"r": {"g": groups}}));
+        client(&gateway, "/mcp/counter", &token).try_initialize().status
+    };
+    eventually("the keys are there", || (status(json!([])) == 200).then_some(()));
+    for (groups, expect) in [
+        (json!("staff guests"), 404),
+        (json!(["guests"]), 404),
+        (json!("staff"), 200),
+        (json!(null), 200),
+        (json!([["guests"]]), 401),
+        (json!([{"name": "guests"}]), 401),
+        (json!({"guests": true}), 401),
+        (json!(7), 401),
+    ] {
+        assert_eq!(status(groups.clone()), expect, "{groups}");
+    }
 }
 
 #[test]

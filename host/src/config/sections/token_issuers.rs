@@ -25,8 +25,8 @@ const MAX_NAME: usize = 32;
 /// The name of the only issuer, unless it has one.
 const NAME: &str = "jwt";
 /// Algorithms that sign with a private key.
-const ALGORITHMS: [&str; 9] =
-    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+const ALGORITHMS: [&str; 10] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519"];
 /// Milliseconds that the clocks may differ: the default, and the most.
 const SKEW_MS: u64 = 60_000;
 const SKEWS: RangeInclusive<u64> = 0..=600_000;

@@ -72,43 +72,67 @@ impl Drop for KeptFresh {
     }
 }
 
+/// What the last attempt to fetch an issuer's keys has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IssuerState {
+    /// It has keys.
+    Fine,
+    /// It has answered that it has none.
+    Keyless,
+    /// It has not answered, or not with a set of keys.
+    Down,
+}
+
 async fn keep(issuer: &Issuer, pool: &Pool, folder: &DataFolder) {
     let settings = &issuer.settings;
     if let Some(keys) = kept(settings, folder).await {
         issuer.keys.remember(keys);
     }
     let mut pause = RETRY;
-    let mut was_down = false;
+    let mut state = IssuerState::Fine;
     loop {
-        let next = match fetch(settings, pool).await {
+        let fetched = fetch(settings, pool).await;
+        let now = match &fetched {
+            Ok((_, keys)) if keys.is_empty() => IssuerState::Keyless,
+            Ok(_) => IssuerState::Fine,
+            Err(_) => IssuerState::Down,
+        };
+        let name = settings.name.as_str();
+        if std::mem::replace(&mut state, now) != now {
+            match &fetched {
+                Ok((_, keys)) if keys.is_empty() => tracing::warn!(
+                    issuer = name,
+                    "the issuer publishes no key that tokens could be signed with; none of its \
+                     tokens counts"
+                ),
+                Ok(_) => tracing::info!(issuer = name, "the issuer's keys are there again"),
+                Err(why) => tracing::warn!(
+                    issuer = name,
+                    "the issuer's keys cannot be fetched: {why}; those that are known count on"
+                ),
+            }
+        }
+        let next = match now {
+            IssuerState::Fine => {
+                pause = RETRY;
+                settings.refresh
+            }
+            IssuerState::Keyless | IssuerState::Down => {
+                let next = pause.min(settings.refresh);
+                pause = (pause * 2).min(LONGEST_RETRY);
+                next
+            }
+        };
+        match fetched {
             Ok((text, keys)) => {
-                if std::mem::take(&mut was_down) {
-                    tracing::info!(
-                        issuer = settings.name.as_str(),
-                        "the issuer's keys are there again"
-                    );
-                }
                 let before = issuer.keys.number();
                 issuer.keys.tried(Ok(keys));
                 if issuer.keys.number() != before {
                     keep_for_next(settings, folder, &text).await;
                 }
-                pause = RETRY;
-                settings.refresh
             }
-            Err(why) => {
-                if !std::mem::replace(&mut was_down, true) {
-                    tracing::warn!(
-                        issuer = settings.name.as_str(),
-                        "the issuer's keys cannot be fetched: {why}; those that are known count on"
-                    );
-                }
-                issuer.keys.tried(Err(why));
-                let next = pause;
-                pause = (pause * 2).min(LONGEST_RETRY);
-                next.min(settings.refresh)
-            }
-        };
+            Err(why) => issuer.keys.tried(Err(why)),
+        }
         tokio::select! {
             () = tokio::time::sleep(next) => {}
             () = issuer.keys.wanted() => {}
@@ -116,7 +140,8 @@ async fn keep(issuer: &Issuer, pool: &Pool, folder: &DataFolder) {
     }
 }
 
-/// The issuer's keys, and the text that they stand in.
+/// The issuer's keys, and the text that they stand in. What an issuer that answers does not publish
+/// is withdrawn, all of it too.
 async fn fetch(settings: &IssuerSettings, pool: &Pool) -> Result<(String, Vec<PublicKey>), String> {
     let url = match &settings.keys_url {
         Some(url) => url.clone(),
@@ -124,9 +149,6 @@ async fn fetch(settings: &IssuerSettings, pool: &Pool) -> Result<(String, Vec<Pu
     };
     let text = document(&url, pool).await?;
     let keys = key_set(text.as_bytes()).map_err(|why| format!("{} {why}", shown(&url)))?;
-    if keys.is_empty() {
-        return Err(format!("{} has no key that tokens could be signed with", shown(&url)));
-    }
     Ok((text, keys))
 }
 

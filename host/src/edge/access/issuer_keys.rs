@@ -91,8 +91,7 @@ impl IssuerKeys {
     /// name is what the token calls its key.
     pub async fn candidates(&self, algorithm: Algorithm, name: Option<&str>) -> KnownKeys {
         let fitting = |known: &KnownKeys| fitting(known, algorithm, name);
-        let mut changes = self.known.subscribe();
-        let known = fitting(&changes.borrow_and_update());
+        let known = fitting(&self.now());
         if known.keys.as_ref().is_some_and(|keys| !keys.is_empty()) {
             return known;
         }
@@ -104,12 +103,35 @@ impl IssuerKeys {
         } else if !self.ask(known.tried_at) {
             return known;
         }
-        let tries = known.tries;
-        let tried = changes.wait_for(|known| known.tries > tries);
-        match tokio::time::timeout(PATIENCE, tried).await {
-            Ok(Ok(now)) => fitting(&now),
-            Ok(Err(_)) | Err(_) => known,
+        match self.tried_after(known.tries).await {
+            Some(now) => fitting(&now),
+            None => known,
         }
+    }
+
+    /// The keys with which a token may be signed that none of those has signed, after they were
+    /// fetched again: an issuer may replace a key under the same name, or name none. `None` if its
+    /// keys are the same as before, as far as they may be fetched.
+    pub async fn newer(
+        &self,
+        than: &KnownKeys,
+        algorithm: Algorithm,
+        name: Option<&str>,
+    ) -> Option<KnownKeys> {
+        let mut now = self.now();
+        if now.number == than.number && self.ask(now.tried_at) {
+            now = self.tried_after(now.tries).await?;
+        }
+        (now.number != than.number).then(|| fitting(&now, algorithm, name))
+    }
+
+    /// What is known once the attempt to fetch them after so many has ended. `None` if that takes too
+    /// long.
+    async fn tried_after(&self, tries: u64) -> Option<KnownKeys> {
+        let mut changes = self.known.subscribe();
+        let tried = changes.wait_for(|known| known.tries > tries);
+        let tried = tokio::time::timeout(PATIENCE, tried).await;
+        tried.ok()?.ok().map(|known| known.clone())
     }
 
     /// Has the keys fetched, unless that is under way. False if it was done too often.
@@ -129,7 +151,8 @@ impl IssuerKeys {
     }
 }
 
-/// The same with only those keys that a token may be signed with. A key without a name may be any.
+/// The same with only those keys that a token may be signed with: those of its name first. A key
+/// without a name may be any.
 fn fitting(known: &KnownKeys, algorithm: Algorithm, name: Option<&str>) -> KnownKeys {
     let fits = |key: &&PublicKey| {
         let is_named = match (&key.id, name) {
@@ -138,7 +161,11 @@ fn fitting(known: &KnownKeys, algorithm: Algorithm, name: Option<&str>) -> Known
         };
         is_named && key.fits(algorithm)
     };
-    let keys = known.keys.as_ref().map(|keys| keys.iter().filter(fits).cloned().collect());
+    let is_nameless = |key: &&PublicKey| key.id.is_none();
+    let keys = known.keys.as_ref().map(|keys| {
+        let (nameless, named): (Vec<_>, Vec<_>) = keys.iter().filter(fits).partition(is_nameless);
+        named.into_iter().chain(nameless).cloned().collect()
+    });
     KnownKeys { keys, ..known.clone() }
 }
 
@@ -203,6 +230,29 @@ mod tests {
         for asked in asking {
             assert_eq!(asked.await.unwrap(), Some(1));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_replaced_under_its_name_is_found() {
+        let of = Arc::new(IssuerKeys::default());
+        of.tried(Ok(keys(&["a"])));
+        let before = of.candidates(Algorithm::EdDsa, Some("a")).await;
+        let fetching = tokio::spawn({
+            let of = Arc::clone(&of);
+            async move {
+                of.wanted().await;
+                of.tried(Ok(keys(&["a"])));
+                of.wanted().await;
+                of.tried(Ok(keys(&["a", "b"])));
+            }
+        });
+        let newer = async |than| of.newer(than, Algorithm::EdDsa, Some("a")).await;
+        assert_eq!(newer(&before).await.map(|now| now.number), None, "it has the same keys");
+        let now = newer(&before).await.unwrap();
+        assert_eq!((count(&now), now.number), (Some(1), before.number + 1));
+        // Another request has had them fetched.
+        assert_eq!(newer(&before).await.map(|now| now.number), Some(now.number));
+        fetching.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ use crate::sync::Locked;
 
 use super::identity::{CallerIdentity, PolicyTable, TokenGrounds};
 use super::issuer::{Issuer, IssuerSettings};
+use super::issuer_keys::{IssuerKeys, KnownKeys};
 use super::token_refusal::TokenFault;
 
 /// Most tokens that are remembered; then all are forgotten, and verified again when they come.
@@ -24,8 +25,6 @@ const MAX_SUBJECT: usize = 256;
 /// Most groups of a token, and bytes of one. To leave some out could leave a rule out that denies.
 const MAX_GROUPS: usize = 256;
 const MAX_GROUP: usize = 256;
-/// Keys that one token is tried with, of those that it may be signed with.
-const MAX_TRIED: usize = 8;
 
 /// All issuers.
 #[derive(Debug)]
@@ -138,23 +137,16 @@ impl Issuers {
             return Err(invalid(Unreadable::Algorithm));
         }
         let known = issuer.keys.candidates(token.algorithm, token.key.as_deref()).await;
-        let Some(keys) = &known.keys else {
-            let why = known.why.unwrap_or_else(|| "it has not answered".to_owned());
-            return Err(TokenFault::Unknown(why));
-        };
-        if !keys.iter().take(MAX_TRIED).any(|key| token.is_signed_by(key)) {
-            let why = match keys.is_empty() {
-                true => "the token is signed with a key that its issuer does not have",
-                false => "the token's signature is wrong",
-            };
-            return Err(invalid(why));
-        }
+        let number = signed_with(&issuer.keys, &token, known).await?;
         let claims = &token.claims;
         let (from, until) = times(claims, settings.skew.as_secs_f64())?;
         let audience = settings.audience.paths(&claims.texts("aud"));
         let paths = audience.ok_or_else(|| invalid("the token is for another audience"))?;
         let principal = principal(claims, settings)?;
-        let groups = claims.words(&settings.groups_claim);
+        let groups = claims.words_alone(&settings.groups_claim).ok_or_else(|| {
+            let claim = &settings.groups_claim;
+            invalid(format!("the token's claim {claim} is neither a text nor a list of texts"))
+        })?;
         if groups.len() > MAX_GROUPS || groups.iter().any(|group| group.len() > MAX_GROUP) {
             return Err(invalid(format!(
                 "the token names more than {MAX_GROUPS} groups, or one of more than {MAX_GROUP} bytes"
@@ -171,7 +163,7 @@ impl Issuers {
             principal,
             identity: Arc::new(identity),
             issuer: place,
-            keys: known.number,
+            keys: number,
             from,
             until,
             has_scopes,
@@ -202,11 +194,36 @@ fn is_of(own: &str, path: &str) -> bool {
     own == path || (path == "/messages" && own.starts_with("/sse"))
 }
 
+/// Finds the key that the token is signed with. The number is that of the set that has it.
+async fn signed_with(
+    all: &IssuerKeys,
+    token: &SignedToken<'_>,
+    known: KnownKeys,
+) -> Result<u64, TokenFault> {
+    let signed = |known: &KnownKeys| {
+        known.keys.as_ref().is_some_and(|keys| keys.iter().any(|key| token.is_signed_by(key)))
+    };
+    let Some(keys) = &known.keys else {
+        let why = known.why.unwrap_or_else(|| "it has not answered".to_owned());
+        return Err(TokenFault::Unknown(why));
+    };
+    if signed(&known) {
+        return Ok(known.number);
+    }
+    if keys.is_empty() {
+        return Err(invalid("the token is signed with a key that its issuer does not have"));
+    }
+    let newer = all.newer(&known, token.algorithm, token.key.as_deref()).await;
+    let newer = newer.filter(signed).ok_or_else(|| invalid("the token's signature is wrong"))?;
+    Ok(newer.number)
+}
+
 /// From when to when the token counts.
 fn times(claims: &TokenClaims, skew: f64) -> Result<(f64, f64), TokenFault> {
     let wrong = |_| invalid("the token's times are not numbers");
     let until = claims.time("exp").map_err(wrong)?;
     let until = until.ok_or_else(|| invalid("the token does not say when it expires"))?;
+    claims.time("iat").map_err(wrong)?;
     let from = claims.time("nbf").map_err(wrong)?.unwrap_or(f64::NEG_INFINITY);
     Ok((from - skew, until + skew))
 }

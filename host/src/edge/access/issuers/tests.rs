@@ -100,6 +100,11 @@ async fn a_token_counts_within_its_times_and_for_its_audience() {
         (json!({"nbf": time + 30.0}), "corp:ann"),
         (json!({"nbf": time + 90.0}), "not count yet"),
         (json!({"nbf": "now"}), "not numbers"),
+        (json!({"iat": time}), "corp:ann"),
+        (json!({"iat": "now"}), "not numbers"),
+        (json!({"groups": null}), "corp:ann"),
+        (json!({"groups": ["a", 7]}), "claim groups"),
+        (json!({"groups": {"a": true}}), "claim groups"),
         (json!({"aud": "other"}), "another audience"),
         (json!({"aud": []}), "another audience"),
         (json!({"aud": ["other", "gw"]}), "corp:ann"),
@@ -120,7 +125,7 @@ async fn a_token_counts_within_its_times_and_for_its_audience() {
     assert!(why(&issuers, &signer.token(&without)).await.contains("when it expires"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_signature_counts_for_the_very_token_and_key() {
     let (signer, other) = (Signer::new(), Signer::new());
     let issuers = issuers(settings(), &signer);
@@ -149,6 +154,11 @@ async fn a_remembered_token_goes_with_its_key_and_with_its_time() {
     issuers.all[0].keys.tried(Err("down".into()));
     assert_eq!(why(&issuers, &token).await, "corp:ann");
     issuers.all[0].keys.tried(Ok(next.keys()));
+    let (keys, published) = (Arc::clone(&issuers.all[0].keys), next.keys());
+    tokio::spawn(async move {
+        keys.wanted().await;
+        keys.tried(Ok(published));
+    });
     assert!(why(&issuers, &token).await.contains("signature"));
     let brief = next.token(&claims(json!({"exp": now() - 59.0})));
     assert_eq!(why(&issuers, &brief).await, "corp:ann");
