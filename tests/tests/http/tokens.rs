@@ -188,6 +188,8 @@ fn the_metadata_of_each_resource_names_the_issuer_and_the_challenge_names_the_me
         gateway.get(&format!("/.well-known/oauth-protected-resource{path}")).expect(404);
     }
     Request::post("/.well-known/oauth-protected-resource").send(gateway.address()).expect(405);
+    let head = Request::new("HEAD", "/.well-known/oauth-protected-resource/mcp");
+    assert_eq!(head.open(gateway.address()).status, 200);
     // A page of an allowed origin reads it, and the challenge.
     let page = Request::get("/.well-known/oauth-protected-resource/mcp")
         .header("Origin", "http://localhost:6274")
@@ -219,6 +221,31 @@ fn the_gateways_own_url_is_the_operators_word_or_that_of_a_trusted_proxy() {
     let behind = json!({"systemConfig": {"trustedProxies": ["127.0.0.1"]}});
     let behind = Gateway::start_with(&settings::merged(settings.clone(), behind));
     assert_eq!(forwarded(&behind), "https://mcp.example.com/mcp");
+    // Proxies in a row each add to a list: the one that has seen the client counts.
+    let chain = [
+        ("X-Forwarded-For", "203.0.113.7, 127.0.0.1"),
+        ("X-Forwarded-Proto", "https, http"),
+        ("X-Forwarded-Host", "mcp.example.com, inner"),
+    ];
+    let forwarded = [("Forwarded", "for=203.0.113.7;proto=https;host=mcp.example.com")];
+    for headers in [&chain[..], &forwarded] {
+        let metadata = Request::get("/.well-known/oauth-protected-resource/mcp");
+        let with = |request: Request| {
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+        };
+        let resource = |gateway: &Gateway, request: Request| {
+            with(request).send(gateway.address()).expect(200).json()["resource"].clone()
+        };
+        assert_eq!(resource(&behind, metadata.clone()), "https://mcp.example.com/mcp");
+        assert_eq!(resource(&plain, metadata), format!("{}/mcp", plain.url()));
+        let refused = with(Request::post("/mcp")).send(behind.address()).expect(401);
+        assert!(challenge(&refused).contains("\"https://mcp.example.com/"), "{headers:?}");
+    }
+    // What is no host is not said.
+    let odd = Request::get("/.well-known/oauth-protected-resource/mcp")
+        .header("X-Forwarded-Host", "u@evil.example")
+        .send(behind.address());
+    assert_eq!(odd.expect(200).json()["resource"], format!("{}/mcp", behind.url()));
     let told = json!({"systemConfig": {"publicUrl": "https://hub.example.com/"}});
     let told = Setup::new(&settings::merged(settings, told)).env("BASE_PATH", "/tools").start();
     let at =

@@ -1,4 +1,5 @@
-//! The address of a client behind proxies: `X-Forwarded-For`, and `Forwarded` (RFC 7239).
+//! The address of a client behind proxies: `X-Forwarded-For`, and `Forwarded` (RFC 7239). Below it,
+//! the URL that the client has used: [`url`].
 //!
 //! Each proxy adds the address of its own peer at the right. So the rightmost address that is not
 //! one of the operator's proxies is the last one that somebody trusted has seen; whatever stands
@@ -14,6 +15,9 @@
 //! headers that disagree: most proxies write one of the two and let a client's other one pass.
 
 use std::net::{IpAddr, SocketAddr};
+
+mod elements;
+pub mod url;
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -100,67 +104,9 @@ fn of_list(line: &str) -> Option<Hops> {
     Some(line.split(',').map(|hop| address(hop.trim_matches([' ', '\t']))).collect())
 }
 
-/// The hops of a `Forwarded`: the `for` of each element. `None` if the line breaks the grammar
-/// (RFC 7239 §4), so that it is unclear where an element begins.
+/// The hops of a `Forwarded`: the `for` of each element.
 fn of_forwarded(line: &str) -> Option<Hops> {
-    let (mut hops, mut rest) = (Hops::new(), line);
-    loop {
-        let (hop, after) = element(rest)?;
-        hops.push(hop);
-        match after {
-            Some(after) => rest = after,
-            None => return Some(hops),
-        }
-    }
-}
-
-/// The address of the first element, and what follows its comma.
-fn element(mut rest: &str) -> Option<(Option<IpAddr>, Option<&str>)> {
-    let mut node: Option<Option<IpAddr>> = None;
-    loop {
-        rest = rest.trim_start_matches([' ', '\t']);
-        let end = rest.find([',', ';', '=']).unwrap_or(rest.len());
-        let (name, after) = rest.split_at(end);
-        let name = name.trim_end_matches([' ', '\t']);
-        if let Some(pair) = after.strip_prefix('=') {
-            let (value, after) = value(pair.trim_start_matches([' ', '\t']))?;
-            // A second one in the same element: nobody can say which counts.
-            if name.eq_ignore_ascii_case("for") && node.replace(address(&value)).is_some() {
-                return None;
-            }
-            rest = after.trim_start_matches([' ', '\t']);
-        } else if name.is_empty() {
-            rest = after;
-        } else {
-            return None;
-        }
-        match rest.split_at_checked(1) {
-            None => return Some((node.flatten(), None)),
-            Some((",", after)) => return Some((node.flatten(), Some(after))),
-            Some((";", after)) => rest = after,
-            Some(_) => return None,
-        }
-    }
-}
-
-/// A value up to the next delimiter, without its quotes, and what follows it.
-fn value(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([',', ';']).unwrap_or(text.len());
-        let (value, after) = text.split_at(end);
-        let value = value.trim_end_matches([' ', '\t']);
-        return (!value.contains('"')).then(|| (value.to_owned(), after));
-    };
-    let mut value = String::new();
-    let mut chars = quoted.char_indices();
-    while let Some((at, char)) = chars.next() {
-        match char {
-            '"' => return Some((value, &quoted[at + 1..])),
-            '\\' => value.push(chars.next()?.1),
-            other => value.push(other),
-        }
-    }
-    None
+    Some(elements::read(line)?.into_iter().map(|element| element.address).collect())
 }
 
 /// An address with or without a port, an IPv6 address with or without brackets. `None` for

@@ -6,7 +6,8 @@
 
 use std::net::IpAddr;
 
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
+use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response};
 use serde_json::json;
 
@@ -22,8 +23,6 @@ const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 /// Where metadata is, as the list of routes shows it.
 pub const ROUTES: [&str; 2] =
     ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/{resource}"];
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The path of the resource that the metadata at a path is about. The base path may stand behind the
 /// well-known part, as the RFC has it, or was in front of it.
@@ -72,8 +71,8 @@ pub fn answer(
     reached: Reached,
     resource: &str,
 ) -> Result<Response<Body>, Refusal> {
-    if request.method() != Method::GET {
-        return Err(Refusal::MethodNotAllowed("GET"));
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return Err(Refusal::MethodNotAllowed("GET, HEAD"));
     }
     let origin = origin(config, request.headers(), reached);
     let origin = origin.ok_or_else(|| Refusal::ForeignHost(String::new()))?;
@@ -101,20 +100,23 @@ pub fn origin(config: &EdgeConfig, headers: &HeaderMap, reached: Reached) -> Opt
     if let Some(url) = &config.public_url {
         return Some(url.clone());
     }
-    let by_proxy = forwarded::is_trusted(&config.trusted_proxies, reached.peer);
-    let said = |name: HeaderName| headers.get(name).filter(|_| by_proxy)?.to_str().ok();
-    let scheme = match said(FORWARDED_PROTO) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
-        None if reached.is_tls => "https",
+    let said = forwarded::url::said(&config.trusted_proxies, headers, reached.peer);
+    let scheme = match said.scheme.map(|scheme| scheme.to_ascii_lowercase()).as_deref() {
+        Some("https" | "wss") => "https",
+        Some("http" | "ws") => "http",
+        _ if reached.is_tls => "https",
         _ => "http",
     };
-    let host = match said(FORWARDED_HOST) {
-        Some(host) => host,
-        None => headers.get(header::HOST)?.to_str().ok()?,
-    };
-    let authority: http::uri::Authority = host.parse().ok()?;
-    let is_plain = !authority.as_str().contains(['@', '"', '\\', '<', '>']);
-    is_plain.then(|| format!("{scheme}://{authority}"))
+    let authority = said.host.as_deref().and_then(plain_authority);
+    let authority =
+        authority.or_else(|| plain_authority(headers.get(header::HOST)?.to_str().ok()?))?;
+    Some(format!("{scheme}://{authority}"))
+}
+
+/// A host with or without a port, and nothing that means something else in a URL or in a header.
+fn plain_authority(text: &str) -> Option<Authority> {
+    let authority: Authority = text.parse().ok()?;
+    (!authority.as_str().contains(['@', '"', '\\', '<', '>'])).then_some(authority)
 }
 
 #[cfg(test)]
