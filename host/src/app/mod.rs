@@ -62,7 +62,10 @@ pub use advice::slow_starts::advice as advice_on_starts;
 pub use own_files::unprotected;
 pub use reload::ReadSettings;
 pub use routes::all as all_routes;
-pub use tls::{cluster_complaint, complaint as complaint_on_tls, readable_keys};
+pub use tls::{
+    cluster_complaint, complaint as complaint_on_tls, expiring as expiring_certificates,
+    readable_keys,
+};
 pub use translate::{own_program, strategy_options};
 
 /// Longest wait for servers to save their state at the end of the process, and for its files.

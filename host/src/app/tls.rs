@@ -55,6 +55,13 @@ pub fn cluster_complaint(config: &Config) -> Option<String> {
     cluster(config, &settled_id(config)?).ok()??.own_complaint()
 }
 
+/// Which certificates of the port end soon, or have ended, one line each.
+#[must_use]
+pub fn expiring(config: &Config) -> Vec<String> {
+    let opened = listener(config, None).ok().flatten();
+    opened.map(|opened| opened.expiring()).unwrap_or_default()
+}
+
 /// The id that a process of these settings has; `None` for a node that makes its own.
 fn settled_id(config: &Config) -> Option<NodeId> {
     match &config.mode {

@@ -188,6 +188,7 @@ fn check(cli: &Cli) -> ExitCode {
     let advice = app::advice_on_starts(config);
     let others = app::unprotected(config).into_iter().chain(app::not_found(config)).chain(advice);
     let others = others.chain(app::readable_keys(config)).chain(app::cluster_complaint(config));
+    let others = others.chain(app::expiring_certificates(config));
     for notice in notices.chain(others) {
         terminal::warn(format!("warning: {notice}"));
     }

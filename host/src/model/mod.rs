@@ -9,6 +9,7 @@ mod epoch;
 mod gateway_start;
 mod name;
 mod pattern;
+pub mod pem;
 #[cfg(test)]
 pub mod played;
 mod policy;

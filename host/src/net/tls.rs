@@ -13,6 +13,8 @@ use rustls::{ClientConfig, RootCertStore};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsConnector;
 
+use crate::model::pem;
+
 /// Names a file with authorities beside those of the system, as for Node.
 const EXTRA: &str = "NODE_EXTRA_CA_CERTS";
 /// Bytes of that file.
@@ -141,8 +143,8 @@ fn add_extra(path: &Path, roots: &mut RootCertStore) -> Result<(), String> {
     }
     let text = std::fs::read(path).map_err(|error| error.to_string())?;
     let mut count = 0;
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        let certificate = certificate.map_err(|error| format!("is not PEM: {error}"))?;
+    for certificate in CertificateDer::pem_slice_iter(pem::without_mark(&text)) {
+        let certificate = certificate.map_err(|error| pem::broken(&error))?;
         roots.add(certificate).map_err(|error| error.to_string())?;
         count += 1;
     }

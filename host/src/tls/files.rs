@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use crate::model::pem;
 use crate::sync::Locked;
 
 /// Bytes of a file. A chain of certificates has a few KiB.
@@ -102,8 +103,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 pub fn all_in<T: PemObject>(path: &Path, block: &str) -> Result<Vec<T>, String> {
     let at = |why: String| format!("{}: {why}", path.display());
     let text = read(path).map_err(at)?;
-    let found: Result<Vec<T>, _> = T::pem_slice_iter(&text).collect();
-    let found = found.map_err(|error| at(format!("is not PEM: {error}")))?;
+    let found: Result<Vec<T>, _> = T::pem_slice_iter(pem::without_mark(&text)).collect();
+    let found = found.map_err(|error| at(pem::broken(&error)))?;
     if found.is_empty() {
         return Err(at(format!("has no {block}")));
     }
@@ -124,11 +125,21 @@ pub fn certified(files: &CertificateFiles) -> Result<CertifiedKey, String> {
     let of_key = |why: String| format!("{}: {why}", key.display());
     let chain = certificates(cert)?;
     let text = read(key).map_err(of_key)?;
-    let private = PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| of_key("has no private key (a block BEGIN PRIVATE KEY)".to_owned()))?;
-    CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|error| match error {
+    let private = PrivateKeyDer::from_pem_slice(pem::without_mark(&text))
+        .map_err(|_| of_key(pem::no_private_key(&text).to_owned()))?;
+    let tried =
+        |chain| CertifiedKey::from_der(chain, private.clone_key(), &ring::default_provider());
+    tried(chain.clone()).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => {
-            of_key(format!("is not the key of the certificate in {}", cert.display()))
+            let is_of = |other: &CertificateDer<'static>| tried(vec![other.clone()]).is_ok();
+            let place = cert.display();
+            match chain.iter().skip(1).any(is_of) {
+                true => of_key(format!(
+                    "is not the key of the first certificate in {place}, but of a later one; write \
+                     that one first, and those that have issued it behind it"
+                )),
+                false => of_key(format!("is not the key of the certificate in {place}")),
+            }
         }
         other => format!("{}: cannot be used with {}: {other}", cert.display(), key.display()),
     })

@@ -1,6 +1,7 @@
 //! TLS on the listening port: the same calls, certificates by name, and files that change.
 
 use std::io::{Read as _, Write as _};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -433,6 +434,54 @@ fn certificates_that_cannot_be_used_refuse_the_start_by_name() {
     assert!(
         String::from_utf8_lossy(&checked.stdout).contains("with TLS 1.2 or 1.3, 1 certificate")
     );
+}
+
+/// What an operator's own tools make of the files, and what is said of it.
+#[test]
+fn files_in_other_forms_are_read_or_named_with_what_is_wrong() {
+    let certificate = Certificate::of(&["localhost"]);
+    let folder = tempfile::tempdir().unwrap();
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let (cert, key) = (read(&certificate.cert), read(&certificate.key));
+    let other = read(&Certificate::of(&["other"]).cert);
+    let with_password = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let of_before = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                     DEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    for (chain, key, expect) in [
+        (format!("\u{feff}{cert}"), format!("\u{feff}{key}"), None),
+        (cert.replace('\n', "\r\n"), key.replace('\n', "\r\n"), None),
+        (format!("{key}{cert}{other}"), format!("{cert}{key}"), None),
+        (format!("{other}{cert}"), key.clone(), Some("of a later one; write that one first")),
+        (cert.clone(), with_password, Some("a private key with a password")),
+        (cert.clone(), of_before.to_owned(), Some("a private key with a password")),
+        (cert.clone(), cert.clone(), Some("has no private key")),
+        (cert[..200].to_owned(), key.clone(), Some("a block has no line END CERTIFICATE")),
+        (cert.replacen("MII", "M!I", 1), key.clone(), Some("not base64")),
+    ] {
+        let paths = [("chain.pem", &chain), ("own.key", &key)].map(|(name, text)| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        });
+        let files = json!({"cert": paths[0], "key": paths[1]});
+        let checked = Setup::new(&settings_with(&json!({"tls": files}))).run(&["check"]);
+        let errors = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.success(), expect.is_none(), "{expect:?}: {errors}");
+        assert!(errors.contains(expect.unwrap_or("")), "{expect:?}: {errors}");
+    }
+}
+
+#[test]
+fn check_says_which_certificates_have_ended() {
+    let (past, late) =
+        (Certificate::until(&["past.example"], (2001, 2, 3)), Certificate::of(&["localhost"]));
+    let tls = json!({"tls": {"certificates": [files(&late), files(&past)]}});
+    let checked = Setup::new(&settings_with(&tls)).run(&["check"]);
+    let warnings = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success(), "{warnings}");
+    let line = format!("the certificate in {} is valid until 2001-02-03", past.cert.display());
+    assert!(warnings.contains(&line), "{warnings}");
+    assert!(!warnings.contains(&format!("in {} is valid", late.cert.display())), "{warnings}");
 }
 
 /// A node with TLS would be called by http otherwise.

@@ -187,6 +187,12 @@ impl ListenerTls {
         clients.chain(self.cluster.iter().map(|cluster| cluster.certificate())).collect()
     }
 
+    /// Which certificates of the port end soon, or have ended, a line each.
+    #[must_use]
+    pub fn expiring(&self) -> Vec<String> {
+        self.clients.as_ref().map(|clients| clients.expiring()).unwrap_or_default()
+    }
+
     /// Takes changed files up, as long as it is polled.
     pub async fn follow_files(self: Arc<Self>) {
         let clients = async {
@@ -249,14 +255,15 @@ impl ClientTls {
         ends.map(one).collect()
     }
 
-    /// Which certificates end soon, or have ended.
-    fn say_expiring(&self) {
+    /// Which certificates end soon, or have ended, a line each.
+    fn expiring(&self) -> Vec<String> {
         let soon = UnixMillis::now().0 / 1000 + SOON.as_secs();
-        for CertificateInUse { file, not_after, .. } in self.in_use() {
-            let Some(end) = not_after.filter(|end| *end < soon) else { continue };
+        let line = |CertificateInUse { file, not_after, .. }: CertificateInUse| {
+            let end = not_after.filter(|end| *end < soon)?;
             let (file, end) = (file.display(), UnixMillis(end.saturating_mul(1000)).iso8601());
-            tracing::warn!("listen.tls: the certificate in {file} is valid until {end}: renew it");
-        }
+            Some(format!("listen.tls: the certificate in {file} is valid until {end}: renew it"))
+        };
+        self.in_use().into_iter().filter_map(line).collect()
     }
 
     fn look(self: &Arc<Self>) {
@@ -265,7 +272,9 @@ impl ClientTls {
             self.take_up();
         }
         if self.expiry.line().is_some() || has_changed {
-            self.say_expiring();
+            for line in self.expiring() {
+                tracing::warn!("{line}");
+            }
         }
     }
 

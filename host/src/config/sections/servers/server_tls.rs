@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use crate::config::reader::item::Item;
 use crate::config::reader::secret_files::SecretFiles;
 use crate::config::reader::section::Section;
+use crate::model::pem;
 
 /// Certificates in one file.
 const MAX_CERTIFICATES: usize = 1000;
@@ -104,8 +105,8 @@ fn authorities(files: &SecretFiles, path: &str) -> Result<Vec<CertificateDer<'st
 fn certificates(files: &SecretFiles, path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     let text = files.pem(path, false)?;
     let mut found = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&text) {
-        found.push(certificate.map_err(|error| format!("is not PEM: {error}"))?);
+    for certificate in CertificateDer::pem_slice_iter(pem::without_mark(&text)) {
+        found.push(certificate.map_err(|error| pem::broken(&error))?);
     }
     match found.len() {
         0 => Err("has no certificate (a block BEGIN CERTIFICATE)".to_owned()),
@@ -117,10 +118,8 @@ fn certificates(files: &SecretFiles, path: &str) -> Result<Vec<CertificateDer<'s
 fn private_key(files: &SecretFiles, path: &str) -> Result<PrivateKeyDer<'static>, String> {
     let text = files.pem(path, true)?;
     // Why it is none would tell of its content.
-    PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
-        "has no private key (a block BEGIN PRIVATE KEY); one with a password cannot be used"
-            .to_owned()
-    })
+    PrivateKeyDer::from_pem_slice(pem::without_mark(&text))
+        .map_err(|_| pem::no_private_key(&text).to_owned())
 }
 
 /// The two together, if they belong together.
