@@ -28,6 +28,8 @@ pub struct AuditSettings {
 /// What was done, or tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditAction {
+    /// A connection that was refused, or ended, for its certificate.
+    Connection,
     /// A request that was not let in, or not served.
     Request,
     /// `initialize`.
@@ -41,6 +43,7 @@ pub enum AuditAction {
 impl AuditAction {
     fn as_str(self) -> &'static str {
         match self {
+            Self::Connection => "connection",
             Self::Request => "request",
             Self::Session => "session",
             Self::Call => "call",

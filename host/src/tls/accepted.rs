@@ -9,13 +9,28 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
-use super::alerts::{handshake_told, refusal_told};
+use super::alerts::{handshake_told, has_shown_none, refusal_told};
 use super::judged::Judged;
 
 /// How long, and for how many bytes, a refused connection is read: closed with unread bytes, the
 /// alert that tells the other side why would be lost.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotAccepted {
+    pub why: String,
+    /// Whether the reason is the certificate of the other side, or that it has shown none.
+    pub is_denied: bool,
+}
+
+impl NotAccepted {
+    /// For another reason than a certificate.
+    pub fn failed(why: impl ToString) -> Self {
+        Self { why: why.to_string(), is_denied: false }
+    }
+}
 
 /// Finishes the handshake. Returns the certificate of the other side with its chain; empty if it has
 /// shown none.
@@ -26,7 +41,7 @@ pub async fn accept<S>(
     begun: StartHandshake<S>,
     judged: &Judged,
     config: Arc<ServerConfig>,
-) -> Result<(TlsStream<S>, Vec<CertificateDer<'static>>), String>
+) -> Result<(TlsStream<S>, Vec<CertificateDer<'static>>), NotAccepted>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -36,14 +51,17 @@ where
             Ok((stream, chain))
         }
         Err((error, socket)) => {
-            let why = match judged.refused() {
-                Some((names, error)) => {
-                    format!("the certificate of {names} {}", refusal_told(&error))
+            let denied = match judged.refused() {
+                Some((names, error)) => NotAccepted {
+                    why: format!("the certificate of {names} {}", refusal_told(&error)),
+                    is_denied: true,
+                },
+                None => {
+                    NotAccepted { why: handshake_told(&error), is_denied: has_shown_none(&error) }
                 }
-                None => handshake_told(&error),
             };
             linger(socket).await;
-            Err(why)
+            Err(denied)
         }
     }
 }

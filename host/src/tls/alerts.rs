@@ -110,6 +110,9 @@ pub fn handshake_told(error: &io::Error) -> String {
         Some(error @ Error::InvalidCertificate(_)) => {
             format!("the certificate of the process there {}", refusal_told(error))
         }
+        Some(Error::NoCertificatesPresented) => {
+            "it has shown no certificate, and needs one here".to_owned()
+        }
         Some(Error::InvalidMessage(_)) => {
             "it does not speak TLS: set cluster.tls there, too".to_owned()
         }
@@ -120,6 +123,12 @@ pub fn handshake_told(error: &io::Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// Whether a handshake has failed since the other side has shown no certificate.
+#[must_use]
+pub fn has_shown_none(error: &io::Error) -> bool {
+    matches!(inner(error), Some(Error::NoCertificatesPresented))
 }
 
 fn inner(error: &io::Error) -> Option<&Error> {

@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::sync::Seldom;
 
-use super::accepted::accept;
+use super::accepted::{NotAccepted, accept};
 use super::alerts::refusal_told;
 use super::expiry::{CertificateInUse, valid_until};
 use super::files::{self, CertificateFiles, FileWatch};
@@ -120,7 +120,7 @@ impl ClusterTls {
     pub async fn accept<S>(
         self: &Arc<Self>,
         begun: StartHandshake<S>,
-    ) -> Result<(TlsStream<S>, Arc<ClusterPeer>), String>
+    ) -> Result<(TlsStream<S>, Arc<ClusterPeer>), NotAccepted>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -129,9 +129,10 @@ impl ClusterTls {
         let own: Arc<dyn ResolvesServerCert> = Arc::<BothEnds>::clone(&self.ends);
         let config = judged
             .served_with(&[&rustls::version::TLS13], own, CLUSTER_ALPN)
-            .map_err(|error| error.to_string())?;
+            .map_err(NotAccepted::failed)?;
         let (stream, chain) = accept(begun, &judged, config).await?;
-        let peer = ClusterPeer::of(chain, self).ok_or("it has shown no certificate")?;
+        let none = || NotAccepted { why: "it has shown no certificate".into(), is_denied: true };
+        let peer = ClusterPeer::of(chain, self).ok_or_else(none)?;
         Ok((stream, Arc::new(peer)))
     }
 

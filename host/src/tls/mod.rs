@@ -12,7 +12,7 @@ mod files;
 mod judged;
 mod names;
 
-pub use accepted::accept;
+pub use accepted::{NotAccepted, accept};
 pub use alerts::{alert_told, handshake_told, refusal_told};
 pub use authority::{Authority, AuthorityRecord, IssuedCertificate, MadeCertificate};
 pub use cluster::{ClusterPeer, ClusterRules, ClusterTls, asks_for_cluster};

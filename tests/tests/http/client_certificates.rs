@@ -5,7 +5,7 @@ use std::process::Command;
 
 use mooring_tests::{
     Authority, Certificate, Client, Gateway, Identity, Names, Request, Setup, TlsRelay, binaries,
-    client_of, client_showing, servers, settings, tls,
+    client_of, client_showing, eventually, servers, settings, tls,
 };
 use rcgen::ExtendedKeyUsagePurpose;
 use serde_json::{Value, json};
@@ -226,6 +226,60 @@ fn what_is_revoked_ends_at_once_and_what_is_good_goes_on() {
     }
     assert!(asked(&gateway, Some(&eve), &rustls::version::TLS13).is_err());
     assert!(asked(&gateway, Some(&ann), &rustls::version::TLS13).is_ok());
+}
+
+/// A handshake has no request that could be audited.
+#[test]
+fn every_certificate_that_is_refused_is_in_the_audit_log() {
+    let (certificate, authority) = (Certificate::of(&["localhost"]), Authority::new());
+    let [ann, eve] = ["ann", "eve"].map(|name| of(&authority, name));
+    let folder = tempfile::tempdir().unwrap();
+    let audit = folder.path().join("audit");
+    let list = authority.revoked(&[]);
+    let tls = json!({"clientCa": authority.ca, "clientRevoked": list});
+    let settings = settings::merged(
+        settings_with(&certificate, tls),
+        json!({"systemConfig": {"telemetry": {"auditLog": {"to": audit}}}}),
+    );
+    let gateway = Setup::new(&settings).start();
+    let refusals = |why: &str| {
+        let text = std::fs::read_to_string(&audit).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect(line));
+        let is_meant = |line: &Value| {
+            line["action"] == "connection" && line["why"].as_str().unwrap_or("").contains(why)
+        };
+        lines.filter(is_meant).collect::<Vec<Value>>()
+    };
+    let names = Names { common_name: Some("ann".to_owned()), ..Names::default() };
+    let blank = Names { common_name: Some(" ".to_owned()), ..Names::default() };
+    let wrong = [
+        (Some(authority.made(&names, (-9, -1), &[])), "has expired"),
+        (Some(of(&Authority::new(), "ann")), "another authority"),
+        (Some(authority.made(&blank, (-1, 30), &[])), "does not name who its holder is"),
+        (None, "has shown no certificate"),
+    ];
+    for (identity, why) in &wrong {
+        for times in 1..=2 {
+            let refused = asked(&gateway, identity.as_ref(), &rustls::version::TLS13);
+            assert!(refused.is_err(), "{why}");
+            let found = eventually(&format!("{why} in the audit log"), || {
+                Some(refusals(why)).filter(|found| found.len() == times)
+            });
+            assert_eq!(found[0]["decision"], "refused", "{}", found[0]);
+            assert_eq!(found[0]["address"], "127.0.0.1", "{}", found[0]);
+            assert!(found[0].get("principal").is_none(), "{}", found[0]);
+        }
+    }
+    // One that is revoked while it is used has a principal already.
+    let _stream = client(&gateway, Some(&eve), "/mcp/clock").initialize().listen();
+    authority.revoked(&[&eve]);
+    let ended = eventually("eve in the audit log", || refusals("is revoked").into_iter().next());
+    assert_eq!(ended["principal"], "certificate:eve", "{ended}");
+    // Who has only gone away is none of these.
+    let before = refusals("").len();
+    drop(std::net::TcpStream::connect(gateway.address()).unwrap());
+    assert!(asked(&gateway, Some(&ann), &rustls::version::TLS13).is_ok());
+    assert_eq!(refusals("").len(), before);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use crate::edge::observed::denied_certificate;
 use crate::edge::worker::Worker;
 use crate::net::is_shortage;
 use crate::sync::Seldom;
@@ -117,22 +118,35 @@ async fn secured(shared: Shared, stream: TcpStream, peer: SocketAddr, tls: &List
         }
         Ok(Secured::Tls(stream, Some(client))) => {
             let certified = Certified { client: Some(Arc::clone(&client)), process: None };
+            let edge = Arc::clone(&shared.worker.edge);
             let shared = Shared { certified, ..shared };
             tokio::select! {
                 () = connection(shared, OtherStream::Tls(stream), (peer, local)) => {}
-                why = client.distrusted() => client.say_refused(&peer, &why),
+                why = client.distrusted() => {
+                    client.say_refused(&peer, &why);
+                    denied_certificate::note(&edge, Some(client.principal()), peer.ip(), why);
+                }
             }
         }
         Ok(Secured::Cluster(stream, process)) => {
             let certified = Certified { process: Some(Arc::clone(&process)), client: None };
+            let edge = Arc::clone(&shared.worker.edge);
             let shared = Shared { certified, ..shared };
             tokio::select! {
                 () = connection(shared, OtherStream::Tls(stream), (peer, local)) => {}
-                why = process.distrusted() => process.say_refused(&peer, &why),
+                why = process.distrusted() => {
+                    process.say_refused(&peer, &why);
+                    denied_certificate::note(&edge, None, peer.ip(), why);
+                }
             }
         }
         Ok(Secured::Plain(stream)) => connection(shared, stream, (peer, local)).await,
-        Err(error) => tracing::debug!(%peer, "TLS: {error}"),
+        Err(failed) => {
+            tracing::debug!(%peer, "TLS: {}", failed.why);
+            if failed.is_denied {
+                denied_certificate::note(&shared.worker.edge, None, peer.ip(), failed.why);
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::model::Principal;
 use crate::sync::Seldom;
-use crate::tls::{CertificateNames, Judged, Trust, TrustFiles, TrustInUse, accept};
+use crate::tls::{CertificateNames, Judged, NotAccepted, Trust, TrustFiles, TrustInUse, accept};
 
 /// What the names of principals begin with that come by a certificate. A key has another name.
 const OF_CERTIFICATE: &str = "certificate:";
@@ -62,10 +62,10 @@ impl ClientCertificates {
         versions: &[&'static rustls::SupportedProtocolVersion],
         own: Arc<dyn ResolvesServerCert>,
         alpn: &[u8],
-    ) -> Result<(TlsStream<TcpStream>, Option<Arc<CertifiedClient>>), String> {
+    ) -> Result<(TlsStream<TcpStream>, Option<Arc<CertifiedClient>>), NotAccepted> {
         let judged =
             Judged::begin(self.trust.now(), self.rules.is_required, |names| name(names).is_some());
-        let config = judged.served_with(versions, own, alpn).map_err(|error| error.to_string())?;
+        let config = judged.served_with(versions, own, alpn).map_err(NotAccepted::failed)?;
         let (stream, chain) = accept(begun, &judged, config).await?;
         Ok((stream, CertifiedClient::of(chain, self).map(Arc::new)))
     }
@@ -118,7 +118,9 @@ pub fn is_certified(principal: &Principal) -> bool {
 /// of its subject.
 fn name(names: &CertificateNames) -> Option<&str> {
     let named = names.uris.first().or(names.hosts.first()).or(names.common_name.as_ref())?;
-    (named.len() <= MAX_NAME && !named.contains(char::is_control)).then_some(named)
+    let is_blank = named.trim().is_empty();
+    let is_name = !is_blank && named.len() <= MAX_NAME && !named.contains(char::is_control);
+    is_name.then_some(named)
 }
 
 #[cfg(test)]
@@ -137,6 +139,7 @@ mod tests {
         assert_eq!(name(&names(&[], &[host], Some(common))), Some(host));
         assert_eq!(name(&names(&[], &[], Some(common))), Some(common));
         assert_eq!(name(&names(&[], &[], None)), None);
+        assert_eq!(name(&names(&[], &[], Some(" "))), None);
         assert_eq!(name(&names(&[], &[], Some("a\nb"))), None);
         let long = "x".repeat(MAX_NAME + 1);
         assert_eq!(name(&names(&[], &[], Some(&long))), None);

@@ -27,7 +27,7 @@ use crate::model::UnixMillis;
 use crate::sync::Seldom;
 use crate::tls::{
     CertificateFiles, CertificateInUse, CertificateNames, ClusterPeer, ClusterTls, FileWatch,
-    asks_for_cluster, certified, follow, valid_until,
+    NotAccepted, asks_for_cluster, certified, follow, valid_until,
 };
 
 use super::client_certificates::{CertifiedClient, ClientCertificates, ClientRules};
@@ -117,65 +117,68 @@ impl ListenerTls {
     /// Begins TLS on a connection, or finds that its client may do without.
     ///
     /// # Errors
-    /// If the client does neither, or takes too long.
+    /// If the client does neither, is denied for its certificate, or takes too long.
     pub async fn begin(
         &self,
         stream: TcpStream,
         ends: (SocketAddr, SocketAddr),
-    ) -> io::Result<Secured> {
+    ) -> Result<Secured, NotAccepted> {
         let begun = tokio::time::timeout(self.handshake, self.begun(stream, ends)).await;
-        begun.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no handshake in time"))?
+        begun.map_err(|_| NotAccepted::failed("no handshake in time"))?
     }
 
     async fn begun(
         &self,
         mut stream: TcpStream,
         (peer, local): (SocketAddr, SocketAddr),
-    ) -> io::Result<Secured> {
+    ) -> Result<Secured, NotAccepted> {
         let mut first = [0];
-        if stream.peek(&mut first).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if stream.peek(&mut first).await.map_err(NotAccepted::failed)? == 0 {
+            return Err(NotAccepted::failed(io::Error::from(io::ErrorKind::UnexpectedEof)));
         }
         if first[0] == HANDSHAKE {
-            let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await;
+            let begun = begun.map_err(NotAccepted::failed)?;
             return self.accepted(begun, peer).await;
         }
         let may_be_plain = |clients: &Arc<ClientTls>| clients.may_be_plain(peer.ip(), local.ip());
         if self.clients.as_ref().is_none_or(may_be_plain) {
             return Ok(Secured::Plain(stream));
         }
-        stream.write_all(NOT_PLAIN).await?;
-        stream.shutdown().await?;
-        Err(io::Error::other("the client speaks plain HTTP"))
+        stream.write_all(NOT_PLAIN).await.map_err(NotAccepted::failed)?;
+        stream.shutdown().await.map_err(NotAccepted::failed)?;
+        Err(NotAccepted::failed("the client speaks plain HTTP"))
     }
 
     async fn accepted(
         &self,
         begun: StartHandshake<TcpStream>,
         peer: SocketAddr,
-    ) -> io::Result<Secured> {
+    ) -> Result<Secured, NotAccepted> {
         if let Some(cluster) = &self.cluster
             && (self.clients.is_none() || asks_for_cluster(&begun.client_hello()))
         {
             return match cluster.accept(begun).await {
                 Ok((stream, peer)) => Ok(Secured::Cluster(Box::new(stream), peer)),
-                Err(why) => {
-                    cluster.say_refused(&peer, &why);
-                    Err(io::Error::other(why))
+                Err(failed) => {
+                    cluster.say_refused(&peer, &failed.why);
+                    Err(failed)
                 }
             };
         }
-        let Some(clients) = &self.clients else { return Err(io::ErrorKind::Unsupported.into()) };
+        let unsupported = || NotAccepted::failed(io::Error::from(io::ErrorKind::Unsupported));
+        let clients = self.clients.as_ref().ok_or_else(unsupported)?;
         let Some(judge) = &clients.of_clients else {
-            let stream = begun.into_stream(Arc::clone(&clients.config)).await?;
+            let stream = begun.into_stream(Arc::clone(&clients.config)).await;
+            let stream = stream.map_err(NotAccepted::failed)?;
             return Ok(Secured::Tls(Box::new(stream), None));
         };
         let own: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(&clients.certificates);
         match judge.accept(begun, clients.rules.versions(), own, HTTP_ALPN).await {
             Ok((stream, client)) => Ok(Secured::Tls(Box::new(stream), client)),
-            Err(why) => {
-                judge.say_refused(&peer, &why);
-                Err(io::Error::other(why))
+            Err(failed) => {
+                judge.say_refused(&peer, &failed.why);
+                Err(failed)
             }
         }
     }

@@ -79,7 +79,7 @@ async fn connected(
         let begun = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), far).await;
         let begun = begun.map_err(|error| error.to_string())?;
         assert!(asks_for_cluster(&begun.client_hello()));
-        let (mut stream, peer) = called.accept(begun).await?;
+        let (mut stream, peer) = called.accept(begun).await.map_err(|failed| failed.why)?;
         stream.write_all(b"x").await.map_err(|error| error.to_string())?;
         stream.flush().await.map_err(|error| error.to_string())?;
         Ok((stream, peer))
