@@ -74,6 +74,14 @@ impl Stateless {
         self.meta("mooring/conversation", name.into())
     }
 
+    /// Begins a conversation, and goes on with it.
+    #[must_use]
+    #[track_caller]
+    pub fn conversation_of_its_own(self) -> Self {
+        let name = self.new_conversation();
+        self.conversation(&name)
+    }
+
     /// Goes on at another gateway, or at the same one after a restart.
     #[must_use]
     pub fn at(mut self, address: SocketAddr) -> Self {

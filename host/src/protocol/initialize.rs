@@ -166,6 +166,12 @@ impl ClientSet {
         Self { bits, extensions: 0 }.with_extensions(extensions.as_deref())
     }
 
+    /// Whether its clients can be asked anything.
+    #[must_use]
+    pub fn can_be_asked(self) -> bool {
+        self.bits & (Self::ROOTS | Self::SAMPLING | Self::ELICITATION | Self::ELICITATION_URL) != 0
+    }
+
     /// Whether its clients open URLs for their users.
     #[must_use]
     pub fn opens_urls(self) -> bool {

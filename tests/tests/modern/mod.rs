@@ -2,6 +2,7 @@
 
 mod affinity;
 mod apps;
+mod asked_aside;
 mod conversations;
 mod crossing;
 mod endurance;

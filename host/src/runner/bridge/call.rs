@@ -114,7 +114,7 @@ impl Call<'_> {
             return;
         }
         if envelope.method() != methods::PROGRESS {
-            return self.talk.pipe.take(notice.clone()).await;
+            return self.talk.pipe.take_about(self.id, notice.clone()).await;
         }
         // The server knows it by the gateway's token.
         let named = RequestTarget::of(envelope.params).and_then(|target| target.progress_token);
@@ -184,7 +184,8 @@ impl Call<'_> {
     /// Asks the client all the questions at once. Returns its answers, as JSON.
     async fn ask(&self, input: &InputRequired) -> Result<String, String> {
         let Talk { pipe, client, questions, .. } = self.talk;
-        let asked = input.questions.iter().map(|question| questions.ask(pipe, client, question));
+        let asked =
+            input.questions.iter().map(|question| questions.ask(pipe, client, (self.id, question)));
         let said: Vec<String> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
         let keys = input.questions.iter().map(|question| &*question.key);
         Ok(answers(keys.zip(said.iter().map(|said| &**said))))

@@ -15,7 +15,6 @@ use crate::protocol::lenient::Members;
 use crate::protocol::splice::quoted;
 use crate::runner::channel::message_ids::key;
 use crate::runner::channel::pipe::Pipe;
-use crate::runner::channel::sink::MessageSink as _;
 use crate::sync::Locked;
 
 /// How long a client may take for one answer: a person may have to think.
@@ -47,18 +46,23 @@ impl Questions {
         drop(asked.send(said));
     }
 
-    /// Asks the client. Dropped before the answer, it takes the question back.
+    /// Asks the client, for the request with this id. Dropped before the answer, it takes the question back.
     ///
     /// # Errors
     /// Why there is no answer, for the model or the user to read.
-    pub async fn ask(&self, pipe: &Pipe, client: &Introduction, question: &Question) -> Said {
+    pub async fn ask(
+        &self,
+        pipe: &Pipe,
+        client: &Introduction,
+        (request_id, question): (&str, &Question),
+    ) -> Said {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = quoted(&format!("input-{number}"));
         let params = question.for_session(client, &id).map_err(|error| error.to_string())?;
         let (said, hearing) = oneshot::channel();
         self.open.lock().insert(id.clone(), said);
         let asked = Asked { questions: self, pipe, id: &id };
-        pipe.take(request(&id, &question.method, &params)).await;
+        pipe.take_about(request_id, request(&id, &question.method, &params)).await;
         let heard = tokio::time::timeout(PATIENCE, hearing).await;
         let method = &question.method;
         match heard {

@@ -39,6 +39,8 @@ pub struct InFlight {
     pub order: u64,
     /// When the request began, or its last progress came.
     pub last_progress: Instant,
+    /// Whether its answer may ask its client, of a session where nothing else can.
+    pub may_ask: bool,
     /// What it asks of a task, where the token may live on.
     pub task: Option<TaskRequest>,
     /// The client's id, as a key, if the request has another one at the server.
@@ -297,6 +299,7 @@ mod tests {
             progress_token: None,
             order: 0,
             last_progress: now(),
+            may_ask: false,
             task: None,
             own: None,
         }

@@ -3,12 +3,14 @@
 //! Responses go by id and progress by token. On a pipe nothing shows to which request
 //! a log message or a request of the server belongs. Within one session any live
 //! stream is right: the client's newest request in flight gets it, or the GET stream
-//! if there is none. Without a listener messages are kept, within bounds.
+//! if there is none (`places`). Without a listener messages are kept, within bounds.
 
 mod arriving;
 mod early_cancels;
 mod early_progress;
+mod held_questions;
 mod kept_streams;
+mod places;
 mod questions;
 mod task_tokens;
 
@@ -24,6 +26,7 @@ use crate::sync::now;
 
 use self::early_cancels::EarlyCancels;
 use self::early_progress::EarlyProgress;
+use self::held_questions::HeldQuestions;
 use self::kept_streams::KeptStreams;
 use self::questions::Questions;
 use self::task_tokens::TaskTokens;
@@ -50,6 +53,11 @@ pub struct Mailbox {
     published: KeptStreams,
     /// The server's requests that are not answered yet.
     pub questions: Questions,
+    /// Whether the session is the edge's, in place of a client that has none: such a client is asked in
+    /// the answers to its requests alone.
+    asks_in_calls: bool,
+    /// Questions that wait for such a request.
+    held: HeldQuestions,
     early_cancels: EarlyCancels,
     bounds: Bounds,
     /// Whom its streams count for.
@@ -95,6 +103,8 @@ impl Mailbox {
             get: Stream::counted(GET, None, bounds, &kept),
             published: KeptStreams::default(),
             questions: Questions::default(),
+            asks_in_calls: false,
+            held: HeldQuestions::default(),
             early_cancels: EarlyCancels::default(),
             bounds,
             kept,
@@ -110,8 +120,8 @@ impl Mailbox {
     #[must_use]
     pub fn of(terms: SessionTerms) -> Self {
         let absent = if terms.has_client { Absent::NotYet } else { Absent::NoClient };
-        let errors = terms.errors;
-        Self { absent: Some(absent), errors, ..Self::new(terms.limits.kept, terms.kept) }
+        let SessionTerms { errors, asks_in_calls, limits, kept, .. } = terms;
+        Self { absent: Some(absent), errors, asks_in_calls, ..Self::new(limits.kept, kept) }
     }
 
     /// The client's `initialize` is answered: from now on it can be asked.
@@ -247,6 +257,7 @@ impl Mailbox {
                 progress_token: progress_token(request),
                 order: self.next_stream,
                 last_progress: began,
+                may_ask: self.asks_in_calls && places::may_ask(request.method()),
                 task: TaskTokens::asks(request),
                 own: None,
             };
@@ -256,6 +267,7 @@ impl Mailbox {
             insert(&mut self.in_flight, key, in_flight);
         }
         self.next_stream += 1;
+        self.put_held(&stream);
         Ok(stream)
     }
 
@@ -293,15 +305,6 @@ impl Mailbox {
     #[must_use]
     pub fn instance(&self) -> u32 {
         self.instance
-    }
-
-    /// The stream for a message that came on this one and is no answer. It is another
-    /// one if this has ended, or is the gateway's, which reads only answers.
-    #[must_use]
-    pub fn beside_answers(&self, stream: &Arc<Stream>) -> Arc<Stream> {
-        let is_this = |request: &InFlight| Arc::ptr_eq(&request.stream, stream);
-        let mut own = self.in_flight.values().filter(|request| request.asker == Asker::Gateway);
-        if stream.has_ended() || own.any(is_this) { self.related() } else { Arc::clone(stream) }
     }
 
     /// The common parts of a stream's event ids.
@@ -399,6 +402,7 @@ impl Mailbox {
     pub fn end(&mut self, message: &str) {
         self.gone = true;
         self.questions.clear();
+        self.held.clear();
         self.fail_all(message);
         self.get.end();
     }
@@ -410,15 +414,6 @@ impl Mailbox {
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::Perhaps);
         }
-    }
-
-    /// The stream of the client's newest request, of those that can be read, or the GET
-    /// stream.
-    fn related(&self) -> Arc<Stream> {
-        let of_client = self.in_flight.values().filter(|request| request.asker == Asker::Client);
-        let readable = of_client.filter(|request| request.stream.can_be_read());
-        let newest = readable.max_by_key(|request| request.order);
-        Arc::clone(newest.map_or(&self.get, |request| &request.stream))
     }
 }
 

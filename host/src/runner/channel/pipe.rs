@@ -295,26 +295,38 @@ impl Pipe {
         }
     }
 
+    /// Takes one message that is known to be about the request with this id.
+    pub async fn take_about(&self, id: &str, message: Bytes) {
+        if let Ok(envelope) = Envelope::parse(&message) {
+            let delivery = self.delivery(Some(id), message.clone(), &envelope);
+            self.hand_on(delivery).await;
+        }
+    }
+
     /// Takes one message of a shared process without waiting for its reader: a client
     /// that does not read must not stop the other sessions. It may miss notices then,
     /// never an answer.
     pub fn hand(&self, message: Bytes, envelope: &Envelope<'_>) {
-        match self.delivery(message, envelope) {
+        match self.delivery(None, message, envelope) {
             Delivery::To(stream, message, part) => self.put(&stream, message, part),
             Delivery::Reply(reply) => self.to_server.try_send(reply),
             Delivery::Done => {}
         }
     }
 
-    fn delivery(&self, message: Bytes, envelope: &Envelope<'_>) -> Delivery {
+    fn delivery(&self, about: Option<&str>, message: Bytes, envelope: &Envelope<'_>) -> Delivery {
         if methods::is_list_changed(envelope.method()) && !self.list_changes.heard() {
             return Delivery::Done;
         }
-        self.mailbox().deliver(message, envelope)
+        self.mailbox().deliver(about, message, envelope)
     }
 
     pub(super) async fn deliver(&self, message: Bytes, envelope: &Envelope<'_>) {
-        match self.delivery(message, envelope) {
+        self.hand_on(self.delivery(None, message, envelope)).await;
+    }
+
+    async fn hand_on(&self, delivery: Delivery) {
+        match delivery {
             // Only this client's server waits for a slow client.
             Delivery::To(stream, message, part) => {
                 if part == Part::Answer {

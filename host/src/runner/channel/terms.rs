@@ -33,6 +33,8 @@ pub struct SessionTerms {
     pub left: LeftOfKey,
     /// Whether it is a client's, who can be asked. The gateway answers in its own sessions.
     pub has_client: bool,
+    /// Whether that client is asked in the answers to its requests alone, since it has no session.
+    pub asks_in_calls: bool,
     /// When the gateway reads the server's lists.
     pub readings: Arc<OwnReadings>,
     /// The errors that its server's sessions of clients get.

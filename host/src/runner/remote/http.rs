@@ -46,6 +46,9 @@ use crate::oauth::tokens::NoToken;
 
 /// Longest wait for the upstream's GET stream before the client gets its own.
 const HEARD_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same, before the first request of a client that has no GET stream. Some servers begin theirs with
+/// its first event.
+const FIRST_HEARD_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longest wait for the upstream to accept cancellations before DELETE is sent.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -83,6 +86,7 @@ impl RemoteHttp {
             rules: terms.limits,
             left: terms.left.clone(),
             errors: Arc::clone(&terms.errors),
+            asks_in_calls: terms.asks_in_calls,
             client,
             has_session,
             primes,
@@ -211,6 +215,10 @@ impl RemoteHttp {
         for message in messages.iter().filter(|message| message.method() == methods::CANCELLED) {
             session.mailbox().cancel(message);
         }
+        // Such a client wants log messages with its calls, and some servers write them to the GET stream.
+        if session.asks_in_calls && about.method() == methods::SET_LEVEL {
+            self.hear(pool, forwarded);
+        }
         let asker = Asker::of(takes_events);
         if !requests.is_empty() {
             let admitted = session.mailbox().admits(&requests, session.rules.in_flight, asker);
@@ -319,6 +327,14 @@ impl RemoteHttp {
             let session = Arc::downgrade(&self.session);
             tokio::spawn(reader::listen(session, pool.clone(), forwarded.clone()));
         }
+    }
+
+    /// Reads the upstream's GET stream for a client that has none: servers ask there, too, and drop what
+    /// nobody reads.
+    pub async fn hear_questions(&self, pool: &Pool, forwarded: &HeaderMap) {
+        self.hear(pool, forwarded);
+        let mut heard = self.session.heard.watch();
+        let _ = tokio::time::timeout(FIRST_HEARD_TIMEOUT, heard.raised()).await;
     }
 
     /// The client's GET stream. From now on the upstream's GET stream, if it has one, is read into

@@ -25,6 +25,8 @@ pub struct UpstreamSession {
     pub left: LeftOfKey,
     /// Errors that clients got from it.
     pub errors: Arc<ErrorCounts>,
+    /// Whether its client has no session, and so no GET stream.
+    pub(super) asks_in_calls: bool,
     /// Whether the upstream has given the session an id; some do not.
     pub(super) has_session: bool,
     pub(super) primes: bool,

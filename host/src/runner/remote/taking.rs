@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::net::Pool;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{methods, splice};
+use crate::runner::channel::mailbox::Delivery;
 use crate::runner::channel::spoilt;
 use crate::streams::{Part, Stream};
 
@@ -56,23 +57,31 @@ pub async fn take_one(
         }
         return;
     };
-    let (message, part) = match envelope.kind() {
+    match envelope.kind() {
         Kind::Response => {
             // An answer may arrive on any stream of the session. It is dropped if its request is
             // not in flight.
             if let Some((asked, answer)) = answered(session, stream, &message, &envelope) {
                 asked.push(answer, Part::Answer).await;
             }
-            return;
         }
         Kind::Request => {
             let answer = session.mailbox().answer_at_once(&envelope);
             if let Some(answer) = answer {
-                tell(session, pool, answer);
-                return;
+                return tell(session, pool, answer);
             }
-            session.mailbox().questions.ask(&envelope);
-            (message.clone(), Part::Question)
+            let placed = {
+                let mut mailbox = session.mailbox();
+                mailbox.questions.ask(&envelope);
+                mailbox.place_question_of(stream, message.clone())
+            };
+            match placed {
+                Delivery::To(stream, message, part) => {
+                    put(session, pool, &stream, message, part).await;
+                }
+                Delivery::Reply(answer) => tell(session, pool, answer),
+                Delivery::Done => {}
+            }
         }
         Kind::Notification if envelope.method() == methods::PROGRESS => {
             let found = session.mailbox().progress(message.clone(), &envelope);
@@ -84,7 +93,6 @@ pub async fn take_one(
                 }
                 Err(_) => {}
             }
-            return;
         }
         Kind::Notification => {
             if methods::is_list_changed(envelope.method()) && !session.list_changes.heard() {
@@ -93,12 +101,14 @@ pub async fn take_one(
             if session.mailbox().is_of_restoration(envelope.method()) {
                 return;
             }
-            let notice = session.mailbox().with_question(message.clone(), &envelope);
-            (notice, Part::Notice)
+            let (notice, stream) = {
+                let mut mailbox = session.mailbox();
+                let notice = mailbox.with_question(message.clone(), &envelope);
+                (notice, mailbox.place_notice_of(stream, envelope.method()))
+            };
+            put(session, pool, &stream, notice, Part::Notice).await;
         }
-    };
-    let stream = session.mailbox().beside_answers(stream);
-    put(session, pool, &stream, message, part).await;
+    }
 }
 
 /// The stream that an answer goes to, and the answer as that request's client is to see it.

@@ -248,6 +248,14 @@ impl Instance {
         }
     }
 
+    /// Hears from now on what the server asks outside of the responses to requests, for a client that
+    /// opens no GET stream.
+    pub async fn hear_questions(&self, pool: &Pool, forwarded: &HeaderMap) {
+        if let Channel::Http(remote) = self.channel() {
+            remote.hear_questions(pool, forwarded).await;
+        }
+    }
+
     /// Ends the session at the server, calls in flight included.
     pub async fn close(&self, pool: &Pool) {
         match &self.backend {

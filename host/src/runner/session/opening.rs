@@ -50,7 +50,8 @@ impl SessionStart<'_> {
         let counted = self.resources.errors.load();
         let counted = counted.get(self.server).filter(|_| terms.has_client);
         let errors = counted.map_or_else(|| Arc::clone(&terms.errors), Arc::clone);
-        SessionTerms { limits, errors, ..terms }
+        let asks_in_calls = self.opening.owner.is_some_and(|owner| owner.is_inner);
+        SessionTerms { limits, errors, asks_in_calls, ..terms }
     }
 
     pub fn note_token(&self, error: &OpenError) {
@@ -77,6 +78,9 @@ impl SessionStart<'_> {
                 let forwarded = self.opening.forwarded;
                 instance.post(message.clone(), &envelope, true, self.pool, forwarded).await;
             }
+        }
+        if self.opening.owner.is_some_and(|owner| owner.is_inner) && client_set.can_be_asked() {
+            instance.hear_questions(self.pool, self.opening.forwarded).await;
         }
         instance
     }

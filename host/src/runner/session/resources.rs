@@ -76,6 +76,7 @@ impl Resources {
         let has_client = key.is_some();
         let kept = self.kept.of(key);
         let (readings, errors) = (Arc::default(), Arc::default());
-        SessionTerms { limits: self.rules, kept, left, has_client, readings, errors }
+        let (limits, asks_in_calls) = (self.rules, false);
+        SessionTerms { limits, kept, left, has_client, asks_in_calls, readings, errors }
     }
 }

@@ -17,8 +17,14 @@ use crate::streams::{Part, Stream};
 use super::{Delivery, GET, Mailbox};
 
 impl Mailbox {
-    /// Takes one message of a server that has one pipe.
-    pub fn deliver(&mut self, line: Bytes, envelope: &Envelope<'_>) -> Delivery {
+    /// Takes one message of a server that has one pipe; `about` is the id of the request that it is
+    /// about, where that is known.
+    pub fn deliver(
+        &mut self,
+        about: Option<&str>,
+        line: Bytes,
+        envelope: &Envelope<'_>,
+    ) -> Delivery {
         match envelope.kind() {
             Kind::Response => self
                 .answer(line, envelope)
@@ -28,7 +34,10 @@ impl Mailbox {
                 Some(answer) => Delivery::Reply(answer),
                 None => {
                     self.questions.ask(envelope);
-                    Delivery::To(self.related(), line, Part::Question)
+                    match about.and_then(|id| self.stream_of(id)) {
+                        Some(stream) => Delivery::To(stream, line, Part::Question),
+                        None => self.place_question(line),
+                    }
                 }
             },
             Kind::Notification if methods::is_unrelated(envelope.method()) => {
@@ -45,7 +54,8 @@ impl Mailbox {
             Kind::Notification if self.is_of_restoration(envelope.method()) => Delivery::Done,
             Kind::Notification => {
                 let line = self.with_question(line, envelope);
-                match self.related() {
+                let own = about.and_then(|id| self.stream_of(id));
+                match own.unwrap_or_else(|| self.related()) {
                     stream if stream.number == GET => self.keep(line),
                     stream => Delivery::To(stream, line, Part::Notice),
                 }
@@ -182,7 +192,9 @@ impl Mailbox {
     /// under which it was asked.
     pub fn with_question(&mut self, line: Bytes, notification: &Envelope<'_>) -> Bytes {
         self.task_tokens.heard(notification);
-        let Some(own) = self.questions.take_back(notification) else { return line };
+        let own = self.questions.take_back(notification);
+        self.drop_held();
+        let Some(own) = own else { return line };
         match RequestTarget::of(notification.params).and_then(|params| params.request_id) {
             Some(id) => under_own(line, id, Some(own)),
             None => line,

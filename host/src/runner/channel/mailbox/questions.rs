@@ -51,6 +51,11 @@ impl Questions {
         other_forms(id).find(|own| self.forget(own))
     }
 
+    /// Whether this one is open.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.contains(&key(id))
+    }
+
     /// Whether any is open.
     pub fn are_open(&self) -> bool {
         !self.0.is_empty()

@@ -17,7 +17,7 @@ fn expect(mailbox: &mut Mailbox, text: &str) -> Arc<Stream> {
 
 fn deliver(mailbox: &mut Mailbox, text: &'static str) -> &'static str {
     let line = Bytes::from_static(text.as_bytes());
-    match mailbox.deliver(line.clone(), &Envelope::parse(&line).unwrap()) {
+    match mailbox.deliver(None, line.clone(), &Envelope::parse(&line).unwrap()) {
         Delivery::To(stream, message, part) => {
             stream.put(message, part);
             "sent"
@@ -197,7 +197,7 @@ fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
     deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"own-2","result":{}}"#);
     // The second has ended.
     for stream in [&streams[0], &streams[1], &call] {
-        assert!(Arc::ptr_eq(&mailbox.beside_answers(stream), &call));
+        assert!(Arc::ptr_eq(&mailbox.place_notice_of(stream, "notifications/message"), &call));
     }
     assert_eq!(texts(&call), [question]);
     assert_eq!((texts(&streams[0]).len(), texts(&streams[1]).len()), (0, 1));
@@ -250,4 +250,96 @@ fn ids_that_a_server_may_mix_up_have_other_ones_there() {
     assert!(!six.has_ended() && !mailbox.has_renamed());
     assert_eq!(deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":6,"result":{}}"#), "sent");
     assert!(six.has_ended());
+}
+
+/// That of a session which is the edge's.
+fn inner() -> Mailbox {
+    Mailbox { asks_in_calls: true, ..mailbox() }
+}
+
+const ASKS: &str = r#"{"jsonrpc":"2.0","id":"q","method":"elicitation/create"}"#;
+
+fn call(id: u32, method: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#)
+}
+
+#[test]
+fn without_a_session_a_question_goes_to_a_request_whose_answer_may_ask() {
+    let mut mailbox = inner();
+    let calls = [1, 2].map(|id| expect(&mut mailbox, &call(id, "tools/call")));
+    let list = expect(&mut mailbox, &call(3, "tools/list"));
+    let mut readers = vec![calls[0].read_on(), calls[1].read_on(), list.read_on()];
+    // Somebody hears the GET stream, and could not answer.
+    let _listener = Arc::clone(mailbox.unrelated()).read_on();
+    assert_eq!(deliver(&mut mailbox, ASKS), "sent");
+    drop(readers.remove(1));
+    assert_eq!(texts(&calls[1]), [ASKS], "it is the newest");
+    mailbox.publish(&calls[1]);
+    assert_eq!(deliver(&mut mailbox, ASKS), "sent");
+    drop(readers.remove(0));
+    assert_eq!(texts(&calls[0]), [ASKS], "its client is there");
+    assert!(texts(mailbox.unrelated()).is_empty() && texts(&list).is_empty());
+}
+
+#[test]
+fn without_a_session_a_question_waits_for_a_request_that_can_bring_it() {
+    let mut mailbox = inner();
+    assert_eq!(deliver(&mut mailbox, ASKS), "done");
+    let list = expect(&mut mailbox, &call(1, "tools/list"));
+    assert!(texts(&list).is_empty());
+    let one = expect(&mut mailbox, &call(2, "tools/call"));
+    mailbox.publish(&one);
+    assert_eq!(texts(&one), [ASKS]);
+    // Its client thinks: what is asked meanwhile waits until the client comes back.
+    assert_eq!(deliver(&mut mailbox, ASKS), "done");
+    assert!(texts(&one).len() == 1);
+    mailbox.put_held(&list);
+    mailbox.put_held(&one);
+    assert_eq!(texts(&one), [ASKS, ASKS]);
+    let cancels =
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
+    deliver(&mut mailbox, ASKS);
+    deliver(&mut mailbox, cancels);
+    let two = expect(&mut mailbox, &call(3, "prompts/get"));
+    assert!(texts(&two).is_empty(), "the server asks no more");
+}
+
+#[test]
+fn without_a_session_a_question_that_no_request_can_bring_is_refused_at_once() {
+    let mut mailbox = inner();
+    let list = expect(&mut mailbox, &call(1, "tools/list"));
+    let reader = list.read_on();
+    assert_eq!(deliver(&mut mailbox, ASKS), "sent");
+    drop(reader);
+    assert_eq!(texts(&list), [ASKS], "from there the edge refuses it");
+}
+
+#[test]
+fn a_question_on_the_get_stream_goes_to_a_call_if_nobody_hears_that() {
+    let mut mailbox = mailbox();
+    let get = Arc::clone(mailbox.unrelated());
+    let question = || Bytes::from_static(ASKS.as_bytes());
+    let place = |mailbox: &mut Mailbox| match mailbox.place_question_of(&get, question()) {
+        Delivery::To(stream, ..) => stream.number,
+        _ => panic!("it has a place"),
+    };
+    assert_eq!(place(&mut mailbox), GET);
+    let call = expect(&mut mailbox, &call(1, "tools/call"));
+    let _reader = call.read_on();
+    assert_eq!(place(&mut mailbox), call.number);
+    let _listener = get.read_on();
+    assert_eq!(place(&mut mailbox), GET);
+}
+
+#[test]
+fn what_is_known_to_be_about_a_request_goes_to_it() {
+    let mut mailbox = inner();
+    let calls = [1, 2].map(|id| expect(&mut mailbox, &call(id, "tools/call")));
+    let _readers = calls.each_ref().map(Stream::read_on);
+    let line = Bytes::from_static(ASKS.as_bytes());
+    let envelope = Envelope::parse(&line).unwrap();
+    let Delivery::To(stream, ..) = mailbox.deliver(Some("1"), line.clone(), &envelope) else {
+        panic!("it has a place")
+    };
+    assert!(Arc::ptr_eq(&stream, &calls[0]), "though the other one is newer");
 }

@@ -27,6 +27,7 @@ fn pipe() -> (Arc<Pipe>, Unwritten) {
         kept,
         left,
         has_client: true,
+        asks_in_calls: false,
         readings: Arc::default(),
         errors: Arc::default(),
     };
