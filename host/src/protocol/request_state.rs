@@ -29,6 +29,14 @@ pub struct WaitingQuestion {
 }
 object_only!(both WaitingQuestion);
 
+impl WaitingQuestion {
+    /// A URL that has to be opened before the request is sent anew: no server waits for an answer.
+    #[must_use]
+    pub fn of_url(key: &str) -> Self {
+        Self { key: key.to_owned(), id: String::new(), method: "elicitation/create".to_owned() }
+    }
+}
+
 /// A request that waits for input.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]

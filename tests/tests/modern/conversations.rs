@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use mooring_tests::{Cluster, Front, Gateway, Stateless, eventually, servers, settings};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{both, gateway, stateless};
 
@@ -64,6 +64,16 @@ fn the_operator_says_what_names_a_conversation() {
     let client = |thread| stateless(&by_meta, "/mcp/counter").meta("com.example/thread", thread);
     assert_eq!((client(json!("a")).count("count"), client(json!(7)).count("count")), (1, 1));
     assert_eq!((client(json!("a")).count("count"), client(json!(7)).count("count")), (2, 2));
+    let unnamed = client(Value::Null);
+    assert_eq!((unnamed.count("count"), unnamed.count("count")), (1, 1), "null names nothing");
+    let by_argument = start(json!(["argument:thread"]));
+    let client = stateless(&by_argument, "/mcp/counter");
+    let count = |thread: Value| {
+        client.call("count", json!({"thread": thread}))["structuredContent"]["value"].clone()
+    };
+    assert_eq!((count(json!("a")), count(json!(7))), (json!(1), json!(1)));
+    assert_eq!((count(json!("a")), count(json!(7))), (json!(2), json!(2)));
+    assert_eq!((count(Value::Null), count(Value::Null)), (json!(1), json!(1)));
     let by_address = start(json!(["address"]));
     let client = stateless(&by_address, "/mcp/counter");
     assert_eq!((client.count("count"), client.count("count")), (1, 2));

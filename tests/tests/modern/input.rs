@@ -1,6 +1,8 @@
 //! What servers ask during a call, as input that the client sends with the same request again.
 
-use mooring_tests::{Cluster, Front, Gateway, Stateless, settings};
+use std::sync::{Mutex, PoisonError};
+
+use mooring_tests::{Cluster, Front, Gateway, OddServer, Stateless, Way, odd_server, settings};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -167,4 +169,82 @@ fn if_the_node_of_a_waiting_call_dies_its_client_gets_an_error_and_not_silence()
     let error = &answer["error"];
     assert_eq!(error["code"], -31001, "{answer}");
     assert!(error["message"].as_str().unwrap().contains("may have run"), "{answer}");
+}
+
+/// A server that wants a URL opened: before it serves a call at all, or, if the call says so, by a
+/// question within it. It says which code its question was refused with.
+fn wanting_urls() -> OddServer {
+    let called = Mutex::<Value>::default();
+    OddServer::good_but(Way::Stdio, move |message, say| {
+        let url = json!({"mode": "url", "message": "log in", "url": "https://example.com/x", "elicitationId": "e"});
+        let mut called = called.lock().unwrap_or_else(PoisonError::into_inner);
+        match message["method"].as_str() {
+            Some("tools/call") if message["params"]["arguments"]["asks"] == true => {
+                *called = message["id"].clone();
+                let asks = json!({"jsonrpc": "2.0", "id": "u", "method": "elicitation/create", "params": url});
+                say(asks.to_string());
+            }
+            Some("tools/call") => {
+                let error =
+                    json!({"code": -32042, "message": "log in", "data": {"elicitations": [url]}});
+                say(json!({"jsonrpc": "2.0", "id": message["id"], "error": error}).to_string());
+            }
+            None if message["id"] == "u" => {
+                let code = message["error"]["code"].to_string();
+                let result = json!({"content": [{"type": "text", "text": code}]});
+                say(odd_server::answer(&json!({"id": *called}), &result));
+            }
+            _ => return false,
+        }
+        true
+    })
+}
+
+#[test]
+fn a_url_that_the_user_does_not_open_is_not_asked_for_again() {
+    let server = wanting_urls();
+    Front::each(&json!({"one": server.entry()}), &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["one"]);
+        for (path, tool) in [("/mcp/one", "ask"), ("/mcp", "one-ask")] {
+            let client = Stateless::new(front.gateway().address(), path).able(able());
+            let asks = client.call(tool, json!({}));
+            assert_eq!(asks["inputRequests"]["url-1"]["params"]["mode"], "url", "{asks}");
+            for action in ["decline", "cancel"] {
+                let answer = json!({"url-1": {"action": action}});
+                let done = client.result("tools/call", again(tool, &asks, answer));
+                assert_eq!(done["isError"], true, "{path} {action}: {done}");
+                assert_eq!(done["resultType"], "complete", "{path} {action}: {done}");
+            }
+            let opened = json!({"url-1": {"action": "accept"}});
+            let asks = client.result("tools/call", again(tool, &asks, opened));
+            assert_eq!(asks["resultType"], "input_required", "the server still wants it: {asks}");
+        }
+    });
+}
+
+#[test]
+fn only_clients_that_open_urls_are_asked_to() {
+    let server = wanting_urls();
+    Front::each(&json!({"one": server.entry()}), &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["one"]);
+        for (path, tool) in [("/mcp/one", "ask"), ("/mcp", "one-ask")] {
+            let at =
+                |capabilities| Stateless::new(front.gateway().address(), path).able(capabilities);
+            for (capabilities, code) in [
+                (json!({"elicitation": {}}), "-32602"),
+                (json!({"elicitation": {"form": {}}}), "-32602"),
+                (json!({"sampling": {}}), "-32601"),
+            ] {
+                let client = at(capabilities);
+                let params = json!({"name": tool, "arguments": {}});
+                let response = client.send("tools/call", params).expect(400);
+                let error = &response.json()["error"];
+                assert_eq!(error["code"], -32021, "{path}: {error}");
+                let required = json!({"requiredCapabilities": {"elicitation": {"url": {}}}});
+                assert_eq!(error["data"], required, "{path}");
+                let told = client.call(tool, json!({"asks": true}));
+                assert_eq!(text(&told), code, "{path}");
+            }
+        }
+    });
 }

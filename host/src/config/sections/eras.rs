@@ -8,8 +8,8 @@ use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
 use crate::config::reader::words::nearest::suggestion;
 
-/// Characters of the longest name of a member of `_meta`.
-const MAX_META: usize = 200;
+/// Bytes of the longest name of a member of `_meta` or of the arguments.
+const MAX_MEMBER: usize = 200;
 
 /// The eras that are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub enum ConversationBy {
     Header(HeaderName),
     /// A member of the request's `_meta`.
     Meta(String),
+    /// An argument of a call or prompt.
+    Argument(String),
     /// The client's key, with the name that it gives itself.
     Principal,
     /// The client's address or key, with the name that it gives itself.
@@ -59,6 +61,7 @@ impl std::fmt::Display for ConversationBy {
         match self {
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Meta(name) => write!(f, "meta:{name}"),
+            Self::Argument(name) => write!(f, "argument:{name}"),
             plain => {
                 let word = PLAIN.iter().find(|(_, by)| by == plain);
                 f.write_str(word.map_or("", |(word, _)| word))
@@ -124,16 +127,21 @@ fn named(item: &Item<'_>) -> Option<ConversationBy> {
             header.map(ConversationBy::Header)
         }
         Some(("meta", name)) => {
-            let is_name = (1..=MAX_META).contains(&name.len());
-            if !is_name {
+            if !is_member(name) {
                 item.refuse("names no member of _meta", "write it like meta:com.example/thread");
             }
-            is_name.then(|| ConversationBy::Meta(name.to_owned()))
+            is_member(name).then(|| ConversationBy::Meta(name.to_owned()))
+        }
+        Some(("argument", name)) => {
+            if !is_member(name) {
+                item.refuse("names no argument", "write it like argument:thread_id");
+            }
+            is_member(name).then(|| ConversationBy::Argument(name.to_owned()))
         }
         _ => {
             let words: Vec<&str> = PLAIN.iter().map(|(word, _)| *word).collect();
             let advice = format!(
-                "use {}, header:NAME or meta:NAME{}",
+                "use {}, header:NAME, meta:NAME or argument:NAME{}",
                 words.join(", "),
                 suggestion(&text, &words)
             );
@@ -141,4 +149,8 @@ fn named(item: &Item<'_>) -> Option<ConversationBy> {
             None
         }
     }
+}
+
+fn is_member(name: &str) -> bool {
+    (1..=MAX_MEMBER).contains(&name.len())
 }

@@ -6,13 +6,13 @@ use serde_json::value::RawValue;
 
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Origin;
-use crate::protocol::era::fault;
+use crate::protocol::era::fault::{self, EraFault};
 use crate::protocol::era::methods::Method;
 use crate::protocol::era::result::Additions;
 use crate::protocol::era::tasks::{self, TaskName};
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::lenient::Members;
-use crate::protocol::request_state::{MOST_QUESTIONS, RequestState};
+use crate::protocol::request_state::{MOST_QUESTIONS, RequestState, WaitingQuestion};
 use crate::protocol::{error_kind, splice};
 
 use super::call::InnerCall;
@@ -82,22 +82,28 @@ impl InnerCall {
 
     fn failed(&self, error: &RawValue) -> (StatusCode, Bytes) {
         let known = error_kind::code_of(error.get());
-        if known == Some(code::URL_REQUIRED)
-            && self.method.may_ask()
-            && questions::may_be_asked("elicitation/create", &self.capabilities)
-            && let Some(asks) = self.asks_for_urls(error)
-        {
-            return asks;
+        let id = &self.client_id;
+        if known == Some(code::URL_REQUIRED) {
+            if !questions::opens_urls(&self.capabilities) {
+                let fault = EraFault::NoUrls;
+                let status = fault.status();
+                return (status, Refusal::from(fault).message(Some(id)));
+            }
+            let asks = if self.method.may_ask() { self.asks_for_urls(error) } else { None };
+            if let Some(asks) = asks {
+                return asks;
+            }
         }
         let mut text = error.get().to_owned();
-        // Clients without sessions know another code for it.
-        if self.method == Method::Resource
-            && known == Some(code::RESOURCE)
-            && let Some(span) = code_in(error)
-        {
-            text.replace_range(span, &code::INVALID_PARAMS.to_string());
+        // Clients without sessions know other codes for it.
+        let other = match known {
+            Some(code::RESOURCE) => Some(code::INVALID_PARAMS),
+            Some(code::URL_REQUIRED) => Some(code::INTERNAL),
+            _ => None,
+        };
+        if let (Some(other), Some(span)) = (other, code_in(error)) {
+            text.replace_range(span, &other.to_string());
         }
-        let id = &self.client_id;
         let answer = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{text}}}");
         let status = known.and_then(fault::status_of).unwrap_or(StatusCode::OK);
         (status, answer.into())
@@ -115,7 +121,7 @@ impl InnerCall {
             request: String::new(),
             first: String::new(),
             seen: String::new(),
-            questions: Vec::new(),
+            questions: keys.iter().map(|key| WaitingQuestion::of_url(key)).collect(),
             asked: 0,
             alone: self.session.origin == Origin::Request,
             handle: self.handle.map(|handle| handle.to_string()).unwrap_or_default(),

@@ -296,12 +296,14 @@ impl InnerCall {
             self.reply(&jsonrpc::result(id, b"{}")).await;
             return Meaning::On;
         }
-        let may_ask = self.method.may_ask()
+        let asked = questions::may_be_asked(method, envelope.params, &self.capabilities);
+        let may_ask = asked.is_ok()
+            && self.method.may_ask()
             && progress.asked.len() < MOST_QUESTIONS
-            && id.len() <= MAX_ID
-            && questions::may_be_asked(method, &self.capabilities);
+            && id.len() <= MAX_ID;
         let Some(event) = event.filter(|event| may_ask && before(event).is_some()) else {
-            self.reply(&questions::refused(id, method)).await;
+            let why = asked.err().unwrap_or(questions::NotAsked::Undeclared);
+            self.reply(&questions::refused(id, method, why)).await;
             return Meaning::On;
         };
         let question = known.unwrap_or_else(|| {

@@ -125,9 +125,16 @@ impl Worker {
                 only_text(&context.headers, name).map(|text| ConversationName::new(by, text))
             }
             ConversationBy::Meta(name) => {
-                let named = Members::of(claim.meta.get()).and_then(|meta| meta.get(name));
-                let text = named.map(|raw| lenient::text(raw).unwrap_or_else(|| raw.get().into()));
-                text.filter(|text| is_name(text)).map(|text| ConversationName::new(by, text))
+                let meta = Members::of(claim.meta.get());
+                meta.and_then(|meta| name_in(&meta, name))
+                    .map(|text| ConversationName::new(by, text))
+            }
+            ConversationBy::Argument(name) => {
+                let params = speaker.envelope.params.and_then(|params| Members::of(params.get()));
+                let arguments = params.and_then(|params| params.object("arguments"));
+                arguments
+                    .and_then(|arguments| name_in(&arguments, name))
+                    .map(|text| ConversationName::new(by, text))
             }
             ConversationBy::Principal => (*principal != Principal::anonymous())
                 .then(|| ConversationName::new(by, claim.client_name())),
@@ -202,6 +209,14 @@ fn unknown() -> Refusal {
     ))
 }
 
+/// A member that is a text or a number: nothing else is a name, `null` least of all.
+fn name_in(members: &Members<'_>, name: &str) -> Option<String> {
+    let raw = members.get(name)?;
+    let is_number = raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    let text = lenient::text(raw).or_else(|| is_number.then(|| raw.get().to_owned()));
+    text.filter(|text| is_name(text))
+}
+
 fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len())
 }
@@ -211,4 +226,23 @@ fn only_text(headers: &HeaderMap, name: &http::HeaderName) -> Option<String> {
     let mut values = headers.get_all(name).iter();
     let text = values.next()?.to_str().ok()?.trim();
     (values.next().is_none() && is_name(text)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_or_a_number_names_a_conversation_and_nothing_else() {
+        let long = "x".repeat(MAX_NAME + 1);
+        let json = format!(
+            r#"{{"a":"t\u00e9","b":7,"c":-1.5,"d":null,"e":true,"f":{{}},"g":[],"h":"","i":"{long}"}}"#
+        );
+        let members = Members::of(&json).unwrap();
+        let names = ["a", "b", "c"].map(|name| name_in(&members, name).unwrap());
+        assert_eq!(names, ["t\u{e9}", "7", "-1.5"]);
+        for name in ["d", "e", "f", "g", "h", "i", "j"] {
+            assert_eq!(name_in(&members, name), None, "{name}");
+        }
+    }
 }

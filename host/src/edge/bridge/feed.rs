@@ -214,7 +214,8 @@ impl Feed {
                 }
             }
             (Kind::Request, Some(id)) => {
-                let refused = questions::refused(id, envelope.method());
+                let why = questions::NotAsked::Undeclared;
+                let refused = questions::refused(id, envelope.method(), why);
                 self.worker.answer_question(None, &self.session, &refused).await;
             }
             (Kind::Request | Kind::Response, _) => {}

@@ -8,8 +8,18 @@ use crate::config::ConversationBy;
 pub const NONE: &str = "none";
 
 /// The words of metrics: names of headers and members are the operator's, and are not among them.
-const WORDS: [&str; 9] =
-    ["plugin", "handle", "cookie", "header", "meta", "principal", "address", "connection", NONE];
+const WORDS: [&str; 10] = [
+    "plugin",
+    "handle",
+    "cookie",
+    "header",
+    "meta",
+    "argument",
+    "principal",
+    "address",
+    "connection",
+    NONE,
+];
 
 fn word(by: &ConversationBy) -> usize {
     match by {
@@ -18,9 +28,10 @@ fn word(by: &ConversationBy) -> usize {
         ConversationBy::Cookie => 2,
         ConversationBy::Header(_) => 3,
         ConversationBy::Meta(_) => 4,
-        ConversationBy::Principal => 5,
-        ConversationBy::Address => 6,
-        ConversationBy::Connection => 7,
+        ConversationBy::Argument(_) => 5,
+        ConversationBy::Principal => 6,
+        ConversationBy::Address => 7,
+        ConversationBy::Connection => 8,
     }
 }
 

@@ -23,11 +23,43 @@ pub struct ClientQuestion {
     pub event: String,
 }
 
+/// Why a client is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotAsked {
+    /// It has not declared the capability, or nothing is asked so.
+    Undeclared,
+    /// It has declared the capability, but not this way of asking.
+    OtherWay,
+}
+
 /// Whether a client with these capabilities may be asked this.
-#[must_use]
-pub fn may_be_asked(method: &str, capabilities: &str) -> bool {
+///
+/// # Errors
+/// Why not.
+pub fn may_be_asked(
+    method: &str,
+    params: Option<&RawValue>,
+    capabilities: &str,
+) -> Result<(), NotAsked> {
     let declared = Members::of(capabilities).unwrap_or_default();
-    needs(method).is_some_and(|needed| declared.get(needed).is_some())
+    let needed = needs(method).filter(|needed| declared.get(needed).is_some());
+    let needed = needed.ok_or(NotAsked::Undeclared)?;
+    if needed != "elicitation" {
+        return Ok(());
+    }
+    let mode = params.and_then(|params| Members::of(params.get())?.text("mode"));
+    let ways = declared.object(needed).unwrap_or_default();
+    let (form, url) = (ways.get("form").is_some(), ways.get("url").is_some());
+    // An empty object means forms (2025-11-25, client/elicitation).
+    let is_declared = if mode.as_deref() == Some("url") { url } else { form || !url };
+    if is_declared { Ok(()) } else { Err(NotAsked::OtherWay) }
+}
+
+/// Whether a client with these capabilities opens URLs for its user.
+#[must_use]
+pub fn opens_urls(capabilities: &str) -> bool {
+    let declared = Members::of(capabilities).unwrap_or_default();
+    declared.object("elicitation").is_some_and(|ways| ways.get("url").is_some())
 }
 
 /// A question as the client gets it: an object with method and parameters.
@@ -96,9 +128,13 @@ pub fn for_server(id: &str, answer: &RawValue) -> Bytes {
 
 /// The answer for a server that asks what its client cannot be asked.
 #[must_use]
-pub fn refused(id: &str, method: &str) -> Bytes {
-    let text = format!("the client cannot be asked {method}");
-    jsonrpc::error(Some(id), code::METHOD_NOT_FOUND, &text)
+pub fn refused(id: &str, method: &str, why: NotAsked) -> Bytes {
+    let (code, way) = match why {
+        NotAsked::Undeclared => (code::METHOD_NOT_FOUND, ""),
+        // (2025-11-25, client/elicitation, "Error Handling")
+        NotAsked::OtherWay => (code::INVALID_PARAMS, " in this mode"),
+    };
+    jsonrpc::error(Some(id), code, &format!("the client cannot be asked {method}{way}"))
 }
 
 /// The answer for a server whose client has not come back with one.
@@ -144,9 +180,25 @@ mod tests {
 
     #[test]
     fn clients_are_asked_what_they_have_declared() {
-        assert!(may_be_asked("elicitation/create", r#"{"elicitation":{}}"#));
-        assert!(!may_be_asked("elicitation/create", r#"{"sampling":{}}"#));
-        assert!(!may_be_asked("tasks/get", r#"{"tasks":{},"elicitation":{}}"#));
+        let elicitation = "elicitation/create";
+        let (form, url) = (r#"{"mode":"form"}"#, r#"{"mode":"url"}"#);
+        for (method, params, capabilities, expected) in [
+            (elicitation, "{}", r#"{"elicitation":{}}"#, Ok(())),
+            (elicitation, form, r#"{"elicitation":{"form":{},"url":{}}}"#, Ok(())),
+            (elicitation, url, r#"{"elicitation":{"url":{}}}"#, Ok(())),
+            (elicitation, url, r#"{"elicitation":{}}"#, Err(NotAsked::OtherWay)),
+            (elicitation, url, r#"{"elicitation":{"form":{}}}"#, Err(NotAsked::OtherWay)),
+            (elicitation, "{}", r#"{"elicitation":{"url":{}}}"#, Err(NotAsked::OtherWay)),
+            (elicitation, "{}", r#"{"sampling":{}}"#, Err(NotAsked::Undeclared)),
+            ("roots/list", "{}", r#"{"roots":{}}"#, Ok(())),
+            ("tasks/get", "{}", r#"{"tasks":{},"elicitation":{}}"#, Err(NotAsked::Undeclared)),
+        ] {
+            let asked = may_be_asked(method, Some(raw(params)), capabilities);
+            assert_eq!(asked, expected, "{method} {params} {capabilities}");
+        }
+        assert!(
+            opens_urls(r#"{"elicitation":{"url":{}}}"#) && !opens_urls(r#"{"elicitation":{}}"#)
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::edge::worker::{Edge, Worker};
 use crate::model::{Principal, Scope, SessionId, UnixMillis};
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::lenient::Members;
-use crate::protocol::request_state::{PATIENCE, RequestState};
+use crate::protocol::request_state::{PATIENCE, RequestState, WaitingQuestion};
 
 use super::questions;
 
@@ -79,6 +79,17 @@ pub fn input_of<'a>(
     questions::is_answer(method, answer).then_some(answer)
 }
 
+/// Whether a client was to open URLs before its request is sent anew, and has not.
+#[must_use]
+pub fn is_declined(state: &RequestState, responses: Option<&RawValue>) -> bool {
+    let declines = |question: &WaitingQuestion| {
+        let answer = input_of(responses, &question.key, &question.method);
+        let action = answer.and_then(|answer| Members::of(answer.get())?.text("action"));
+        action.is_some_and(|action| action != "accept")
+    };
+    state.request.is_empty() && state.questions.iter().any(declines)
+}
+
 impl Worker {
     /// Sends an answer to the server of which it names the question.
     pub(in crate::edge) async fn answer_question(
@@ -140,6 +151,26 @@ mod tests {
         assert!(returned(None, "d", None, at).is_none());
         let spoilt = Some((session, at, b"{}".to_vec()));
         assert!(returned(spoilt, "d", None, at).is_none());
+    }
+
+    #[test]
+    fn a_url_is_declined_by_an_answer_that_says_so() {
+        let state = |request: &str| RequestState {
+            request: request.to_owned(),
+            questions: ["url-1", "url-2"].map(WaitingQuestion::of_url).to_vec(),
+            ..RequestState::default()
+        };
+        for (answers, declined) in [
+            (r#"{"url-1":{"action":"accept"},"url-2":{"action":"cancel"}}"#, true),
+            (r#"{"url-1":{"action":"decline"}}"#, true),
+            (r#"{"url-1":{"action":"accept"},"url-3":{"action":"decline"}}"#, false),
+            ("{}", false),
+        ] {
+            let answers: &RawValue = serde_json::from_str(answers).unwrap();
+            assert_eq!(is_declined(&state(""), Some(answers)), declined, "{answers}");
+            assert!(!is_declined(&state("7"), Some(answers)), "the server hears it");
+        }
+        assert!(!is_declined(&state(""), None));
     }
 
     #[test]

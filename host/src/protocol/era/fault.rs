@@ -26,6 +26,9 @@ pub enum EraFault {
     /// The client has not declared the extension of tasks, which the method is of.
     #[error("Missing required client capability: extensions[{:?}]", tasks::EXTENSION)]
     NoTasks,
+    /// The client has not declared that it opens URLs, which a server wants first.
+    #[error("Missing required client capability: elicitation.url")]
+    NoUrls,
 }
 
 impl EraFault {
@@ -37,7 +40,7 @@ impl EraFault {
             Self::Header(_) => code::HEADER_MISMATCH,
             Self::Version(_) => code::UNSUPPORTED_VERSION,
             Self::Method(_) => code::METHOD_NOT_FOUND,
-            Self::NoTasks => code::MISSING_CAPABILITY,
+            Self::NoTasks | Self::NoUrls => code::MISSING_CAPABILITY,
         }
     }
 
@@ -59,6 +62,9 @@ impl EraFault {
                 Some(format!("{{\"supported\":[\"{REVISION}\"],\"requested\":{requested}}}"))
             }
             Self::NoTasks => Some(tasks::REQUIRED.to_owned()),
+            Self::NoUrls => {
+                Some(r#"{"requiredCapabilities":{"elicitation":{"url":{}}}}"#.to_owned())
+            }
             Self::Meta(_) | Self::Header(_) | Self::Method(_) => None,
         }
     }
@@ -83,6 +89,7 @@ mod tests {
             (EraFault::Version("x".into()), 400, -32022),
             (EraFault::Method("x".into()), 404, -32601),
             (EraFault::NoTasks, 400, -32021),
+            (EraFault::NoUrls, 400, -32021),
         ] {
             assert_eq!((fault.status().as_u16(), fault.code()), (status, code), "{fault}");
         }

@@ -10,12 +10,13 @@ use crate::edge::bridge::demanded_task::asking_for_task;
 use crate::edge::bridge::inner_session::InnerInUse;
 use crate::edge::bridge::legacy_message::legacy_message;
 use crate::edge::bridge::questions;
-use crate::edge::bridge::suspension::{Returned, input_of};
+use crate::edge::bridge::suspension::{Returned, input_of, is_declined};
 use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::model::SessionId;
 use crate::net::Body;
+use crate::protocol::era::answered::tool_error;
 use crate::protocol::era::arguments;
 use crate::protocol::era::methods::Method;
 use crate::protocol::jsonrpc::Malformed;
@@ -93,6 +94,10 @@ impl ModernRequest<'_> {
             }
             None => None,
         };
+        let responses = sent_back.responses;
+        if returned.as_ref().is_some_and(|returned| is_declined(&returned.state, responses)) {
+            return self.declined(&session);
+        }
         // Where only URLs had to be opened, the request begins anew.
         let returned = returned.filter(|returned| !returned.state.request.is_empty());
         if let Some(returned) = &returned {
@@ -166,6 +171,16 @@ impl ModernRequest<'_> {
         let mut response = respond(said, self.id, self.worker.edge.config.keep_alive).await?;
         response.headers_mut().extend(std::mem::take(&mut *carried.lock()));
         Ok(response)
+    }
+
+    /// The answer to a client whose user has not opened what its server needs: the server would only
+    /// want it again.
+    fn declined(&self, session: &Session) -> Result<Response<Body>, Refusal> {
+        let text = "the user has not opened the URL that the server needs for this request";
+        match self.method {
+            Method::Tool => Ok(self.answer(&tool_error(text), &self.additions(session))),
+            _ => Err(Refusal::InvalidParams(text.to_owned())),
+        }
     }
 
     /// Whether the client goes on with a request that waits in a session of the gateway's own.
