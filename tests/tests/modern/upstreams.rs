@@ -225,6 +225,51 @@ fn a_client_that_cannot_be_asked_is_told_so() {
     });
 }
 
+/// A client that can be asked some of what a server needs is asked nothing in vain.
+#[test]
+fn nobody_is_asked_a_part_of_what_cannot_be_asked_whole() {
+    everywhere(|Place { client, prefix, .. }| {
+        for capabilities in [json!({"elicitation": {}}), json!({"elicitation": {}, "roots": {}})] {
+            let client = client.clone().params(json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": capabilities,
+                "clientInfo": {"name": "mooring-tests", "version": "1"},
+            }));
+            let params = json!({"name": format!("{prefix}ask"), "arguments": {}});
+            let (answer, asked) = asks(&client.initialize(), "tools/call", params);
+            assert_eq!((&answer["result"]["isError"], asked), (&json!(true), 0), "{answer}");
+        }
+    });
+}
+
+/// If one question is refused, the others are taken back.
+#[test]
+fn a_question_that_is_refused_ends_the_others() {
+    everywhere(|Place { client, prefix, .. }| {
+        let session = able(client).initialize();
+        let (mut stream, id) = session.start(&format!("{prefix}ask"), json!({}), json!({}));
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            let question = stream.message(|message| message.get("method").is_some());
+            asked.push(question["id"].clone());
+        }
+        let refuses =
+            json!({"jsonrpc": "2.0", "id": asked[1], "error": {"code": -1, "message": "no"}});
+        session.post(&refuses).send(session.client.address()).expect(202);
+        let mut taken_back = Vec::new();
+        let answer = loop {
+            let message = stream.message(|_| true);
+            if message["method"] == "notifications/cancelled" {
+                taken_back.push(message["params"]["requestId"].clone());
+            } else if message["id"] == id {
+                break message;
+            }
+        };
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        assert_eq!(taken_back, [asked[0].clone(), asked[2].clone()], "{answer}");
+    });
+}
+
 #[test]
 fn progress_and_log_messages_come_as_in_a_session() {
     everywhere(|Place { client, prefix, .. }| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use serde_json::value::RawValue;
 
 use crate::protocol::era::answered;
@@ -20,6 +20,7 @@ use crate::runner::channel::message_ids::{key, progress_token};
 use crate::runner::channel::sink::MessageSink as _;
 
 use super::exchange::{Heard, Unanswered};
+use super::questions::Ready;
 use super::server::Exchange;
 use super::talk::{Talk, Turn};
 
@@ -181,12 +182,14 @@ impl Call<'_> {
         }
     }
 
-    /// Asks the client all the questions at once. Returns its answers, as JSON.
+    /// Asks the client all the questions at once, if it can be asked each of them. If one is not
+    /// answered, the others are taken back. Returns its answers, as JSON.
     async fn ask(&self, input: &InputRequired) -> Result<String, String> {
         let Talk { pipe, client, questions, .. } = self.talk;
-        let asked =
-            input.questions.iter().map(|question| questions.ask(pipe, client, (self.id, question)));
-        let said: Vec<String> = join_all(asked).await.into_iter().collect::<Result<_, _>>()?;
+        let ready = input.questions.iter().map(|question| questions.ready(client, question));
+        let ready: Vec<Ready> = ready.collect::<Result<_, _>>()?;
+        let asked = ready.into_iter().map(|question| questions.ask(pipe, self.id, question));
+        let said = try_join_all(asked).await?;
         let keys = input.questions.iter().map(|question| &*question.key);
         Ok(answers(keys.zip(said.iter().map(|said| &**said))))
     }

@@ -46,25 +46,33 @@ impl Questions {
         drop(asked.send(said));
     }
 
-    /// Asks the client, for the request with this id. Dropped before the answer, it takes the question back.
+    /// A question as this client is asked it.
     ///
     /// # Errors
-    /// Why there is no answer, for the model or the user to read.
-    pub async fn ask(
-        &self,
-        pipe: &Pipe,
-        client: &Introduction,
-        (request_id, question): (&str, &Question),
-    ) -> Said {
+    /// Why it cannot be asked that, for the model or the user to read.
+    pub fn ready(&self, client: &Introduction, question: &Question) -> Result<Ready, String> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let id = quoted(&format!("input-{number}"));
         let params = question.for_session(client, &id).map_err(|error| error.to_string())?;
+        Ok(Ready {
+            message: request(&id, &question.method, &params),
+            id,
+            method: question.method.clone(),
+        })
+    }
+
+    /// Asks the client, for the request with this id. Dropped before the answer, it takes the question
+    /// back.
+    ///
+    /// # Errors
+    /// Why there is no answer, for the model or the user to read.
+    pub async fn ask(&self, pipe: &Pipe, request_id: &str, question: Ready) -> Said {
+        let Ready { id, method, message } = question;
         let (said, hearing) = oneshot::channel();
         self.open.lock().insert(id.clone(), said);
-        let asked = Asked { questions: self, pipe, id: &id };
-        pipe.take_about(request_id, request(&id, &question.method, &params)).await;
+        let asked = Asked { questions: self, pipe, request: request_id, id: &id };
+        pipe.take_about(request_id, message).await;
         let heard = tokio::time::timeout(PATIENCE, hearing).await;
-        let method = &question.method;
         match heard {
             Ok(Ok(Ok(result))) => Ok(result),
             Ok(Ok(Err(why))) => Err(format!("the client has not answered {method}: {why}")),
@@ -83,10 +91,20 @@ fn request(id: &str, method: &str, params: &str) -> Bytes {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{params}}}").into()
 }
 
+/// A question that can be asked.
+pub struct Ready {
+    /// As JSON.
+    id: String,
+    method: String,
+    message: Bytes,
+}
+
 /// A question that is open.
 struct Asked<'a> {
     questions: &'a Questions,
     pipe: &'a Pipe,
+    /// The id of the request that it belongs to.
+    request: &'a str,
     id: &'a str,
 }
 
@@ -97,7 +115,7 @@ impl Drop for Asked<'_> {
         }
         let cancelled = jsonrpc::cancelled(self.id, "the request that it belongs to is over");
         if let Ok(envelope) = Envelope::parse(&cancelled) {
-            self.pipe.hand(cancelled.clone(), &envelope);
+            self.pipe.hand_about(Some(self.request), cancelled.clone(), &envelope);
         }
     }
 }

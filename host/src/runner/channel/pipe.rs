@@ -307,7 +307,12 @@ impl Pipe {
     /// that does not read must not stop the other sessions. It may miss notices then,
     /// never an answer.
     pub fn hand(&self, message: Bytes, envelope: &Envelope<'_>) {
-        match self.delivery(None, message, envelope) {
+        self.hand_about(None, message, envelope);
+    }
+
+    /// The same for a message that is about the request with this id, where that is known.
+    pub fn hand_about(&self, about: Option<&str>, message: Bytes, envelope: &Envelope<'_>) {
+        match self.delivery(about, message, envelope) {
             Delivery::To(stream, message, part) => self.put(&stream, message, part),
             Delivery::Reply(reply) => self.to_server.try_send(reply),
             Delivery::Done => {}
