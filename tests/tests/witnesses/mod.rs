@@ -1,6 +1,7 @@
 //! Third-party programs that speak MCP: SDKs, the conformance suite, the Inspector, browsers,
 //! servers.
 
+pub mod asked_aside;
 pub mod browsers;
 pub mod clients;
 pub mod conformance;
