@@ -1,6 +1,6 @@
 //! The health checks `/health`, `/livez` and `/readyz`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,8 +10,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cluster::{
-    Condition, Joined, LeaseStatus, NodeEntry, ReplicaCondition, ServerCondition, ServerHealth,
-    conditions,
+    Condition, Joined, LeaseStatus, MAX_FLAWS, NodeEntry, ReplicaCondition, ServerCondition,
+    ServerHealth, conditions,
 };
 use crate::model::visible::visible;
 use crate::model::{Reach, ServerName, UnixMillis};
@@ -143,7 +143,7 @@ impl Shown<'_> {
             "failures": health.failures,
             "nextAttemptMs": health.next_attempt_ms,
             "lastError": self.reason(health.last_error.as_deref()),
-            "flaws": if self.with_reasons { health.flaws } else { Vec::new() },
+            "flaws": if self.with_reasons { flaws(name, health.flaws, entries) } else { Vec::new() },
         })
     }
 
@@ -171,6 +171,18 @@ impl Shown<'_> {
     fn reason(&self, text: Option<&str>) -> Option<String> {
         text.map(|text| if self.with_reasons { text.to_owned() } else { FAILED.to_owned() })
     }
+}
+
+/// What is wrong with a server that runs: here, and on nodes that are there. Each flaw once.
+fn flaws(name: &ServerName, here: Vec<String>, entries: &[NodeEntry]) -> Vec<String> {
+    let is_there = |entry: &&NodeEntry| {
+        entry.status == LeaseStatus::Active && entry.servers.contains_key(name)
+    };
+    let reports = entries.iter().filter(is_there).flat_map(|entry| &entry.notes.flaws);
+    let of_nodes = reports.filter(|report| report.server == name.as_str());
+    let of_nodes = of_nodes.flat_map(|report| report.flaws.iter().cloned());
+    let all: BTreeSet<String> = here.into_iter().chain(of_nodes).collect();
+    all.into_iter().take(MAX_FLAWS).collect()
 }
 
 /// What is known of a server that runs on other nodes alone, in the words for one of this process.

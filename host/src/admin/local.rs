@@ -36,15 +36,17 @@ impl RunnerView for Local {
         if let Some(after) = &look.after {
             instances.retain(|instance| instance.place() > *after);
         }
-        let (servers, errors) = match &look.after {
+        let (servers, mut errors) = match &look.after {
             Some(_) => (Vec::new(), Vec::new()),
             None => (self.servers(look.server.as_ref()), self.errors(look.server.as_ref())),
         };
+        let more_errors = errors.len().saturating_sub(MOST_ERRORS) as u64;
+        errors.truncate(MOST_ERRORS);
         let more = instances.len() > look.limit;
         instances.truncate(look.limit);
         Box::pin(async move {
             measure(&mut instances).await;
-            InstancePage { instances, more, servers, errors }
+            InstancePage { instances, more, servers, errors, more_errors }
         })
     }
 
@@ -83,7 +85,7 @@ impl Local {
             .collect()
     }
 
-    /// The errors of servers that came most often.
+    /// The errors of servers, those that came most often first.
     fn errors(&self, only: Option<&ServerName>) -> Vec<ErrorReport> {
         let counted = self.runner.errors();
         let asked = counted.iter().filter(|(server, _)| only.is_none_or(|only| only == *server));
@@ -98,7 +100,6 @@ impl Local {
             })
             .collect();
         errors.sort_by_key(|error| std::cmp::Reverse(error.count));
-        errors.truncate(MOST_ERRORS);
         errors
     }
 }

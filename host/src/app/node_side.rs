@@ -99,7 +99,7 @@ pub fn of(
         },
         changes: host.discovery.changes(),
         room: capacity.changes(),
-        troubles: troubles.changes(),
+        notes: troubles.changes(),
         load: {
             let capacity = Arc::clone(capacity);
             Box::new(move || capacity.report())

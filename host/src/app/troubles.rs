@@ -1,5 +1,5 @@
-//! The servers of this process that cannot be used now, reported to the coordinator and to the
-//! process's own registry.
+//! The servers of this process that cannot be used now, and the flaws of those that can, reported to
+//! the coordinator and to the process's own registry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::cluster::{Registry, TroubleReport};
+use crate::cluster::{FlawReport, Registry, ServerNotes, TroubleReport, bounded_flaws};
 use crate::model::{NodeId, ServerName, UnixMillis};
 use crate::runner::{SharedRunner, Trouble};
 
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Looks for what is wrong with servers, and notifies of changes.
 pub struct TroubleWatch {
     runner: Arc<SharedRunner>,
-    told: watch::Sender<Vec<TroubleReport>>,
+    told: watch::Sender<ServerNotes>,
 }
 
 impl TroubleWatch {
@@ -28,11 +28,11 @@ impl TroubleWatch {
 
     /// What is wrong now, with a notice of each change.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Vec<TroubleReport>> {
+    pub fn changes(&self) -> watch::Receiver<ServerNotes> {
         self.told.subscribe()
     }
 
-    /// Keeps the troubles up to date, in this process's registry entry too.
+    /// Keeps the notes up to date, in this process's registry entry too.
     pub async fn watch(self: Arc<Self>, registry: Arc<Registry>, id: NodeId) {
         let mut discovered = self.runner.discovery.changes();
         let mut timer = tokio::time::interval(LOOK);
@@ -42,15 +42,19 @@ impl TroubleWatch {
                 _ = timer.tick() => {}
                 changed = discovered.changed() => if changed.is_err() { return },
             }
-            let found = reports(self.runner.troubles(), &self.told.borrow());
-            self.try_again(&found);
+            let troubles = reports(self.runner.troubles(), &self.told.borrow().troubles);
+            self.try_again(&troubles);
+            let flaws = self.runner.flaws().into_iter();
+            let flaws =
+                flaws.map(|(server, flaws)| FlawReport { server: server.to_string(), flaws });
+            let found = ServerNotes { troubles, flaws: bounded_flaws(flaws.collect()) };
             let is_new = self.told.send_if_modified(|told| {
                 let is_new = *told != found;
                 told.clone_from(&found);
                 is_new
             });
             if is_new {
-                registry.set_local_troubles(&id, found);
+                registry.set_local_notes(&id, found);
             }
         }
     }
@@ -61,8 +65,9 @@ impl TroubleWatch {
     /// until that succeeds: a server that nobody calls because it fails would stay so for ever.
     fn try_again(&self, found: &[TroubleReport]) {
         let told = self.told.borrow();
-        let is_told =
-            |trouble: &TroubleReport| told.iter().any(|told| told.server == trouble.server);
+        let is_told = |trouble: &TroubleReport| {
+            told.troubles.iter().any(|told| told.server == trouble.server)
+        };
         let new = found.iter().filter(|trouble| trouble.failures > 0 && !is_told(trouble));
         for trouble in new {
             if let Ok(server) = ServerName::parse(&trouble.server) {

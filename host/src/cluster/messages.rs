@@ -9,7 +9,7 @@ use crate::protocol::objects::object_only;
 use crate::protocol::version::Version;
 
 use super::state_report::StateReport;
-use super::trouble::TroubleReport;
+use super::trouble::{FlawReport, TroubleReport};
 
 /// Body of `POST /api/cluster/register`. Required are `id`, `name`, `url` and `incarnation`.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -62,6 +62,9 @@ pub struct Registration {
     /// Servers that cannot be used on the node now; absent from nodes of earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<TroubleReport>,
+    /// What is wrong with servers that run there; absent from nodes of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flaws: Vec<FlawReport>,
 }
 object_only!(both Registration);
 
@@ -107,6 +110,9 @@ pub struct Heartbeat {
     /// As in the registration: all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<TroubleReport>,
+    /// The same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flaws: Vec<FlawReport>,
 }
 object_only!(both Heartbeat);
 

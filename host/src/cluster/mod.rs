@@ -63,10 +63,11 @@ pub use observe::conditions::{
 };
 pub use observe::instances::{
     ErrorReport, InstanceCursor, InstancePage, InstanceQuery, InstanceReport, MOST_ERRORS,
-    MOST_INSTANCES, MOST_LINES, Overview, RunnerView, ServerHealth, Since, StderrLine,
-    USUAL_INSTANCES, USUAL_LINES, Unreachable, overview,
+    MOST_INSTANCES, MOST_LINES, RunnerView, ServerHealth, Since, StderrLine, USUAL_INSTANCES,
+    USUAL_LINES,
 };
 pub use observe::log_event::LogEvent;
 pub use observe::logs::{BEAT, LogQuery, LogSources, MOST_LOG_LINES};
+pub use observe::overview::{Overview, Unreachable, overview, overview_of_all};
 pub use own_drain::{DrainOrder, DrainState, Ending, OwnDrain};
-pub use trouble::TroubleReport;
+pub use trouble::{FlawReport, MAX_FLAWS, ServerNotes, TroubleReport, bounded_flaws};

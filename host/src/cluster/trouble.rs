@@ -1,4 +1,4 @@
-//! Why servers cannot be used on a node, as nodes report it.
+//! Why servers cannot be used on a node, and what is wrong with those that run, as nodes report it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,13 @@ const MAX_TROUBLES: usize = 1000;
 const MAX_REASON: usize = 512;
 /// Bytes of a status or name.
 const MAX_WORD: usize = 256;
+/// Flaws of one server that are kept.
+pub const MAX_FLAWS: usize = 16;
+/// Bytes of a flaw; a longer one is cut.
+const MAX_FLAW: usize = 512;
+/// Bytes of the flaws of all servers of one node; those of further servers are left out, and the list
+/// of the node's instances has them.
+const MAX_ALL_FLAWS: usize = 64 << 10;
 
 /// A server that cannot be used on its node now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +39,66 @@ pub struct TroubleReport {
 }
 object_only!(both TroubleReport);
 
-/// The reports within their bounds. What exceeds them is cut, not refused: a node must not lose its
-/// lease because a server of it fails at length.
+/// What is wrong with what a server answers, although it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+#[serde(default)]
+pub struct FlawReport {
+    pub server: String,
+    pub flaws: Vec<String>,
+}
+object_only!(both FlawReport);
+
+/// All that is wrong with the servers of one node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerNotes {
+    pub troubles: Vec<TroubleReport>,
+    pub flaws: Vec<FlawReport>,
+}
+
+impl ServerNotes {
+    /// What a node says, within its bounds. What exceeds them is cut, not refused: a node must not
+    /// lose its lease because a server of it fails at length.
+    #[must_use]
+    pub fn bounded(troubles: Vec<TroubleReport>, flaws: Vec<FlawReport>) -> Self {
+        Self { troubles: bounded_troubles(troubles), flaws: bounded_flaws(flaws) }
+    }
+
+    /// Bytes that they take in memory, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let texts = |report: &TroubleReport| {
+            let reason = report.reason.as_ref().map_or(0, String::len);
+            report.server.len() + report.status.len() + reason
+        };
+        let troubles = self.troubles.iter();
+        let troubles = troubles.map(|report| std::mem::size_of::<TroubleReport>() + texts(report));
+        troubles.chain(self.flaws.iter().map(FlawReport::size)).sum()
+    }
+}
+
+impl FlawReport {
+    fn size(&self) -> usize {
+        let text = |flaw: &String| std::mem::size_of::<String>() + flaw.len();
+        std::mem::size_of::<Self>() + self.server.len() + self.flaws.iter().map(text).sum::<usize>()
+    }
+}
+
+/// The flaws of the servers of one node within their bounds.
 #[must_use]
-pub fn bounded(mut reports: Vec<TroubleReport>) -> Vec<TroubleReport> {
+pub fn bounded_flaws(mut reports: Vec<FlawReport>) -> Vec<FlawReport> {
+    let mut all = 0;
+    reports.retain_mut(|report| {
+        cut(&mut report.server, MAX_WORD);
+        report.flaws.truncate(MAX_FLAWS);
+        report.flaws.iter_mut().for_each(|flaw| cut(flaw, MAX_FLAW));
+        all += report.size();
+        !report.flaws.is_empty() && all <= MAX_ALL_FLAWS
+    });
+    reports
+}
+
+fn bounded_troubles(mut reports: Vec<TroubleReport>) -> Vec<TroubleReport> {
     reports.truncate(MAX_TROUBLES);
     for (place, report) in reports.iter_mut().enumerate() {
         cut(&mut report.server, MAX_WORD);
@@ -46,15 +109,6 @@ pub fn bounded(mut reports: Vec<TroubleReport>) -> Vec<TroubleReport> {
         }
     }
     reports
-}
-
-/// Bytes that the reports take in memory, about.
-#[must_use]
-pub fn size_of_troubles(reports: &[TroubleReport]) -> usize {
-    let texts = |report: &TroubleReport| {
-        report.server.len() + report.status.len() + report.reason.as_ref().map_or(0, String::len)
-    };
-    reports.iter().map(|report| std::mem::size_of::<TroubleReport>() + texts(report)).sum()
 }
 
 fn cut(text: &mut String, most: usize) {
@@ -73,12 +127,26 @@ mod tests {
             reason: Some("é".repeat(10_000)),
             ..TroubleReport::default()
         };
-        let kept = bounded((0..5000).map(long).collect());
+        let notes = ServerNotes::bounded((0..5000).map(long).collect(), Vec::new());
+        assert!(notes.size() < 1 << 20);
+        let kept = notes.troubles;
         assert_eq!(kept.len(), MAX_TROUBLES);
         assert!(kept.iter().all(|report| report.status.len() == MAX_WORD));
         assert_eq!(kept[0].reason.as_ref().map(String::len), Some(MAX_REASON));
         assert_eq!(kept.iter().filter(|report| report.reason.is_some()).count(), WITH_REASON);
-        assert!(size_of_troubles(&kept) < 1 << 20);
+    }
+
+    #[test]
+    fn flaws_are_cut_too_and_servers_without_any_are_no_report() {
+        let flawed =
+            |number: usize, flaws: Vec<String>| FlawReport { server: format!("s{number}"), flaws };
+        let few = vec![flawed(0, vec!["é".repeat(10_000); 40]), flawed(1, Vec::new())];
+        let kept = ServerNotes::bounded(Vec::new(), few).flaws;
+        assert_eq!((kept.len(), kept[0].flaws.len()), (1, MAX_FLAWS));
+        assert!(kept[0].flaws.iter().all(|flaw| flaw.len() == MAX_FLAW));
+        let many = (0..100_000).map(|number| flawed(number, vec!["x".to_owned()])).collect();
+        let notes = ServerNotes::bounded(Vec::new(), many);
+        assert!(notes.flaws.len() > 100 && notes.size() <= MAX_ALL_FLAWS, "{}", notes.size());
     }
 
     #[test]

@@ -329,8 +329,8 @@ fn a_node_that_lies_about_errors_fills_no_page_and_hides_nothing() {
     let (emitter, kind, most) = ("\u{1b}[2J", "k\u{202e}", u64::MAX);
     let error =
         |server: String| json!({"server": server, "emitter": emitter, "kind": kind, "count": most});
-    let many = (0..500).map(|number| error(format!("{number}{}", "x".repeat(300))));
-    let page = json!({"instances": [], "more": false, "servers": [],
+    let many = (0..5000).map(|number| error(format!("{number}{}", "x".repeat(300))));
+    let page = json!({"instances": [], "more": false, "servers": [], "moreErrors": 7,
         "errors": many.collect::<Vec<_>>()});
     let node = Says::default().instances(page).start("liar");
     node.register(&coordinator, json!([]), json!({})).expect(200);
@@ -339,11 +339,43 @@ fn a_node_that_lies_about_errors_fills_no_page_and_hides_nothing() {
     reader.until("what the node says", |seen| seen.any("errors", |one| one["node"] == "liar"));
     let errors = &reader.sections["errors"];
     let own = errors.values().filter(|one| one["node"].is_null()).count();
-    assert!(own > 0 && errors.len() - own <= 100, "{own} of {}", errors.len());
+    assert!(own > 0 && errors.len() - own == 1000, "{own} of {}", errors.len());
+    assert_eq!(reader.head["errorsLeftOut"], 4007, "what is not shown is told");
     for (key, one) in errors {
         assert!(key.len() < 700 && !key.contains(['\u{1b}', '\u{202e}']), "{key:?}");
         assert!(!one.to_string().contains("\\u001b"), "{one}");
     }
+}
+
+/// The errors of a node, as it says them of a server with this many kinds.
+fn errors_of(server: &str, kinds: usize) -> Vec<Value> {
+    let error = |number| json!({"server": server, "emitter": "server", "kind": format!("k{number}"), "count": 1});
+    (0..kinds).map(error).collect()
+}
+
+#[test]
+fn nodes_whose_instances_find_no_room_still_tell_servers_and_errors() {
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let instance = |number: usize| json!({"server": "crowd", "pid": number, "startedAt": number});
+    let broken = json!({"server": "broken", "status": "crash-loop", "lastError": "no licence"});
+    let crowd: Vec<Value> = (0..500).map(instance).collect();
+    let first = json!({"instances": crowd, "more": true, "errors": errors_of("crowd", 250)});
+    let last = json!({"servers": [broken], "errors": errors_of("broken", 250)});
+    let first = Says::default().instances(first).start("a");
+    let last = Says::default().instances(last).start("z");
+    first.register(&coordinator, json!([{"name": "crowd"}]), json!({})).expect(200);
+    last.register(&coordinator, json!([{"name": "broken"}]), json!({})).expect(200);
+    let mut reader = Reader::open(&coordinator);
+    reader.until("all have been asked", |seen| seen.any("errors", |one| one["node"] == "a"));
+    assert_eq!(reader.sections["instances"].len(), 500);
+    assert_eq!(reader.head["hasMoreInstances"], true);
+    for node in ["a", "z"] {
+        let of_node = reader.sections["errors"].values().filter(|one| one["node"] == node).count();
+        assert_eq!(of_node, 250, "{node}: {}", reader.head);
+    }
+    assert_eq!(reader.head["errorsLeftOut"], 0);
+    let replica = &reader.entry("servers", "broken")["replicas"][0];
+    assert_eq!((&replica["status"], &replica["why"]), (&json!("crash-loop"), &json!("no licence")));
 }
 
 #[test]

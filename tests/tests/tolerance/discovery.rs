@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mooring_tests::odd_server::{CLOSE, answer, as_usual, initialized};
-use mooring_tests::{OddServer, Way, eventually};
+use mooring_tests::{Cluster, Gateway, OddServer, Way, eventually, servers, settings};
 use serde_json::{Map, Value, json};
 
 use super::{Place, wait_for_tools};
@@ -277,6 +277,46 @@ fn flaws_are_shown_by_the_command_line() {
         .expect("mooring ps");
     let shown = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert!(shown.contains("odd on") && shown.contains("an entry without a \"name\""), "{shown}");
+}
+
+#[test]
+fn a_coordinator_tells_the_flaws_of_servers_that_live_on_nodes() {
+    let server = OddServer::good_but(Way::Http, |message, say| {
+        let is_list = message["method"] == "tools/list";
+        if is_list {
+            let ask = json!({"name": "ask", "inputSchema": {"type": "object"}});
+            say(answer(message, &json!({"tools": [ask, {"title": "no name"}]})));
+        }
+        is_list
+    });
+    let coordinator = Gateway::start_with(&settings::coordinator(json!({})));
+    let mut cluster = Cluster { coordinator, nodes: Vec::new() };
+    for id in ["a", "b"] {
+        cluster.add(id, json!({"odd": server.entry(), "counter": servers::counter()}));
+    }
+    let health = || cluster.coordinator.get("/health").json();
+    let flaws = |server: &str| {
+        let health = health();
+        let mut all = health["servers"].as_array().unwrap().iter();
+        all.find(|it| it["name"] == server).map_or(Value::Null, |it| it["flaws"].clone())
+    };
+    eventually("a node has told the flaw", || {
+        flaws("odd")[0].as_str()?.contains("without a \"name\"").then_some(())
+    });
+    cluster.wait_for_active(2);
+    eventually("both have told it, and it is listed once", || {
+        let pages = cluster.coordinator.data("/api/cluster/instances");
+        let told = pages["servers"].as_array().unwrap().iter();
+        let told = told.filter(|it| it["flaws"].as_array().is_some_and(|all| !all.is_empty()));
+        (told.count() == 2).then_some(())
+    });
+    assert_eq!(flaws("odd").as_array().map(Vec::len), Some(1), "{}", health());
+    assert_eq!(flaws("counter"), json!([]));
+    assert_eq!(health()["status"], "ok", "a flaw takes no server away: {}", health());
+    for node in &cluster.nodes {
+        node.signal(rustix::process::Signal::TERM);
+    }
+    eventually("what nobody runs has no flaws", || (flaws("odd") == json!([])).then_some(()));
 }
 
 /// A client reads a list as a whole: what it cannot read of one server takes the others' with it.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, metrics};
-use crate::cluster::ErrorReport;
+use crate::cluster::{ErrorReport, Overview};
 use crate::model::{NodeId, visible};
 
 /// Time over which calls and errors are averaged.
@@ -15,10 +15,36 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Bytes that are shown of each word of a node.
 const MAX_WORD: usize = 128;
 
-/// The errors of this process that came most often, by their keys.
-pub fn errors(admin: &Admin, most: usize) -> Vec<(String, Value)> {
+/// The most kinds of errors of this process that are shown.
+const MOST_OWN: usize = 1000;
+/// The most kinds of errors of its nodes.
+const MOST_OF_NODES: usize = 2000;
+
+/// Errors that clients got.
+pub struct CountedErrors {
+    /// Those that came most often, by their keys.
+    pub shown: Vec<(String, Value)>,
+    /// Kinds that are not among them.
+    pub left_out: u64,
+}
+
+/// The errors of this process, and what its nodes say of theirs.
+pub fn errors(admin: &Admin, overview: Option<&Overview>) -> CountedErrors {
+    let told = overview.map(|overview| overview.errors.as_slice()).unwrap_or_default();
+    let untold = overview.map_or(0, |overview| overview.more_errors);
+    let (own, left_out_here) = own_errors(admin, MOST_OWN);
+    let (of_nodes, left_out_there) = errors_of_nodes(told, MOST_OF_NODES);
+    CountedErrors {
+        shown: own.into_iter().chain(of_nodes).collect(),
+        left_out: untold.saturating_add((left_out_here + left_out_there) as u64),
+    }
+}
+
+/// The errors of this process that came most often, and how many kinds there are beyond these.
+fn own_errors(admin: &Admin, most: usize) -> (Vec<(String, Value)>, usize) {
     let mut counted: Vec<_> = metrics::counted_errors(admin).into_iter().collect();
     counted.sort_by_key(|(_, number)| std::cmp::Reverse(*number));
+    let left_out = counted.len().saturating_sub(most);
     counted.truncate(most);
     let entry = |((server, emitter, kind), number): (metrics::CountedError, u64)| {
         let server = server.as_ref().map_or("", |server| server.as_str());
@@ -28,22 +54,28 @@ pub fn errors(admin: &Admin, most: usize) -> Vec<(String, Value)> {
         });
         (format!("{emitter} {kind} {server}"), entry)
     };
-    counted.into_iter().map(entry).collect()
+    (counted.into_iter().map(entry).collect(), left_out)
 }
 
-/// What nodes say of theirs: of each as many as all have room for. Their words are foreign.
-pub fn errors_of_nodes(told: &[(NodeId, ErrorReport)], most: usize) -> Vec<(String, Value)> {
+/// What nodes say of theirs, and how many kinds there are beyond these. A node that tells little
+/// leaves its share to the others; of each, what came most often is shown. Their words are foreign.
+fn errors_of_nodes(told: &[(NodeId, ErrorReport)], most: usize) -> (Vec<(String, Value)>, usize) {
     let mut nodes: BTreeMap<&NodeId, Vec<&ErrorReport>> = BTreeMap::new();
     for (node, error) in told {
         nodes.entry(node).or_default().push(error);
     }
-    let of_each = (most / nodes.len().max(1)).max(1);
-    let shown = |(node, mut errors): (&NodeId, Vec<&ErrorReport>)| {
+    let mut nodes: Vec<_> = nodes.into_iter().collect();
+    nodes.sort_by_key(|(_, errors)| errors.len());
+    let (mut shown, mut left) = (Vec::new(), nodes.len());
+    for (node, mut errors) in nodes {
+        let share = (most - shown.len()) / left;
+        left -= 1;
         errors.sort_by_key(|error| std::cmp::Reverse(error.count));
-        errors.truncate(of_each);
-        errors.into_iter().map(|error| of_node(node, error)).collect::<Vec<_>>()
-    };
-    nodes.into_iter().flat_map(shown).take(most).collect()
+        errors.truncate(share);
+        shown.extend(errors.into_iter().map(|error| of_node(node, error)));
+    }
+    let left_out = told.len() - shown.len();
+    (shown, left_out)
 }
 
 fn of_node(node: &NodeId, error: &ErrorReport) -> (String, Value) {
@@ -171,19 +203,24 @@ mod tests {
         let mut all: Vec<_> =
             (0..100).map(|number| told("a", &format!("s{number}"), u64::MAX - number)).collect();
         all.push(told("b", "x\u{1b}[2J\u{202e}", 1));
-        let shown = errors_of_nodes(&all, 10);
-        let of = |node: &str| {
+        let of = |shown: &[(String, Value)], node: &str| {
             let counts = shown.iter().filter(|(_, entry)| entry["node"] == node);
             counts
                 .map(|(_, entry)| entry["server"].as_str().unwrap().to_owned())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(of("a"), ["s0", "s1", "s2", "s3", "s4"]);
-        let [server] = &*of("b") else { panic!("{shown:?}") };
+        let (shown, left_out) = errors_of_nodes(&all, 5);
+        assert_eq!(
+            (of(&shown, "a"), left_out),
+            (["s0", "s1", "s2", "s3"].map(Into::into).into(), 96)
+        );
+        let [server] = &*of(&shown, "b") else { panic!("{shown:?}") };
         assert!(!server.contains(['\u{1b}', '\u{202e}']), "{server:?}");
-        assert!(errors_of_nodes(&[], 10).is_empty());
+        let (shown, left_out) = errors_of_nodes(&all, 1000);
+        assert_eq!((of(&shown, "a").len(), left_out), (100, 0), "what has room is whole");
+        assert!(errors_of_nodes(&[], 10).0.is_empty());
         let long = told("c", &"x".repeat(100_000), 1);
-        assert!(errors_of_nodes(&[long], 10)[0].0.len() < 400);
+        assert!(errors_of_nodes(&[long], 10).0[0].0.len() < 400);
     }
 
     #[test]

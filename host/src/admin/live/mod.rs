@@ -112,8 +112,7 @@ async fn publish(admin: &Admin, asked: &Locked<Option<Arc<Overview>>>) {
 async fn ask(admin: &Admin, link: &Link, asked: &Locked<Option<Arc<Overview>>>) {
     loop {
         let look = InstanceQuery { server: None, after: None, limit: MOST_INSTANCES, lines: 0 };
-        let overview =
-            cluster::overview(&admin.registry, &admin.view, link, None, None, look).await;
+        let overview = cluster::overview_of_all(&admin.registry, &admin.view, link, look).await;
         *asked.lock() = Some(Arc::new(overview));
         tokio::time::sleep(ASK).await;
     }

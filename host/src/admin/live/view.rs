@@ -34,10 +34,9 @@ pub fn look(admin: &Admin, overview: Option<&Overview>, rates: CallRates) -> Liv
     let instances = overview.map(|overview| overview.instances.as_slice()).unwrap_or_default();
     let sessions = admin.bindings.latest(MOST_OF_PAST);
     let decisions = admin.decisions.last(MOST_OF_PAST, |_| true);
-    let own = counters::errors(admin, MOST_OF_PAST);
-    let told = overview.map(|overview| overview.errors.as_slice()).unwrap_or_default();
-    let of_nodes = counters::errors_of_nodes(told, MOST);
-    let head = head(admin, overview, (entries.len(), names.len()), rates);
+    let errors = counters::errors(admin, overview);
+    let mut head = head(admin, overview, (entries.len(), names.len()), rates);
+    head["errorsLeftOut"] = errors.left_out.into();
     let sections = [
         ("nodes", section(nodes)),
         ("servers", section(servers.into_iter())),
@@ -47,7 +46,7 @@ pub fn look(admin: &Admin, overview: Option<&Overview>, rates: CallRates) -> Liv
             "decisions",
             section(decisions.iter().map(|made| (made.number.to_string(), explain::shown(made)))),
         ),
-        ("errors", section(own.into_iter().chain(of_nodes))),
+        ("errors", section(errors.shown.into_iter())),
         ("limits", section(counters::limits(admin).into_iter())),
         ("log", section(LOG.last().iter().map(line))),
     ];

@@ -134,9 +134,11 @@ const EMITTERS = { gateway: "the gateway", node: "the node, in the server's plac
 export const errors = {
   empty: "No client has got an error since this process and its nodes began.",
   order: (a, b) => b.count - a.count || byName(a.server, b.server) || byName(a.node ?? "", b.node ?? ""),
-  describe: (entries) => {
+  describe: (entries, total) => {
     const sum = [...entries.values()].reduce((all, one) => all + one.count, 0);
-    return sum === 0 ? "" : `${sum} since each process began`;
+    const rest = total - entries.size;
+    const others = rest === 0 ? "" : `, without ${rest} ${rest === 1 ? "kind" : "kinds"} that came less often`;
+    return sum === 0 ? "" : `${sum} since each process began${others}`;
   },
   columns: [
     { label: "Server", of: (one) => one.server === "" ? "none" : one.server },

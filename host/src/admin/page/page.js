@@ -102,7 +102,7 @@ function draw() {
   tables.instances.update(known.get("instances"));
   tables.sessions.update(known.get("sessions"), head.sessions);
   tables.decisions.update(known.get("decisions"));
-  tables.errors.update(known.get("errors"));
+  tables.errors.update(known.get("errors"), known.get("errors").size + (head.errorsLeftOut ?? 0));
   tables.limits.update(known.get("limits"));
   log.offer([...known.get("servers").values()].map((server) => server.name));
   log.show(known.get("log"));

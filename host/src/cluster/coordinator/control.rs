@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cluster::messages::{Heartbeat, HeartbeatAnswer, ProtocolReport, Registration};
 use crate::cluster::own_drain::OwnDrain;
-use crate::cluster::trouble;
+use crate::cluster::trouble::ServerNotes;
 use crate::config::Secret;
 use crate::model::{Absence, NodeId, Reports};
 use crate::net::{Sign, Unreached};
@@ -335,7 +335,7 @@ impl Control {
         let mut beat =
             Beat { draining: heartbeat.draining, load: heartbeat.load.clone(), ..Beat::default() };
         beat.drain = heartbeat.drain.clone();
-        beat.troubles = trouble::bounded(heartbeat.troubles.clone());
+        beat.notes = ServerNotes::bounded(heartbeat.troubles.clone(), heartbeat.flaws.clone());
         if let Some(reports) = &heartbeat.servers {
             beat.size = bounds::check_servers(reports).map_err(Rejected::BadRequest)?;
             beat.servers = Some(registration::replicas(reports.clone())?);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::messages::{
     DrainReport, LoadReport, ProtocolReport, Registration, ServerReport,
 };
-use crate::cluster::trouble::{self, TroubleReport};
+use crate::cluster::trouble::{FlawReport, ServerNotes, TroubleReport};
 use crate::config::Secret;
 use crate::model::{Absence, Away, NodeId, Reach, Replica, ServerName, UnixMillis};
 use crate::protocol::objects::object_only;
@@ -64,6 +64,8 @@ pub struct KnownNode {
     drain: Option<DrainReport>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     troubles: Vec<TroubleReport>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flaws: Vec<FlawReport>,
     /// Since when it was away, in Unix ms, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     away_since: Option<u64>,
@@ -180,6 +182,7 @@ impl KnownNode {
             draining: false,
             drain: None,
             troubles: Vec::new(),
+            flaws: Vec::new(),
         }
     }
 
@@ -206,8 +209,8 @@ impl KnownNode {
 #[must_use]
 pub fn kept_of(entry: NodeEntry) -> Vec<u8> {
     let (load, draining, drain) = (entry.load.clone(), entry.draining, entry.drain.clone());
-    let troubles = entry.troubles.clone();
-    let kept = KnownNode { load, draining, drain, troubles, ..KnownNode::of(entry) };
+    let ServerNotes { troubles, flaws } = entry.notes.clone();
+    let kept = KnownNode { load, draining, drain, troubles, flaws, ..KnownNode::of(entry) };
     serde_json::to_vec(&kept).unwrap_or_default()
 }
 
@@ -217,8 +220,8 @@ pub fn node_of(text: &[u8]) -> Option<NodeEntry> {
     let kept: KnownNode = serde_json::from_slice(text).ok()?;
     let (size, load) = (kept.checked()?, kept.load.clone());
     let (draining, drain) = (kept.draining, kept.drain.clone());
-    let troubles = trouble::bounded(kept.troubles.clone());
-    Some(NodeEntry { size, load, draining, drain, troubles, away: None, ..entry_of(kept)? })
+    let notes = ServerNotes::bounded(kept.troubles.clone(), kept.flaws.clone());
+    Some(NodeEntry { size, load, draining, drain, notes, away: None, ..entry_of(kept)? })
 }
 
 /// The nodes of the last start that can be called.

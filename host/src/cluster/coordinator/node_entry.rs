@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::cluster::messages::{DrainReport, LoadReport, ProtocolReport};
-use crate::cluster::trouble::{TroubleReport, size_of_troubles};
+use crate::cluster::trouble::ServerNotes;
 use crate::config::Secret;
 use crate::model::{
     Absence, Away, Health, Node, NodeId, Reach, Replica, Room, ServerName, UnixMillis,
@@ -66,7 +66,7 @@ pub struct NodeEntry {
     pub servers: BTreeMap<ServerName, Replica>,
     /// Bytes that these take, about; 0 for a node of this process.
     pub size: usize,
-    /// Bytes of labels, load and troubles, about; set by the registry.
+    /// Bytes of labels, load and notes, about; set by the registry.
     pub beside: usize,
     pub zone: String,
     /// Whether it registers with other coordinators, too.
@@ -84,8 +84,8 @@ pub struct NodeEntry {
     pub away: Option<(Away, Instant)>,
     /// `None` for nodes of earlier versions.
     pub load: Option<LoadReport>,
-    /// Its servers that cannot be used there.
-    pub troubles: Vec<TroubleReport>,
+    /// What is wrong with its servers.
+    pub notes: ServerNotes,
     pub last_heartbeat: UnixMillis,
     /// Start of the lease: the last heartbeat, or the last question that it has answered, on a
     /// clock that never jumps.
@@ -128,7 +128,7 @@ impl NodeEntry {
             liveness: Liveness::default(),
             away: None,
             load: None,
-            troubles: Vec::new(),
+            notes: ServerNotes::default(),
             last_heartbeat: UnixMillis::now(),
             last_seen: now(),
             registered_at: UnixMillis::now(),
@@ -165,9 +165,9 @@ impl NodeEntry {
         absent.is_some_and(|(_, at)| now.saturating_duration_since(at) <= limit)
     }
 
-    /// Bytes of all but its servers, about, with this load and these troubles.
-    pub(super) fn beside(&self, load: Option<&LoadReport>, troubles: &[TroubleReport]) -> usize {
-        size_beside_servers(&self.labels, load) + size_of_troubles(troubles)
+    /// Bytes of all but its servers, about, with this load and these notes.
+    pub(super) fn beside(&self, load: Option<&LoadReport>, notes: &ServerNotes) -> usize {
+        size_beside_servers(&self.labels, load) + notes.size()
     }
 
     /// Whether it serves sessions, takes new ones, or neither.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::cluster::messages::{Registration, ServerReport};
-use crate::cluster::trouble;
+use crate::cluster::trouble::ServerNotes;
 use crate::config::Secret;
 use crate::model::{NodeId, Reach, Replica, ServerName, is_near};
 use crate::tls::ClusterTls;
@@ -84,7 +84,7 @@ pub fn entry_of(
         labels: registration.labels.into_iter().collect(),
         load: registration.load,
         drain: registration.drain,
-        troubles: trouble::bounded(registration.troubles),
+        notes: ServerNotes::bounded(registration.troubles, registration.flaws),
         heartbeat_interval: Duration::from_millis(match registration.heartbeat_interval {
             0 => 5000,
             interval => interval.min(bounds::MAX_INTERVAL),

@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::cluster::messages::{DrainReport, LoadReport};
-use crate::cluster::trouble::TroubleReport;
+use crate::cluster::trouble::ServerNotes;
 use crate::model::{Absence, Node, NodeId, Reach, Replica, Room, ServerName, Topology, UnixMillis};
 use crate::sync::{Locked, now};
 
@@ -46,7 +46,7 @@ pub struct Beat {
     pub drain: Option<DrainReport>,
     pub load: Option<LoadReport>,
     /// All that there are.
-    pub troubles: Vec<TroubleReport>,
+    pub notes: ServerNotes,
 }
 
 /// A change that the passing of time has caused.
@@ -180,7 +180,7 @@ impl Registry {
     /// # Errors
     /// If as many nodes are known as may be, or they report as much.
     pub fn register(&self, mut entry: NodeEntry) -> Result<(), Full> {
-        entry.beside = entry.beside(entry.load.as_ref(), &entry.troubles);
+        entry.beside = entry.beside(entry.load.as_ref(), &entry.notes);
         self.change_if(|nodes| {
             let is_new = !nodes.contains_key(&entry.id);
             if is_new && nodes.len() >= MAX_NODES {
@@ -224,7 +224,7 @@ impl Registry {
             let known = nodes.get(id).ok_or(Unknown)?;
             let size = if said.servers.is_some() { said.size } else { known.size };
             let load = said.load.as_ref().or(known.load.as_ref());
-            let beside = known.beside(load, &said.troubles);
+            let beside = known.beside(load, &said.notes);
             let (before, now_said) = (known.size + known.beside, size + beside);
             // The node registers again, and is told why there.
             if now_said > before && others_size(nodes, id) + now_said > MAX_REPORTS {
@@ -244,7 +244,7 @@ impl Registry {
             entry.liveness.heard(now);
             (entry.draining, entry.drain) = (said.draining, said.drain);
             entry.beside = beside;
-            entry.troubles = said.troubles;
+            entry.notes = said.notes;
             entry.load = said.load.or_else(|| entry.load.take());
             let mut changed = (entry.health(), entry.room(), entry.away.is_some()) != before;
             if let Some(servers) = said.servers.filter(|servers| *servers != entry.servers) {
@@ -289,8 +289,8 @@ impl Registry {
             };
             let before = (entry.health(), entry.room());
             (entry.draining, entry.drain) = (told.draining, told.drain.clone());
-            entry.beside = entry.beside(told.load.as_ref(), &told.troubles);
-            (entry.load, entry.troubles) = (told.load.clone(), told.troubles.clone());
+            entry.beside = entry.beside(told.load.as_ref(), &told.notes);
+            (entry.load, entry.notes) = (told.load.clone(), told.notes.clone());
             let mut changed = (entry.health(), entry.room()) != before;
             if entry.servers != told.servers {
                 (entry.servers, entry.size) = (told.servers.clone(), told.size);
@@ -332,10 +332,10 @@ impl Registry {
         });
     }
 
-    /// Sets the troubles of this process's own node. Nobody routes by them.
-    pub fn set_local_troubles(&self, id: &NodeId, troubles: Vec<TroubleReport>) {
+    /// Sets what is wrong with the servers of this process's own node. Nobody routes by it.
+    pub fn set_local_notes(&self, id: &NodeId, notes: ServerNotes) {
         if let Some(entry) = self.nodes.lock().get_mut(id) {
-            entry.troubles = troubles;
+            entry.notes = notes;
         }
     }
 

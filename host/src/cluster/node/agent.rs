@@ -21,7 +21,7 @@ use crate::cluster::messages::{
     Heartbeat, HeartbeatAnswer, LoadReport, ProtocolReport, Registration, ServerReport,
 };
 use crate::cluster::own_drain::OwnDrain;
-use crate::cluster::trouble::TroubleReport;
+use crate::cluster::trouble::ServerNotes;
 use crate::config::Secret;
 use crate::model::{NodeId, Room, ServerName, SessionId, UnixMillis};
 use crate::net::{Body, collect};
@@ -142,8 +142,8 @@ pub struct Agent {
     pub load: Box<dyn Fn() -> LoadReport + Send + Sync>,
     /// Marked as changed when the node becomes full or has room again.
     pub room: watch::Receiver<Room>,
-    /// The servers that cannot be used here now.
-    pub troubles: watch::Receiver<Vec<TroubleReport>>,
+    /// What is wrong with the servers here now.
+    pub notes: watch::Receiver<ServerNotes>,
     pub membership: Membership,
     /// Whether there are other coordinators.
     pub several: bool,
@@ -263,7 +263,7 @@ impl Agent {
                     tokio::time::sleep_until(sent + ROOM_PAUSE).await;
                     self.room.borrow_and_update();
                 }
-                changed = self.troubles.changed() => {
+                changed = self.notes.changed() => {
                     if changed.is_err() {
                         timer.tick().await;
                     }
@@ -272,6 +272,7 @@ impl Agent {
             }
             drain.borrow_and_update();
             sent = tokio::time::Instant::now();
+            let ServerNotes { troubles, flaws } = self.notes.borrow_and_update().clone();
             let heartbeat = Heartbeat {
                 id: self.identity.id.to_string(),
                 incarnation: self.identity.incarnation.clone(),
@@ -279,7 +280,8 @@ impl Agent {
                 draining: self.drain.is_ordered(),
                 load: Some((self.load)()),
                 drain: self.drain.report(),
-                troubles: self.troubles.borrow_and_update().clone(),
+                troubles,
+                flaws,
             };
             match self.beat(&heartbeat).await {
                 JoinAnswer::Taken(answer) => {
@@ -328,6 +330,7 @@ impl Agent {
             load: None,
             drain: None,
             troubles: Vec::new(),
+            flaws: Vec::new(),
         };
         if let JoinAnswer::Failed(why) | JoinAnswer::Silent(why) =
             self.call("/api/cluster/deregister", &good_bye).await
@@ -337,6 +340,7 @@ impl Agent {
     }
 
     fn registration(&self) -> Registration {
+        let ServerNotes { troubles, flaws } = self.notes.borrow().clone();
         Registration {
             id: self.identity.id.to_string(),
             name: self.identity.name.clone(),
@@ -358,7 +362,8 @@ impl Agent {
             heartbeat_interval: u64::try_from(self.interval.as_millis()).unwrap_or(u64::MAX),
             load: Some((self.load)()),
             drain: self.drain.report(),
-            troubles: self.troubles.borrow().clone(),
+            troubles,
+            flaws,
         }
     }
 

@@ -164,7 +164,7 @@ pub fn conditions(entries: &[NodeEntry]) -> Vec<ServerCondition> {
         let Some(of_node) = of_node(entry) else { continue };
         for server in entry.servers.keys() {
             let trouble =
-                || entry.troubles.iter().find(|trouble| trouble.server == server.as_str());
+                || entry.notes.troubles.iter().find(|trouble| trouble.server == server.as_str());
             let condition = match &of_node {
                 ReplicaCondition::Ok => trouble()
                     .map_or(ReplicaCondition::Ok, |found| ReplicaCondition::Failing(found.clone())),
@@ -197,6 +197,7 @@ mod tests {
     use std::time::Instant;
 
     use crate::cluster::messages::DrainReport;
+    use crate::cluster::trouble::ServerNotes;
     use crate::model::Replica;
 
     use super::*;
@@ -225,7 +226,8 @@ mod tests {
             since: 0,
             reason: Some("s3cret".into()),
         };
-        NodeEntry { troubles: vec![trouble], ..entry }
+        let notes = ServerNotes { troubles: vec![trouble], ..ServerNotes::default() };
+        NodeEntry { notes, ..entry }
     }
 
     fn states(entries: &[NodeEntry]) -> Vec<&'static str> {

@@ -1,38 +1,20 @@
-//! What the instances of servers do, on one node or on all.
-//!
-//! A node answers for itself ([`RunnerView`]); a process with a registry asks all of its
-//! nodes. One that does not answer is listed as unreachable; the others' answers are
-//! not affected.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! What the instances of servers do on one node, as it says it of itself ([`RunnerView`]).
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, StreamExt as _};
-use http::Request;
+use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::coordinator::node_entry::{LeaseStatus, NodeEntry};
-use crate::cluster::coordinator::registry::Registry;
-use crate::model::{NodeId, Reach, ServerName};
-use crate::net::{Body, collect, percent_encoded};
+use crate::model::ServerName;
 use crate::protocol::objects::object_only;
-use crate::seam::Link;
 
-/// Longest wait for one node.
-const NODE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Nodes that are asked at one time.
-const AT_ONCE: usize = 16;
-/// Bytes of one node's answer: a page of the most entries with the most lines fits.
-const MAX_PAGE: usize = 32 << 20;
 /// The most entries of one answer.
 pub const MOST_INSTANCES: usize = 500;
 /// Entries of one answer if the caller gives no number.
 pub const USUAL_INSTANCES: usize = 100;
 /// The most stderr lines of one entry; no more are kept of a process.
 pub const MOST_LINES: usize = 50;
-/// The most kinds of errors of one node.
-pub const MOST_ERRORS: usize = 100;
+/// The most kinds of errors of one node: a server has at most some twenty.
+pub const MOST_ERRORS: usize = 1000;
 /// Stderr lines of one entry if the caller gives no number.
 pub const USUAL_LINES: usize = 5;
 
@@ -167,7 +149,7 @@ object_only!(both ErrorReport);
 /// Answer to `GET /cluster/instances`, in the order of [`InstanceCursor`].
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(remote = "Self")]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct InstancePage {
     pub instances: Vec<InstanceReport>,
     /// Whether more instances follow.
@@ -178,30 +160,10 @@ pub struct InstancePage {
     /// from nodes of earlier versions.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ErrorReport>,
+    /// Kinds of errors that are not among these.
+    pub more_errors: u64,
 }
 object_only!(both InstancePage);
-
-/// A node that could not be asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(remote = "Self")]
-pub struct Unreachable {
-    pub node: String,
-    pub reason: String,
-}
-object_only!(both Unreachable);
-
-/// Instances of several nodes, in the order of node ids and places.
-#[derive(Debug, Default)]
-pub struct Overview {
-    pub instances: Vec<InstanceReport>,
-    /// Servers of each node whose first page is included.
-    pub servers: Vec<ServerHealth>,
-    pub unreachable: Vec<Unreachable>,
-    /// What other nodes have counted, with their ids.
-    pub errors: Vec<(NodeId, ErrorReport)>,
-    /// Node and place after which the next page begins; `None` on the last.
-    pub next: Option<(String, InstanceCursor)>,
-}
 
 /// Which lines of a log to return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,124 +189,6 @@ pub trait RunnerView: Send + Sync {
         since: Since,
         follow: bool,
     ) -> BoxStream<'static, super::log_event::LogEvent>;
-}
-
-/// Asks all nodes, or only `node`. `after` is `next` of the previous page.
-pub async fn overview(
-    registry: &Registry,
-    view: &Arc<dyn RunnerView>,
-    link: &Link,
-    node: Option<&NodeId>,
-    after: Option<(String, InstanceCursor)>,
-    look: InstanceQuery,
-) -> Overview {
-    let begun =
-        |entry: &NodeEntry| after.as_ref().is_none_or(|(node, _)| entry.id.as_str() >= &**node);
-    let wanted = |entry: &NodeEntry| node.is_none_or(|node| *node == entry.id) && begun(entry);
-    let entries: Vec<NodeEntry> = registry.entries().into_iter().filter(wanted).collect();
-    let server = look.server.clone();
-    let asked = entries.into_iter().map(|entry| {
-        let place = after.clone().filter(|(node, _)| *node == entry.id.as_str());
-        let look = InstanceQuery { after: place.map(|(_, place)| place), ..look.clone() };
-        async move {
-            let page = ask(&entry, view, link, look).await;
-            (entry, page)
-        }
-    });
-    let mut answers = stream::iter(asked).buffered(AT_ONCE);
-    let mut overview = Overview::default();
-    while let Some((entry, page)) = answers.next().await {
-        let id = &entry.id;
-        let mut page = match page {
-            Ok(page) => page,
-            Err(reason) => {
-                overview.servers.extend(of_unreachable(&entry, server.as_ref(), &reason));
-                overview.unreachable.push(Unreachable { node: id.to_string(), reason });
-                continue;
-            }
-        };
-        for mut server in page.servers {
-            server.node = id.to_string();
-            overview.servers.push(server);
-        }
-        if entry.reach != Reach::Local {
-            let counted = page.errors.into_iter().take(MOST_ERRORS);
-            overview.errors.extend(counted.map(|error| (id.clone(), error)));
-        }
-        let room = look.limit - overview.instances.len();
-        let more = page.more || page.instances.len() > room;
-        page.instances.truncate(room);
-        for mut instance in page.instances {
-            // A node may report only its own instances.
-            instance.node = id.to_string();
-            overview.instances.push(instance);
-        }
-        if more || overview.instances.len() == look.limit {
-            overview.next = overview.instances.last().map(|last| (last.node.clone(), last.place()));
-            break;
-        }
-    }
-    overview
-}
-
-/// The servers of a node that does not answer, unless nobody expects it.
-fn of_unreachable(entry: &NodeEntry, only: Option<&ServerName>, reason: &str) -> Vec<ServerHealth> {
-    let is_expected =
-        entry.status == LeaseStatus::Active || entry.away.is_some_and(|(away, _)| away.is_listed);
-    let why = match entry.away {
-        Some((away, _)) => {
-            format!("node {} {} {}", entry.id, away.how.text(), away.since.iso8601())
-        }
-        None => format!("node {} is unreachable: {reason}", entry.id),
-    };
-    let servers = entry.servers.keys().filter(|name| only.is_none_or(|only| only == *name));
-    let health = servers.filter(|_| is_expected).map(|name| ServerHealth {
-        server: name.to_string(),
-        node: entry.id.to_string(),
-        status: "unreachable".to_owned(),
-        last_error: Some(why.clone()),
-        ..ServerHealth::default()
-    });
-    health.collect()
-}
-
-async fn ask(
-    entry: &NodeEntry,
-    view: &Arc<dyn RunnerView>,
-    link: &Link,
-    look: InstanceQuery,
-) -> Result<InstancePage, String> {
-    if look.server.as_ref().is_some_and(|server| !entry.servers.contains_key(server)) {
-        return Ok(InstancePage::default());
-    }
-    if entry.reach == Reach::Local {
-        return Ok(view.instances(look).await);
-    }
-    if entry.status != LeaseStatus::Active {
-        return Err(format!("it is {}", entry.status.as_str()));
-    }
-    let mut path = format!("/cluster/instances?limit={}&lines={}", look.limit, look.lines);
-    for (name, value) in [
-        ("server", look.server.map(|server| server.to_string())),
-        ("after", look.after.map(|place| place.to_string())),
-    ] {
-        if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", percent_encoded(&value)));
-        }
-    }
-    let exchange = async {
-        let request = Request::new(Body::Empty);
-        let response =
-            link.remote(&entry.url, &path, request).await.map_err(|failure| failure.to_string())?;
-        if !response.status().is_success() {
-            return Err(format!("it answered {}", response.status()));
-        }
-        let body = collect(response.into_body(), MAX_PAGE).await.map_err(|e| e.to_string())?;
-        serde_json::from_slice(&body).map_err(|error| format!("its answer is invalid: {error}"))
-    };
-    tokio::time::timeout(NODE_TIMEOUT, exchange)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {} s", NODE_TIMEOUT.as_secs())))
 }
 
 #[cfg(test)]

@@ -22,8 +22,9 @@ use crate::model::{NodeId, Reach, ServerName};
 use crate::net::{Body, percent_encoded};
 use crate::seam::Link;
 
-use super::instances::{RunnerView, Since, Unreachable};
+use super::instances::{RunnerView, Since};
 use super::log_event::LogEvent;
+use super::overview::Unreachable;
 
 /// The most lines of one answer; a runner keeps no more of a server.
 pub const MOST_LOG_LINES: usize = 500;

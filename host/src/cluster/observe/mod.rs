@@ -4,3 +4,4 @@ pub mod conditions;
 pub mod instances;
 pub mod log_event;
 pub mod logs;
+pub mod overview;

@@ -252,6 +252,20 @@ impl Discovery {
         flaws.into_iter().take(MAX_FLAWS).collect()
     }
 
+    /// The servers whose answers have been found wrong.
+    #[must_use]
+    pub fn flawed(&self) -> BTreeSet<ServerName> {
+        let is_flawed = |entry: &DiscoveryEntry| match &*entry.state.borrow() {
+            DiscoveryState::Known(found) => !found.flaws.is_empty(),
+            DiscoveryState::Discovering | DiscoveryState::Failed(_) => false,
+        };
+        let entries = self.entries.lock();
+        let flawed = entries.iter().filter(|(_, entry)| is_flawed(entry));
+        let mut flawed: BTreeSet<_> = flawed.map(|((server, _), _)| server.clone()).collect();
+        flawed.extend(revision::flawed(&self.resources.revisions));
+        flawed
+    }
+
     /// Stores what was read of a server, and says what is wrong with it.
     fn keep(&self, entry: &watch::Sender<DiscoveryState>, server: &ServerName, read: &Gathered) {
         let before = match &*entry.borrow() {

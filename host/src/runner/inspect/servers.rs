@@ -67,6 +67,14 @@ impl SharedRunner {
         self.servers.load().iter().filter_map(trouble).collect()
     }
 
+    /// What is wrong with what servers answer, of those with which anything is.
+    #[must_use]
+    pub fn flaws(&self) -> BTreeMap<ServerName, Vec<String>> {
+        let servers = self.servers.load();
+        let known = self.discovery.flawed().into_iter().filter(|name| servers.contains_key(name));
+        known.map(|server| (server.clone(), self.discovery.flaws(&server))).collect()
+    }
+
     /// The trouble of a server whose last start has failed.
     fn failing(&self, server: &ServerName) -> Option<Trouble> {
         let state = self.resources.starts.state(server).filter(|state| state.is_failing)?;

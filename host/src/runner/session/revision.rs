@@ -187,6 +187,14 @@ pub fn flaw(known: &Revisions, server: &ServerName) -> Option<String> {
     ))
 }
 
+/// The servers that are asked for another revision.
+#[must_use]
+pub fn flawed(known: &Revisions) -> Vec<ServerName> {
+    let known = known.lock();
+    let flawed = known.iter().filter(|(_, known)| matches!(known, Known::Takes { .. }));
+    flawed.map(|(server, _)| server.clone()).collect()
+}
+
 /// The revision to ask for after this refusal of `asked`: the newest older one that the server
 /// names, or else the oldest newer one. If it names none and `guesses`, the next older one that is
 /// known here, or at last the newest. None of those that were `refused` before. `None` if the
