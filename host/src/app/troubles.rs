@@ -35,6 +35,7 @@ impl TroubleWatch {
     /// Keeps the notes up to date, in this process's registry entry too.
     pub async fn watch(self: Arc<Self>, registry: Arc<Registry>, id: NodeId) {
         let mut discovered = self.runner.discovery.changes();
+        let mut lost = self.runner.lost_elsewhere();
         let mut timer = tokio::time::interval(LOOK);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -42,6 +43,9 @@ impl TroubleWatch {
                 _ = timer.tick() => {}
                 changed = discovered.changed() => if changed.is_err() { return },
             }
+            let now_lost = self.runner.lost_elsewhere();
+            self.doubt(&lost, &now_lost);
+            lost = now_lost;
             let troubles = reports(self.runner.troubles(), &self.told.borrow().troubles);
             self.try_again(&troubles);
             let flaws = self.runner.flaws().into_iter();
@@ -61,6 +65,17 @@ impl TroubleWatch {
 }
 
 impl TroubleWatch {
+    /// Has servers elsewhere asked whether they are there, if clients could not reach them: nobody
+    /// sees their end.
+    fn doubt(&self, before: &BTreeMap<ServerName, u64>, now: &BTreeMap<ServerName, u64>) {
+        let is_more = |server: &ServerName, count: u64| {
+            before.get(server).is_none_or(|before| *before < count) && count > 0
+        };
+        for (server, _) in now.iter().filter(|(server, count)| is_more(server, **count)) {
+            self.runner.discovery.doubt(server);
+        }
+    }
+
     /// Has a server that has just come to fail opened once more as soon as it may be, and again
     /// until that succeeds: a server that nobody calls because it fails would stay so for ever.
     fn try_again(&self, found: &[TroubleReport]) {

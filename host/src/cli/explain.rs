@@ -11,6 +11,7 @@ use crate::model::visible::{self, visible};
 use crate::net::percent_encoded;
 
 use super::gateway::{self, Gateway};
+use super::known_names;
 use super::terminal;
 
 /// Bytes of one name or reason.
@@ -35,15 +36,21 @@ pub fn run(gateway: &Gateway, asked: &ExplainOptions<'_>) -> ExitCode {
         }
     }
     let answer = gateway.call(Method::GET, &path).and_then(|text| gateway::data(&text));
+    let is_empty = |data: &Value| list(&data["decisions"]).is_empty();
+    if answer.as_ref().is_ok_and(is_empty)
+        && let Err(why) = known_names::check(gateway, asked.server, None)
+    {
+        return super::failed(&why);
+    }
     match answer {
         Ok(data) if asked.json => terminal::say(visible::json(&data.to_string())),
-        Ok(data) => terminal::say(page(&data).trim_end()),
+        Ok(data) => terminal::say(page(&data, asked.server).trim_end()),
         Err(why) => return super::failed(&why),
     }
     ExitCode::SUCCESS
 }
 
-fn page(data: &Value) -> String {
+fn page(data: &Value, server: Option<&str>) -> String {
     let mut out = String::new();
     for decision in list(&data["decisions"]) {
         // Writing into a string cannot fail.
@@ -60,7 +67,10 @@ fn page(data: &Value) -> String {
         let _ = writeln!(out, "now: {server} is bound to {node} since {since}{by}");
     }
     if out.is_empty() {
-        out.push_str("no decision yet: no session has been opened since the start\n");
+        let _ = match server {
+            None => writeln!(out, "no decision yet: no session has been opened since the start"),
+            Some(server) => writeln!(out, "no decision about server {server} is known"),
+        };
     }
     out
 }
@@ -208,7 +218,7 @@ mod tests {
         }], "bindings": [{"serverId": "notes", "nodeId": "b", "createdAt": 0,
                           "decidedHere": false}]});
         assert_eq!(
-            page(&data),
+            page(&data, None),
             "1970-01-01T00:00:00.000Z session 0a1b2c3d, server notes: opened at b (31 ms)\n  \
              request    r1\n  \
              client     without a session; its conversation by: header:x-thread\n  \
@@ -221,6 +231,8 @@ mod tests {
              a; left out: a; cookie 1, topology 4\n\
              now: notes is bound to b since 1970-01-01T00:00:00.000Z, as the node has reported\n"
         );
-        assert!(page(&json!({"decisions": [], "bindings": []})).contains("no decision yet"));
+        let none = json!({"decisions": [], "bindings": []});
+        assert!(page(&none, None).contains("no decision yet"));
+        assert_eq!(page(&none, Some("s")), "no decision about server s is known\n");
     }
 }

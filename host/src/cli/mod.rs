@@ -14,6 +14,7 @@ mod gateway;
 mod health;
 mod import;
 mod join;
+mod known_names;
 mod log;
 mod log_filter;
 mod log_level;

@@ -15,6 +15,7 @@ use crate::net::percent_encoded;
 use crate::protocol::objects::object_only;
 
 use super::gateway::{self, Gateway};
+use super::known_names;
 use super::table::{age, bytes, known, table};
 use super::terminal;
 
@@ -48,9 +49,7 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
         Err(why) => return super::failed(&why),
     };
     if let Some(name) = server.filter(|_| all.servers.is_empty() && all.instances.is_empty()) {
-        let what = format!("no server has the name {name:?}");
-        let at = node.map(|node| format!(" on node {node}")).unwrap_or_default();
-        return super::failed(&format!("{what}{at}; `mooring ps` lists all"));
+        return super::failed(&known_names::no_server(name, node));
     }
     let text = if json {
         let all = json!({

@@ -12,6 +12,7 @@ use crate::net::percent_encoded;
 use crate::protocol::objects::object_only;
 
 use super::gateway::{self, Gateway};
+use super::known_names;
 use super::table::{age, known, table};
 use super::terminal;
 
@@ -69,6 +70,11 @@ pub fn run(gateway: &Gateway, options: &SessionOptions<'_>) -> ExitCode {
     };
     if let Some(session) = options.session.filter(|_| sessions.is_empty()) {
         return super::failed(&format!("no session has the hash {session:?}, or it has ended"));
+    }
+    if sessions.is_empty()
+        && let Err(why) = known_names::check(gateway, options.server, options.node)
+    {
+        return super::failed(&why);
     }
     if options.json {
         let text = json!({"sessions": sessions, "total": total}).to_string();

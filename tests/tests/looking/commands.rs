@@ -214,6 +214,42 @@ fn nodes_and_sessions_are_listed_by_short_hashes_alone() {
 }
 
 #[test]
+fn a_name_that_nobody_has_is_told_whatever_is_filtered_by_it() {
+    let alone = Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
+    let cluster = Cluster::of_two_equal_nodes(json!({}));
+    let _open = [alone.client("/mcp/counter"), cluster.client("/mcp/counter")]
+        .map(|client| client.initialize());
+    for gateway in [&alone, &cluster.coordinator] {
+        for (args, part) in [
+            (&["sessions", "--server", "nosuch"][..], "no server has the name \"nosuch\""),
+            (&["sessions", "--node", "nosuch"], "Node not found: nosuch"),
+            (&["sessions", "--server", "counter", "--node", "nosuch"], "Node not found: nosuch"),
+            (&["sessions", "--server", "nosuch", "--json"], "no server has the name"),
+            (&["explain", "--server", "nosuch"], "no server has the name \"nosuch\""),
+            (&["ps", "nosuch"], "no server has the name \"nosuch\""),
+            (&["ps", "--node", "nosuch"], "Node not found: nosuch"),
+            (&["logs", "nosuch"], "nosuch"),
+            (&["tools", "nosuch"], "nosuch"),
+        ] {
+            let output = mooring(gateway, args);
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+            let (said, listed) = (err(&output), out(&output));
+            assert!(said.contains(part) && listed.is_empty(), "{args:?}: {said}{listed}");
+        }
+        let known = mooring(gateway, &["sessions", "--server", "counter"]);
+        assert_eq!((known.status.code(), out(&known).lines().count()), (Some(0), 2));
+    }
+    // One that is known, and of which there is nothing, is no error.
+    let idle = settings::standalone(json!({"idle": servers::counter()}));
+    let idle = Gateway::start_with(&idle);
+    let none = mooring(&idle, &["sessions", "--server", "idle"]);
+    assert_eq!((none.status.code(), out(&none).lines().count()), (Some(0), 1));
+    let none = mooring(&idle, &["explain", "--server", "idle"]);
+    assert_eq!(none.status.code(), Some(0));
+    assert!(out(&none).contains("no decision about server idle is known"), "{}", out(&none));
+}
+
+#[test]
 fn tools_are_listed_and_called_as_a_client_does() {
     let settings = settings::merged(
         settings::standalone(json!({"counter": servers::counter(), "notes": servers::notes()})),

@@ -83,6 +83,8 @@ pub enum ServerStatus {
     Misconfigured,
     /// It is remote, and wants a token that its settings do not have.
     NeedsOauth,
+    /// It could not be reached, or its lists could not be read. It is tried again.
+    Failed,
 }
 
 impl ServerStatus {
@@ -95,6 +97,7 @@ impl ServerStatus {
             Self::CrashLoop => "crash-loop",
             Self::Misconfigured => "misconfigured",
             Self::NeedsOauth => "needs-oauth",
+            Self::Failed => "failed",
         }
     }
 }

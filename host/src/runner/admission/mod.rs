@@ -7,6 +7,7 @@ pub mod caps;
 pub mod make_room;
 pub mod open_error;
 pub mod process_limits;
+pub mod reach;
 pub mod server_state;
 pub mod starts;
 pub mod turns;

@@ -14,6 +14,8 @@ pub struct ServerState {
     /// Whether its last start has failed, and none has succeeded since. A first failure does not
     /// count: the next start follows at once.
     pub is_failing: bool,
+    /// Why the gateway itself could not reach it, if it is elsewhere, and nobody has since.
+    pub unreached: Option<Arc<str>>,
     /// Failures since it was last known to be well.
     pub failures: u32,
     /// Time until the next attempt may be made; `None` if it may be made now.

@@ -18,6 +18,7 @@ use super::caps::{Caps, Permit};
 use super::make_room::Eviction;
 use super::open_error::TURN;
 use super::process_limits::{Full, ProcessCaps};
+use super::reach::Reach;
 use super::server_state::{ServerState, chance, say};
 use super::turns::{Turn, Turns};
 
@@ -49,6 +50,7 @@ struct Ledger {
     /// Counts refusals of clients at a server that is known to open sessions.
     doubts: watch::Sender<u64>,
     opened: Locked<OpenedFor>,
+    reach: Locked<Reach>,
     /// The last stderr lines of the process that died last.
     last_words: Locked<Vec<String>>,
     recycled: AtomicU64,
@@ -78,6 +80,7 @@ impl Default for Ledger {
             recoveries: watch::Sender::new(0),
             doubts: watch::Sender::new(0),
             opened: Locked::default(),
+            reach: Locked::default(),
             last_words: Locked::default(),
             recycled: AtomicU64::new(0),
         }
@@ -87,6 +90,15 @@ impl Default for Ledger {
 impl Ledger {
     fn backoff(&self) -> MutexGuard<'_, Backoff> {
         self.backoff.lock()
+    }
+
+    /// Notes that the server was reached. Returns whether it could not be before.
+    fn is_back(&self, server: &ServerName) -> bool {
+        let is_back = self.reach.lock().reached();
+        if is_back {
+            tracing::info!(server = %server, "the server can be reached again");
+        }
+        is_back
     }
 
     fn keep_words(&self, words: Vec<String>) {
@@ -306,6 +318,29 @@ impl Starts {
         })
     }
 
+    /// Notes that the gateway itself could not reach a server elsewhere.
+    pub fn in_vain(&self, server: &ServerName, why: &str) {
+        if let Some(ledger) = self.ledger(server) {
+            ledger.reach.lock().in_vain = Some(why.into());
+        }
+    }
+
+    /// Notes that a session was opened at a server elsewhere.
+    pub fn reached(&self, server: &ServerName) {
+        if let Some(ledger) = self.ledger(server)
+            && ledger.is_back(server)
+        {
+            ledger.recoveries.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Whether the log is to tell why a server could not be opened: once a minute, and when the
+    /// reason has changed.
+    #[must_use]
+    pub fn is_news(&self, server: &ServerName, why: &str) -> bool {
+        self.ledger(server).is_none_or(|ledger| ledger.reach.lock().is_news(why, now()))
+    }
+
     /// Changes when a successful start follows failures. `None` for an unknown server.
     #[must_use]
     pub fn recoveries(&self, server: &ServerName) -> Option<watch::Receiver<u64>> {
@@ -328,6 +363,7 @@ impl Starts {
         Some(ServerState {
             status: backoff.status(now),
             is_failing: backoff.is_failing(),
+            unreached: ledger.reach.lock().in_vain.clone(),
             failures: backoff.failures(),
             next_attempt: backoff.pause(now).map(|pause| pause.left),
             last_error: backoff.last_error(),
@@ -367,7 +403,8 @@ impl StartAttempt {
             backoff.started();
             recovers
         };
-        if recovers {
+        let is_back = ledger.is_back(&self.server);
+        if recovers || is_back {
             ledger.recoveries.send_modify(|count| *count += 1);
         }
     }

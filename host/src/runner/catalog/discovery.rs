@@ -24,7 +24,7 @@ use crate::protocol::catalog::{Catalog, Discovered};
 use crate::protocol::initialize::ClientSet;
 use crate::runner::session::resources::Resources;
 use crate::runner::session::revision;
-use crate::runner::session::served::CurrentServers;
+use crate::runner::session::served::{CurrentServers, Recipe};
 use crate::sync::{Locked, Signal, Watcher};
 
 use super::discover::{Subject, discover};
@@ -34,6 +34,11 @@ use super::gathered::Gathered;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The doubling stops here.
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// It stops here at a server elsewhere that was there before: to ask it costs little.
+const LAST_RETRY_ELSEWHERE: Duration = Duration::from_secs(5);
+/// Pause before a server is asked whether it is still there; it doubles where it was in vain, up to
+/// `BETWEEN_DISCOVERIES`.
+const FIRST_DOUBT: Duration = Duration::from_secs(1);
 /// It stops here where something is known, and the rest is asked for again.
 const LAST_RETRY_OF_REST: Duration = Duration::from_secs(600);
 /// Shortest time between two discoveries of a server: one whose sessions each have
@@ -60,6 +65,8 @@ enum DiscoveryState {
 struct DiscoveryEntry {
     state: watch::Sender<DiscoveryState>,
     again: Arc<Notify>,
+    /// Notified when clients could not reach the server: perhaps nobody can.
+    doubted: Arc<Notify>,
     /// Raised when the server has other settings, or is gone.
     over: Arc<Signal>,
     /// The extensions of its set, as JSON.
@@ -111,6 +118,7 @@ impl Discovery {
         let entry = DiscoveryEntry {
             state: watch::Sender::new(DiscoveryState::Discovering),
             again: Arc::default(),
+            doubted: Arc::default(),
             over: Arc::default(),
             extensions: None,
         };
@@ -299,6 +307,14 @@ impl Discovery {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Has a server asked soon whether it is still there.
+    pub fn doubt(&self, server: &ServerName) {
+        let key = (server.clone(), ClientSet::default());
+        if let Some(entry) = self.entries.lock().get(&key) {
+            entry.doubted.notify_one();
+        }
+    }
+
     /// Has a server discovered again, at the earliest `BETWEEN_DISCOVERIES` after the
     /// last time.
     pub fn ask_again(&self, server: &ServerName) {
@@ -355,6 +371,7 @@ impl Discovery {
         let entry = DiscoveryEntry {
             state: watch::Sender::new(DiscoveryState::Discovering),
             again: Arc::default(),
+            doubted: Arc::default(),
             over: Arc::default(),
             extensions,
         };
@@ -378,7 +395,7 @@ async fn keep_discovering(
         return;
     };
     let mut stopped = std::pin::pin!(either(stopped, entry.over.watch()));
-    let mut retry = FIRST_RETRY;
+    let (mut retry, mut wary) = (FIRST_RETRY, FIRST_DOUBT);
     loop {
         let Some(strong) = discovery.upgrade() else { return };
         let served = strong.servers.load().get(&server).map(Arc::clone);
@@ -388,6 +405,7 @@ async fn keep_discovering(
         let extensions = entry.extensions.as_deref();
         let subject = Subject { server: &server, served: &served, set, extensions };
         let early = |known: &Gathered| strong.keep(&entry.state, &server, known);
+        let is_elsewhere = !matches!(served.recipe, Recipe::Stdio(_) | Recipe::Broken(_));
         let found = match known.take() {
             Some(rest) => Err(Ok(rest)),
             None => tokio::select! {
@@ -411,27 +429,37 @@ async fn keep_discovering(
                 let again = error.retry_after();
                 let pause = again.unwrap_or(retry);
                 let retry_ms = pause.as_millis();
-                if strong.resources.starts.has_failed(&server) {
-                    tracing::debug!(server = %server, retry_ms, "no catalog: {error}");
+                let (starts, text) = (&strong.resources.starts, error.to_string());
+                if starts.has_failed(&server) || !starts.is_news(&server, &text) {
+                    tracing::debug!(server = %server, retry_ms, "no catalog: {text}");
                 } else {
-                    tracing::warn!(server = %server, retry_ms, "no catalog: {error}");
+                    tracing::warn!(server = %server, retry_ms, "no catalog: {text}");
+                }
+                let is_gone =
+                    is_elsewhere && set == ClientSet::default() && error.is_failed_start();
+                wary = FIRST_DOUBT;
+                if is_gone {
+                    starts.in_vain(&server, &text);
                 }
                 // A catalog that is known stays: an old one is better than none.
                 entry.state.send_if_modified(|state| {
                     let is_unknown = !matches!(state, DiscoveryState::Known(_));
                     if is_unknown {
-                        *state = DiscoveryState::Failed(error.to_string().into());
+                        *state = DiscoveryState::Failed(text.into());
                     }
                     is_unknown
                 });
                 if again.is_none() {
-                    retry = (retry * 2).min(LAST_RETRY);
+                    let last = if is_gone { LAST_RETRY_ELSEWHERE } else { LAST_RETRY };
+                    retry = (retry * 2).min(last);
                 }
                 Some(pause)
             }
         };
         strong.changes.send_modify(|count| *count += 1);
         drop(strong);
+        let rest = wary;
+        wary = (wary * 2).min(BETWEEN_DISCOVERIES);
         let next = async {
             match pause {
                 // A session may be the first to start the server again.
@@ -440,11 +468,22 @@ async fn keep_discovering(
                     () = changed(&mut recoveries) => {}
                 },
                 None => {
-                    tokio::time::sleep(BETWEEN_DISCOVERIES).await;
+                    let asked = async {
+                        tokio::time::sleep(BETWEEN_DISCOVERIES).await;
+                        wary = FIRST_DOUBT;
+                        tokio::select! {
+                            () = entry.again.notified() => {}
+                            // Its answer to the gateway's own parameters decides.
+                            () = changed(&mut doubts) => {}
+                        }
+                    };
+                    let doubted = async {
+                        tokio::time::sleep(rest).await;
+                        entry.doubted.notified().await;
+                    };
                     tokio::select! {
-                        () = entry.again.notified() => {}
-                        // Its answer to the gateway's own parameters decides.
-                        () = changed(&mut doubts) => {}
+                        () = asked => {}
+                        () = doubted => {}
                     }
                 }
             }

@@ -151,8 +151,9 @@ impl Runner {
             }
             Err(error) => {
                 // The log has told it already.
-                let is_told =
-                    error.is_failed_start() && self.shared.resources.starts.has_failed(&key.1);
+                let starts = &self.shared.resources.starts;
+                let is_told = error.is_failed_start()
+                    && (starts.has_failed(&key.1) || !starts.is_news(&key.1, &error.to_string()));
                 self.shared.complaints.say(&key, error, is_told);
             }
         }

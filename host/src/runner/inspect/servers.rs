@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::ServerName;
+use crate::protocol::error_kind::{Emitter, ErrorKind};
 use crate::runner::admission::backoff::ServerStatus;
 use crate::runner::admission::server_state::ServerState;
 use crate::runner::session::served::{Recipe, Served};
 use crate::runner::session::table::InstanceKey;
 use crate::runner::shared::SharedRunner;
-
-/// The status of a server that starts, and whose lists could not be read.
-const FAILED: &str = "failed";
 
 /// Why a server cannot be used now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +41,12 @@ impl SharedRunner {
                 state.status = ServerStatus::NeedsOauth;
                 state.last_error = Some(Arc::clone(said));
             }
+            if state.status == ServerStatus::Running
+                && let Some(why) =
+                    state.unreached.clone().or_else(|| self.discovery.failure(server))
+            {
+                (state.status, state.last_error) = (ServerStatus::Failed, Some(why));
+            }
             state.flaws = self.discovery.flaws(server);
             state.spares = self.resources.spares.count(server);
             Some((server.clone(), state))
@@ -60,7 +64,7 @@ impl SharedRunner {
                     Trouble::of(ServerStatus::Misconfigured.as_str(), reason.as_str().into())
                 }
                 (_, Some(said)) => Trouble::of(ServerStatus::NeedsOauth.as_str(), Arc::clone(said)),
-                _ => self.failing(server).or_else(|| self.without_lists(server))?,
+                _ => self.failing(server).or_else(|| self.unusable(server))?,
             };
             Some((server.clone(), trouble))
         };
@@ -87,11 +91,32 @@ impl SharedRunner {
         Some(Trouble { failures: state.failures, ..Trouble::of(status.as_str(), reason) })
     }
 
-    /// The trouble of a server that starts, and does not say what it has.
-    fn without_lists(&self, server: &ServerName) -> Option<Trouble> {
-        let why = self.discovery.failure(server)?;
-        let failures = self.resources.starts.state(server).map_or(0, |state| state.failures);
-        Some(Trouble { failures, ..Trouble::of(FAILED, why) })
+    /// The trouble of a server that cannot be reached, or that starts and does not say what it has.
+    fn unusable(&self, server: &ServerName) -> Option<Trouble> {
+        let state = self.resources.starts.state(server);
+        let unreached = state.as_ref().and_then(|state| state.unreached.clone());
+        let why = unreached.or_else(|| self.discovery.failure(server))?;
+        let failures = state.map_or(0, |state| state.failures);
+        Some(Trouble { failures, ..Trouble::of(ServerStatus::Failed.as_str(), why) })
+    }
+
+    /// How many calls of clients each server elsewhere has lost, or could not be opened for.
+    #[must_use]
+    pub fn lost_elsewhere(&self) -> BTreeMap<ServerName, u64> {
+        let counted = self.errors();
+        let is_elsewhere =
+            |served: &Served| !matches!(served.recipe, Recipe::Stdio(_) | Recipe::Broken(_));
+        let lost = |server: &ServerName| {
+            let all = counted.get(server)?.each();
+            let lost = all.filter(|(emitter, kind, _)| {
+                *emitter == Emitter::Node
+                    && matches!(kind, ErrorKind::ServerLost | ErrorKind::Unavailable)
+            });
+            Some((server.clone(), lost.map(|(_, _, count)| count).sum()))
+        };
+        let servers = self.servers.load();
+        let elsewhere = servers.iter().filter(|(_, served)| is_elsewhere(served));
+        elsewhere.filter_map(|(server, _)| lost(server)).collect()
     }
 
     /// The last stderr lines of the process behind one session.

@@ -163,7 +163,10 @@ impl SessionStart<'_> {
         match attempt {
             Some(attempt) => attempt.opened_elsewhere(opener),
             // What it has refused before counts no more.
-            None if is_remote => resources.starts.lives(server, Duration::MAX, true),
+            None if is_remote => {
+                resources.starts.lives(server, Duration::MAX, true);
+                resources.starts.reached(server);
+            }
             None => {}
         }
         resources.wanting_tokens.lock().remove(server);
