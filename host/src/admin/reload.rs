@@ -21,6 +21,8 @@ use super::{Admin, ApiCaller};
 
 /// Callers that may wait for a reload at once; all of them are answered by the next one.
 const WAITING: usize = 64;
+/// Warnings of one answer; the log has all.
+const MOST_WARNINGS: usize = 100;
 /// Bytes of a reason in a line.
 const MAX_REASON: usize = 1024;
 /// Bytes of all reasons in an answer.
@@ -63,6 +65,8 @@ pub struct ReloadReport {
     pub also: Vec<&'static str>,
     /// Changes that take effect with the next start.
     pub stays: Vec<&'static str>,
+    /// What was found in the file that does not keep it from being in force.
+    pub warnings: Vec<String>,
 }
 
 impl ReloadReport {
@@ -205,6 +209,7 @@ fn data(report: &ReloadReport) -> Value {
         "removed": report.removed,
         "also": report.also,
         "needsRestart": report.stays,
+        "warnings": report.warnings.iter().take(MOST_WARNINGS).collect::<Vec<_>>(),
     })
 }
 

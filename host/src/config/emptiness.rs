@@ -1,10 +1,12 @@
 //! A configuration without a server that runs: what is in the file instead.
 
-use jsonc_parser::ast::Object;
+use jsonc_parser::ast::{Object, Value};
 
 use super::Config;
 use super::reader::finding::Finding;
 use super::reader::place::quote;
+
+use super::reader::document::SERVERS;
 
 /// Most keys that are named.
 const MAX_KEYS: usize = 12;
@@ -36,6 +38,14 @@ pub(in crate::config) fn of(
         message,
         advice: advice.to_owned(),
     })
+}
+
+/// Whether the file says itself that it has no servers, with a list of servers in which there are none.
+/// A file that is empty, as while it is being written, or whose list is called otherwise, does not.
+pub(in crate::config) fn is_meant(root: Option<&Object<'_>>) -> bool {
+    let properties = root.into_iter().flat_map(|root| &root.properties);
+    let mut lists = properties.filter(|property| SERVERS.contains(&property.name.as_str()));
+    lists.any(|list| matches!(list.value, Value::Object(_)))
 }
 
 fn found(root: Option<&Object<'_>>) -> String {

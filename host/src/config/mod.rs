@@ -158,6 +158,8 @@ pub struct Loaded {
     pub path: Option<PathBuf>,
     /// What to tell if no server runs: the file, and what is in it.
     pub no_servers: Option<Finding>,
+    /// Whether the file has a list of servers, be it an empty one.
+    pub lists_servers: bool,
 }
 
 /// Reads the configuration.
@@ -173,9 +175,9 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
 fn from_settings(settings: SettingsText, sources: &Sources<'_>) -> Result<Loaded, ConfigErrors> {
     let text = reader::document::without_bom(&settings.text);
     let notes = Notes::new(&settings.label, text);
-    let (config, no_servers) = read(text, &settings, sources, &notes);
+    let (config, no_servers, lists_servers) = read(text, &settings, sources, &notes);
     let warnings = notes.settle()?;
-    Ok(Loaded { config, warnings, path: settings.path, no_servers })
+    Ok(Loaded { config, warnings, path: settings.path, no_servers, lists_servers })
 }
 
 fn read(
@@ -183,7 +185,7 @@ fn read(
     settings: &SettingsText,
     sources: &Sources<'_>,
     notes: &Notes<'_>,
-) -> (Config, Option<Finding>) {
+) -> (Config, Option<Finding>, bool) {
     let file = settings.path.as_deref();
     let folder = file.and_then(Path::parent).unwrap_or(&sources.cwd);
     let (dot_env, secrets) = (DotEnv::beside(folder, notes), SecretFiles::of(folder));
@@ -206,7 +208,7 @@ fn read(
     config.named_files = sources.secrets.named();
     config.secret_files = sources.secrets.secret();
     let no_servers = emptiness::of(&config, root.object, &settings.label);
-    (config, no_servers)
+    (config, no_servers, emptiness::is_meant(root.object))
 }
 
 fn root<'d>(tree: Option<&'d Value<'d>>, notes: &'d Notes<'d>) -> Section<'d> {

@@ -63,6 +63,85 @@ fn each_bad_file_is_refused_with_its_reason_and_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_says_nothing_of_servers_takes_none_away() {
+    let gateway = Gateway::start_with(&good());
+    let session = gateway.client("/mcp/counter").initialize();
+    let before = session.whoami("whoami");
+    for text in [
+        "",
+        " \n",
+        "// nothing yet",
+        "{}",
+        r#"{"mcpServers": []}"#,
+        r#"{"mcpServers": null}"#,
+        r#"{"mcpServers": "later"}"#,
+        r#"{"mcpservers": {"counter": {"command": "mooring-example-counter"}}}"#,
+        r#"{"systemConfig": {"limits": {"pageSize": 7}}}"#,
+    ] {
+        gateway.rewrite_text(text);
+        let answer = gateway.post("/api/reload", &Value::Null).expect(422).json();
+        let reasons = answer["data"]["reasons"].to_string();
+        assert!(reasons.contains("0 servers") && reasons.contains("if that is meant"), "{answer}");
+        assert_eq!(session.whoami("whoami"), before, "{text}");
+    }
+    // By itself neither.
+    gateway.rewrite_text("");
+    eventually("the file was refused", || {
+        let last = gateway.data("/api/reload");
+        let is_by_itself = last["last"]["cause"] == "a changed file";
+        (is_by_itself && last["last"]["outcome"] == "refused").then_some(())
+    });
+    assert_eq!(session.whoami("whoami"), before);
+    let removed = gateway.apply(&settings::standalone(json!({})));
+    assert_eq!(removed["removed"], json!(["counter"]));
+    // Without servers there is nothing to lose.
+    gateway.rewrite_text("{}");
+    gateway.post("/api/reload", &Value::Null).expect(200);
+}
+
+#[test]
+fn what_was_found_in_a_file_that_is_applied_is_told_to_who_asked() {
+    let gateway = Gateway::start_with(&good());
+    let odd = settings::merged(
+        good(),
+        json!({
+            "groups": [{"name": "g", "servers": ["counter", "no-such-server"]}],
+            "systemConfig": {"limits": {"pageSize": "many"}},
+        }),
+    );
+    let report = gateway.apply(&odd);
+    let warnings = report["warnings"].as_array().unwrap();
+    let told = |part: &str| warnings.iter().any(|line| line.as_str().unwrap().contains(part));
+    assert!(told("no-such-server") && told("limits.pageSize"), "{report}");
+    assert_eq!(gateway.data("/api/reload")["last"]["warnings"], report["warnings"]);
+    assert_eq!(gateway.apply(&good())["warnings"], json!([]));
+}
+
+#[test]
+fn a_file_that_could_not_be_read_is_taken_once_it_can_be() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let user = 65_534;
+    let mut gateway = Setup::new(&good()).user(user).start();
+    let file = gateway.folder().join("mcp_settings.json");
+    let rights = |mode| {
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&file, rights).unwrap();
+    };
+    let new = settings::standalone(json!({"counter": servers::counter_named("new")}));
+    std::fs::write(gateway.folder().join("next"), new.to_string()).unwrap();
+    let next = gateway.folder().join("next");
+    let none = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&next, none).unwrap();
+    std::fs::rename(&next, &file).unwrap();
+    gateway.wait_for_log("the new settings are refused");
+    rights(0o644);
+    gateway.wait_for_log("the new settings are in force");
+    assert!(gateway.terminate().success());
+}
+
+#[test]
 fn no_process_stays_of_a_reload_that_fails_after_half_of_its_servers_have_started() {
     let gateway = Gateway::start_with(&good());
     let session = gateway.client("/mcp/counter").initialize();

@@ -14,8 +14,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Looks after which a file that is missing counts as removed.
 const PATIENCE: u32 = 4;
 
-/// What a file is like: its device, number, size, and when it was written.
-type State = Option<(u64, u64, u64, i64, i64)>;
+/// What a file is like: its device, number, size, when it was written, and when its rights or its name
+/// were changed. One that could not be read may be readable now.
+type State = Option<([u64; 3], [i64; 4])>;
 
 /// Watches the settings file, files that it names for what is in them, `.env` and the strategy's
 /// plugin.
@@ -106,7 +107,8 @@ fn states(files: &[PathBuf]) -> Vec<State> {
     let state = |file: &PathBuf| {
         // What is no file, as a pipe, says nothing of its content.
         let file = std::fs::metadata(file).ok().filter(Metadata::is_file)?;
-        Some((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
+        let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+        Some(([file.dev(), file.ino(), file.size()], times))
     };
     files.iter().map(state).collect()
 }
@@ -142,6 +144,9 @@ mod tests {
         differs("another file");
         std::fs::write(path("two/file"), "{ }").unwrap();
         differs("other text");
+        let rights = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(path("two/file"), rights).unwrap();
+        differs("other rights");
         std::fs::remove_file(path("two/file")).unwrap();
         differs("no file");
         std::fs::remove_dir_all(&folder).unwrap();

@@ -123,8 +123,13 @@ impl Reloader {
                 format!("{}: is gone; bring it back, or start again without it", path.display());
             return refused(vec![gone]);
         }
-        for warning in loaded.warnings.iter().chain(&loaded.no_servers) {
+        let warnings = loaded.warnings.iter().chain(&loaded.no_servers);
+        let warnings: Vec<String> = warnings.map(ToString::to_string).collect();
+        for warning in &warnings {
             tracing::warn!("{warning}");
+        }
+        if let Some(why) = self.without_a_word(&loaded) {
+            return ReloadReport { warnings, ..refused(vec![why]) };
         }
         let before = notices::of(&self.config);
         match self.change(&loaded.config).await {
@@ -133,10 +138,24 @@ impl Reloader {
                 let now = notices::of(&self.config).into_iter();
                 let new = now.filter(|notice| !before.contains(notice));
                 new.for_each(|notice| tracing::warn!("{notice}"));
-                report
+                ReloadReport { warnings, ..report }
             }
-            Err(reasons) => refused(reasons),
+            Err(reasons) => ReloadReport { warnings, ..refused(reasons) },
         }
+    }
+
+    /// Why all servers would go although the file does not say so. A start has nothing to lose by
+    /// such a file; here it would end every session, while the file is being written, or for one
+    /// wrong letter.
+    fn without_a_word(&self, loaded: &Loaded) -> Option<String> {
+        let (now, finding) = (self.config.servers.len(), loaded.no_servers.as_ref()?);
+        let is_accident = now > 0 && loaded.config.servers.is_empty() && !loaded.lists_servers;
+        is_accident.then(|| {
+            format!(
+                "{finding}; of the {now} in force none would be left: write \"mcpServers\": {{}} if \
+                 that is meant"
+            )
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use super::place::Place;
 use super::unclosed;
 
 /// Where the servers are. A mistake in one of them does not stop the load.
-const SERVERS: [&str; 3] = ["mcpServers", "servers", "context_servers"];
+pub(in crate::config) const SERVERS: [&str; 3] = ["mcpServers", "servers", "context_servers"];
 
 pub(in crate::config) const DIALECT: ParseOptions = ParseOptions {
     allow_comments: true,
