@@ -257,11 +257,39 @@ fn what_cannot_work_is_refused_before_anything_is_installed() {
         ("cluster: {tls: {enabled: true, nodeSecret: a}}", "cluster.tls.coordinatorSecret"),
         ("keys: {list: [{name: 'a b', accessType: all}]}", "letters, digits and hyphens"),
         ("keys: {list: [{name: a, accessType: all, token: secret-text}]}", "keys.existingSecret"),
+        ("keys: {list: [{name: a-b, accessType: all}, {name: A-B, accessType: all}]}", "one name"),
+        ("nodes: {Large_GPU: {}}", "lower-case letters"),
+        ("nodes: {a-pool-with-a-name-that-is-too-long: {}}", "up to 16"),
+        ("ingress: {enabled: true, hosts: []}", "ingress.hosts"),
     ] {
         let output = helm(&["template", "r", &chart()], values);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && errors.contains(word), "{values}: {errors}");
         assert!(!errors.contains("secret-text"), "{errors}");
+    }
+}
+
+/// What clients and browsers of their users ask for is routed, and nothing that is for operators.
+#[test]
+fn the_ingress_routes_what_clients_and_their_users_need() {
+    if !borrowed::at_hand("the ingress of the chart", &["helm_runs"]) {
+        return;
+    }
+    let objects = objects(SETS[2].1);
+    let ingress = of_kind(&objects, "Ingress")[0];
+    let paths = ingress["spec"]["rules"][0]["http"]["paths"].as_vec().unwrap();
+    let routed: Vec<&str> = paths.iter().map(|path| path["path"].as_str().unwrap()).collect();
+    let listed = Setup::text("{}").run(&["routes"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let routes: Vec<Vec<&str>> =
+        listed.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
+    assert!(routes.len() > 30, "{listed}");
+    for route in routes {
+        let (path, kind) = (route[1], route[2]);
+        let is_routed = routed.iter().any(|prefix| {
+            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
+        assert_eq!(is_routed, ["client", "metadata", "login"].contains(&kind), "{route:?}");
     }
 }
 

@@ -62,10 +62,24 @@ MOORING_BEARER_{{ . | replace "-" "_" | upper }}
 {{- fail "cluster.tls.enabled needs cluster.tls.coordinatorSecret and cluster.tls.nodeSecret, with tls.crt, tls.key and ca.crt" -}}
 {{- end -}}
 {{- end -}}
-{{- range .Values.keys.list -}}
-{{- if not (regexMatch "^[A-Za-z0-9-]+$" .name) -}}
-{{- fail (printf "keys.list: the name %q may have letters, digits and hyphens only" .name) -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.hosts) -}}
+{{- fail "ingress.enabled needs ingress.hosts, the names by which clients call the gateway" -}}
 {{- end -}}
+{{- range $pool, $_ := .Values.nodes -}}
+{{- if not (regexMatch "^[a-z0-9]([a-z0-9-]{0,14}[a-z0-9])?$" $pool) -}}
+{{- fail (printf "nodes: the name %q of a pool may have up to 16 lower-case letters, digits and hyphens, and no hyphen at its ends" $pool) -}}
+{{- end -}}
+{{- end -}}
+{{- $variables := dict -}}
+{{- range .Values.keys.list -}}
+{{- if not (and (kindIs "string" .name) (regexMatch "^[A-Za-z0-9-]+$" (toString .name))) -}}
+{{- fail (printf "keys.list: the name %q may have letters, digits and hyphens only" (toString .name)) -}}
+{{- end -}}
+{{- $variable := include "mooring.keyVariable" .name -}}
+{{- if hasKey $variables $variable -}}
+{{- fail (printf "keys.list: %q and %q are one name; they would have one token" (get $variables $variable) .name) -}}
+{{- end -}}
+{{- $_ := set $variables $variable .name -}}
 {{- if hasKey . "token" -}}
 {{- fail (printf "keys.list: %s has a token here; put it into the Secret that keys.existingSecret names" .name) -}}
 {{- end -}}
