@@ -54,7 +54,12 @@ impl Running {
 
     /// Sends a line.
     pub fn send(&mut self, line: &Value) {
-        writeln!(self.input, "{line}").expect("it reads its stdin");
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    /// Sends bytes as they are.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.input.write_all(bytes).expect("it reads its stdin");
     }
 }
 

@@ -43,6 +43,7 @@ pub use reader::secret_files::SecretFiles;
 pub use reader::source::{FILE_NAME, Sources};
 pub use reader::urls::proxy_url::{ProxyScheme, ProxySettings};
 pub use reader::urls::redis_url::RedisUrl;
+pub use reader::urls::url::endpoint_url;
 pub use schema::{ADDRESS as SCHEMA_ADDRESS, text as schema_text};
 pub use sections::access::Access;
 pub use sections::bearer_keys::{BearerKey, KeyReach};

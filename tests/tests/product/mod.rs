@@ -4,6 +4,8 @@ pub mod built_image;
 pub mod cli;
 pub mod config;
 pub mod connecting;
+pub mod connecting_alone;
+pub mod connecting_faults;
 pub mod data_folder;
 pub mod deployment;
 pub mod documents;

@@ -1,4 +1,4 @@
-//! One session between a host and a gateway.
+//! One session between a host and a gateway, and requests of the host that belong to none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,37 +6,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use tokio::sync::watch;
 
 use crate::cli::terminal;
-use crate::net::{Body, EventReader, Read, collect, is_event_stream};
+use crate::net::{Body, EventReader, Read, is_event_stream};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::code;
 use crate::sync::Locked;
 
-use super::message::{self, Kind};
+use super::answer::{self, MAX_ANSWER, Position};
+use super::message::{self, Kind, Request};
+use super::open::OpenRequests;
+use super::repeated::MarkedTools;
 use super::stdio::Output;
 use super::upstream::{Lost, Upstream};
 
-/// Bytes of an answer, and of one event.
-const MAX_ANSWER: usize = 64 << 20;
-/// Pause before a stream is resumed, if the gateway says nothing else.
-const RESUME_AFTER: Duration = Duration::from_millis(500);
-/// Longest pause that an event may ask for.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// Times that a stream is resumed without a further message.
-const MAX_RESUMED: u32 = 100;
 /// Longest wait for the end of the session at the gateway.
 const GOOD_BYE: Duration = Duration::from_secs(2);
 
 pub struct Bridge {
-    upstream: Upstream,
-    output: Output,
+    pub(super) upstream: Upstream,
+    pub(super) output: Output,
     session: Locked<Session>,
     /// Held while a session that has ended is begun again.
     renewing: tokio::sync::Mutex<()>,
-    /// Requests whose answers are awaited.
-    open: watch::Sender<usize>,
+    open: Arc<OpenRequests>,
+    pub(super) tools: MarkedTools,
 }
 
 /// What the messages of a session carry, and what began it.
@@ -50,24 +44,15 @@ struct Session {
     initialized: Option<Bytes>,
 }
 
-/// Where an event stream has ended.
-#[derive(Default)]
-struct Position {
-    last_id: Option<String>,
-    retry: Option<Duration>,
-    /// Whether a message has come since the stream was opened.
-    has_moved: bool,
-}
-
 impl Bridge {
     pub fn new(upstream: Upstream, output: Output) -> Self {
-        let (open, _) = watch::channel(0);
         Self {
             upstream,
             output,
             session: Locked::default(),
             renewing: tokio::sync::Mutex::default(),
-            open,
+            open: Arc::new(OpenRequests::new()),
+            tools: MarkedTools::default(),
         }
     }
 
@@ -76,24 +61,25 @@ impl Bridge {
         let kind = message::kind(&line);
         let body = Bytes::from(line);
         match &kind {
-            Kind::NoJson => {
-                let why = "the line is not a message in JSON";
-                this.output.say(&message::error("null", code::PARSE, why)).await;
+            Kind::Wrong(error) => this.output.say(error).await,
+            Kind::Request(request) if request.method == "initialize" => {
+                let _opened = OpenRequests::open(&this.open, request);
+                this.initialize(&request.id, body).await;
             }
-            Kind::Request { id, method } if method == "initialize" => {
-                this.initialize(id, body).await;
-            }
-            Kind::Request { .. } => {
-                let this = Arc::clone(this);
-                this.open.send_modify(|open| *open += 1);
+            Kind::Request(request) => {
+                let (this, request) = (Arc::clone(this), request.clone());
+                let opened = OpenRequests::open(&this.open, &request);
                 tokio::spawn(async move {
-                    this.request(&kind, body).await;
-                    this.open.send_modify(|open| *open -= 1);
+                    tokio::select! {
+                        () = opened.ended() => {}
+                        () = this.request(&request, body) => {}
+                    }
                 });
             }
-            Kind::Other { method } => {
+            Kind::Notification { cancels: Some(id), .. } if this.open.cancel(id) => {}
+            Kind::Notification { method, .. } => {
                 this.notify(&kind, &body).await;
-                if method.as_deref() == Some("notifications/initialized") {
+                if method == "notifications/initialized" {
                     let number = {
                         let mut session = this.session.lock();
                         session.initialized = Some(body);
@@ -102,13 +88,29 @@ impl Bridge {
                     tokio::spawn(Arc::clone(this).listening(number));
                 }
             }
+            Kind::Answer | Kind::Batch => this.notify(&kind, &body).await,
         }
     }
 
     /// Waits until every request is answered.
     pub async fn answered(&self) {
-        let mut open = self.open.subscribe();
-        let _ = open.wait_for(|open| *open == 0).await;
+        self.open.answered().await;
+    }
+
+    /// Ends the requests under way, and says so to the host.
+    pub async fn give_up(&self) {
+        for id in self.open.give_up() {
+            let why = "stdin was closed, and no answer has come since; the request may have run";
+            self.output.say(&message::error(&id, code::SERVER_LOST, why)).await;
+        }
+    }
+
+    /// Answers a line that was not sent any more.
+    pub async fn refuse(&self, line: &str) {
+        if let Kind::Request(Request { id, .. }) = message::kind(line) {
+            let why = "stdin was closed before a gateway could be reached; the request has not run";
+            self.output.say(&message::error(&id, code::UNAVAILABLE, why)).await;
+        }
     }
 
     /// Ends the session at the gateway, if there is time for it.
@@ -137,10 +139,10 @@ impl Bridge {
         let sent = self.upstream.send(&Method::POST, body, &HeaderMap::new(), true).await;
         let response = sent.map_err(|lost| self.lost(id, &lost))?;
         if !response.status().is_success() {
-            return Err(refused(id, response).await);
+            return Err(answer::refused(id, response).await);
         }
         let session = response.headers().get(headers::SESSION).cloned();
-        let answer = answer(id, response).await.ok_or_else(|| {
+        let answer = answer::of(id, response).await.ok_or_else(|| {
             message::error(id, code::TRANSPORT, "the gateway did not answer initialize")
         })?;
         let mut headers = HeaderMap::new();
@@ -183,14 +185,23 @@ impl Bridge {
     }
 
     async fn notify(self: &Arc<Self>, kind: &Kind, body: &Bytes) {
-        match self.post(kind, body).await {
+        match self.post(body, kind.may_repeat()).await {
             Ok(response) if response.status().is_success() => self.batch(response).await,
             Ok(response) => {
                 let status = response.status();
-                let (_, why) = refusal(response).await;
-                self.complain(&format!("{status}: {why}"));
+                let refusal = answer::refusal(response).await;
+                self.complain(&format!("{status}: {}", refusal.why));
+                // Nothing else would answer what is in it.
+                if *kind == Kind::Batch {
+                    self.output.say(&refusal.answer("null", "")).await;
+                }
             }
-            Err(lost) => self.complain(lost.why()),
+            Err(lost) => {
+                self.complain(lost.why());
+                if *kind == Kind::Batch {
+                    self.output.say(&self.lost("null", &lost)).await;
+                }
+            }
         }
     }
 
@@ -204,7 +215,7 @@ impl Bridge {
             while let Some(event) = events.next_event().await {
                 self.output.say(&event.data).await;
             }
-        } else if let Ok(body) = collect(response.into_body(), MAX_ANSWER).await {
+        } else if let Some(body) = answer::body(response).await {
             self.output.say(&body).await;
         }
     }
@@ -214,35 +225,12 @@ impl Bridge {
         terminal::warn(format!("mooring: {place}: a message was not taken: {why}"));
     }
 
-    /// Sends a request and passes its answer on, or says why there is none.
-    async fn request(self: &Arc<Self>, kind: &Kind, body: Bytes) {
-        let Kind::Request { id, .. } = kind else { return };
-        let response = match self.post(kind, &body).await {
-            Ok(response) => response,
-            Err(lost) => return self.output.say(&self.lost(id, &lost)).await,
-        };
-        if !response.status().is_success() {
-            return self.output.say(&refused(id, response).await).await;
-        }
-        if is_event_stream(&response) {
-            return self.stream_of(id, response).await;
-        }
-        match collect(response.into_body(), MAX_ANSWER).await {
-            Ok(body) if !body.is_empty() => self.output.say(&body).await,
-            Ok(_) => {
-                let why = "the gateway has taken the request and does not answer it";
-                self.output.say(&message::error(id, code::TRANSPORT, why)).await;
-            }
-            Err(error) => {
-                let lost = Lost::Broken(error.to_string());
-                self.output.say(&self.lost(id, &lost)).await;
-            }
-        }
-    }
-
     /// A POST in the session, which is begun again if it has ended: the message has then not run.
-    async fn post(self: &Arc<Self>, kind: &Kind, body: &Bytes) -> Result<Response<Body>, Lost> {
-        let may_repeat = message::may_repeat(kind);
+    pub(super) async fn post(
+        self: &Arc<Self>,
+        body: &Bytes,
+        may_repeat: bool,
+    ) -> Result<Response<Body>, Lost> {
         let Session { number, headers, .. } = self.session.lock().clone();
         let response = self.upstream.send(&Method::POST, body, &headers, may_repeat).await?;
         let has_session = headers.contains_key(headers::SESSION);
@@ -251,41 +239,6 @@ impl Bridge {
         }
         let headers = self.session.lock().headers.clone();
         self.upstream.send(&Method::POST, body, &headers, may_repeat).await
-    }
-
-    /// Passes the messages of a request's stream on until its answer has come. A stream that breaks
-    /// is resumed where it was.
-    async fn stream_of(self: &Arc<Self>, id: &str, response: Response<Body>) {
-        let mut position = Position::default();
-        let mut response = Some(response);
-        let mut idle = 0;
-        loop {
-            if let Some(response) = response.take()
-                && self.pass_on(response, &mut position, Some(id)).await
-            {
-                return;
-            }
-            idle = if position.has_moved { 0 } else { idle + 1 };
-            let lost = "its stream ended before the answer, and the call may have run";
-            if position.last_id.is_none() || idle > MAX_RESUMED {
-                return self.output.say(&message::error(id, code::SERVER_LOST, lost)).await;
-            }
-            tokio::time::sleep(position.retry.unwrap_or(RESUME_AFTER)).await;
-            match self.resumed(&position).await {
-                Ok(next) if next.status().is_success() && is_event_stream(&next) => {
-                    response = Some(next);
-                }
-                Ok(next) => {
-                    let (_, why) = refusal(next).await;
-                    let why = format!("{lost}: {why}");
-                    return self.output.say(&message::error(id, code::SERVER_LOST, &why)).await;
-                }
-                Err(error) => {
-                    let why = format!("{lost}: {}", error.why());
-                    return self.output.say(&message::error(id, code::SERVER_LOST, &why)).await;
-                }
-            }
-        }
     }
 
     /// [`Self::listen`], whose type would else contain itself: it begins its session anew.
@@ -316,15 +269,17 @@ impl Bridge {
                         return;
                     }
                 }
+                // What stands in front of a gateway that is away.
+                Ok(response) if response.status().is_server_error() => {}
                 Ok(_) => return,
                 Err(_) => {}
             }
-            tokio::time::sleep(position.retry.unwrap_or(RESUME_AFTER)).await;
+            position.pause().await;
         }
     }
 
     /// The stream from this position on.
-    async fn resumed(&self, position: &Position) -> Result<Response<Body>, Lost> {
+    pub(super) async fn resumed(&self, position: &Position) -> Result<Response<Body>, Lost> {
         let mut headers = self.session.lock().headers.clone();
         if let Some(id) = &position.last_id
             && let Ok(id) = HeaderValue::from_str(id)
@@ -336,11 +291,11 @@ impl Bridge {
 
     /// Passes messages on until the stream ends; true once the answer to this request was among
     /// them.
-    async fn pass_on(
+    pub(super) async fn pass_on(
         &self,
         response: Response<Body>,
         position: &mut Position,
-        id: Option<&str>,
+        request: Option<&Request>,
     ) -> bool {
         position.has_moved = false;
         let mut events = EventReader::new(response.into_body(), MAX_ANSWER);
@@ -350,24 +305,22 @@ impl Bridge {
                 Some(Read::Comment) => continue,
                 Some(Read::Broken(_)) | None => return false,
             };
-            if let Some(retry) = event.retry {
-                position.retry = Some(Duration::from_millis(retry).min(LONGEST_RETRY));
-            }
-            if event.id.is_some() {
-                position.last_id = event.id;
-            }
+            position.note(&event);
             if event.data.is_empty() {
                 continue;
             }
-            position.has_moved = true;
+            let answered = request.filter(|request| message::answers(&event.data, &request.id));
+            if let Some(request) = answered {
+                self.note(request, &event.data);
+            }
             self.output.say(&event.data).await;
-            if id.is_some_and(|id| message::answers(&event.data, id)) {
+            if answered.is_some() {
                 return true;
             }
         }
     }
 
-    fn lost(&self, id: &str, lost: &Lost) -> Vec<u8> {
+    pub(super) fn lost(&self, id: &str, lost: &Lost) -> Vec<u8> {
         let place = self.upstream.shown();
         match lost {
             Lost::NotSent(why) => {
@@ -380,36 +333,4 @@ impl Bridge {
             }
         }
     }
-}
-
-/// The answer to a request, out of a body of either kind.
-async fn answer(id: &str, response: Response<Body>) -> Option<Vec<u8>> {
-    if !is_event_stream(&response) {
-        return collect(response.into_body(), MAX_ANSWER).await.ok().map(|body| body.to_vec());
-    }
-    let mut events = EventReader::new(response.into_body(), MAX_ANSWER);
-    loop {
-        let event = events.next_event().await?;
-        if message::answers(&event.data, id) {
-            return Some(event.data);
-        }
-    }
-}
-
-async fn refusal(response: Response<Body>) -> (Option<i64>, String) {
-    let status = response.status();
-    let body = collect(response.into_body(), MAX_ANSWER).await.unwrap_or_default();
-    let (code, why) = message::refusal(&body);
-    (code, if why.is_empty() { status.to_string() } else { why })
-}
-
-/// The error that answers a request which the gateway has refused.
-async fn refused(id: &str, response: Response<Body>) -> Vec<u8> {
-    let status = response.status();
-    let (number, why) = refusal(response).await;
-    let why = match status {
-        StatusCode::UNAUTHORIZED => format!("{why} (set MOORING_KEY to the gateway's key)"),
-        _ => why,
-    };
-    message::error(id, number.unwrap_or(code::TRANSPORT), &why)
 }

@@ -7,22 +7,31 @@
 //! ```
 //!
 //! The host never sees HTTP. While the gateway is away, messages wait for it; a session that has ended
-//! is begun again with the host's own `initialize`.
+//! is begun again with the host's own `initialize`. A request that names a revision without sessions
+//! goes on its own, with the headers that repeat it.
 
+mod answer;
 mod bridge;
 mod message;
+mod open;
+mod repeated;
+mod request;
 mod stdio;
 mod upstream;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
+use tokio::sync::{mpsc, watch};
 
 use crate::config::Secret;
+use crate::protocol::jsonrpc::code;
 
 use self::bridge::Bridge;
+use self::stdio::{Input, Line, Output};
 use self::upstream::Upstream;
 
 /// Longest wait for answers once the host has closed stdin.
@@ -57,31 +66,57 @@ pub fn run(options: &ConnectOptions<'_>) -> ExitCode {
 }
 
 async fn bridged(upstream: Upstream) -> Result<(), String> {
-    let (mut lines, output) = (stdio::lines(), stdio::Output::start());
-    let bridge = Arc::new(Bridge::new(upstream, output.clone()));
     let mut signals = stdio::Signals::watch()?;
-    loop {
-        let line = tokio::select! {
-            line = lines.recv() => line,
-            () = signals.next() => break,
+    let (mut input, output) = (Input::start(), Output::start());
+    let bridge = Arc::new(Bridge::new(upstream, output.clone()));
+    let mut ran = Ok(());
+    let is_overdue = {
+        let mut passing = pin!(passed_on(&bridge, &output, &mut input.lines));
+        tokio::select! {
+            done = &mut passing => {
+                ran = done;
+                false
+            }
+            () = signals.next() => false,
             // The host has closed our stdout: nobody is left to answer.
-            () = output.closed() => break,
-        };
-        match line {
-            None => {
-                let _ = tokio::time::timeout(LAST_ANSWERS, bridge.answered()).await;
-                break;
+            () = output.closed() => false,
+            () = overdue(&mut input.closed) => {
+                bridge.give_up().await;
+                true
             }
-            Some(Ok(line)) => Bridge::take(&bridge, line).await,
-            Some(Err(why)) => {
-                bridge.end().await;
-                return Err(why);
-            }
+        }
+    };
+    while is_overdue && let Ok(line) = input.lines.try_recv() {
+        if let Line::Text(line) = line {
+            bridge.refuse(&line).await;
         }
     }
     bridge.end().await;
     output.written().await;
+    ran
+}
+
+/// Passes lines on until stdin ends, and waits for the answers.
+async fn passed_on(
+    bridge: &Arc<Bridge>,
+    output: &Output,
+    lines: &mut mpsc::Receiver<Line>,
+) -> Result<(), String> {
+    while let Some(line) = lines.recv().await {
+        match line {
+            Line::Text(line) => Bridge::take(bridge, line).await,
+            Line::Wrong(why) => output.say(&message::error("null", code::PARSE, &why)).await,
+            Line::Failed(why) => return Err(why),
+        }
+    }
+    bridge.answered().await;
     Ok(())
+}
+
+/// Waits until the time for answers is over that the host leaves when it closes stdin.
+async fn overdue(closed: &mut watch::Receiver<bool>) {
+    let _ = closed.wait_for(|closed| *closed).await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 /// `Name: value` of the command line.

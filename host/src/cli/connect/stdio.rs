@@ -10,37 +10,68 @@ const MAX_LINE: u64 = 64 << 20;
 /// Lines that wait in each direction.
 const WAITING: usize = 64;
 
-/// The lines of stdin, without empty ones; an error ends them.
-pub fn lines() -> mpsc::Receiver<Result<String, String>> {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    // Reading from stdin blocks, and nothing ends it but the host.
-    std::thread::spawn(move || {
-        let mut input = std::io::stdin().lock();
-        while let Some(line) = next_line(&mut input) {
-            let is_last = line.is_err();
-            if sender.blocking_send(line).is_err() || is_last {
-                return;
-            }
-        }
-    });
-    receiver
+/// A line of stdin.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Line {
+    /// Without space around it.
+    Text(String),
+    /// Nothing that can be a message, and why.
+    Wrong(String),
+    /// Stdin cannot be read any more.
+    Failed(String),
 }
 
-fn next_line(input: &mut impl std::io::BufRead) -> Option<Result<String, String>> {
+/// The lines of stdin, without empty ones.
+pub struct Input {
+    pub lines: mpsc::Receiver<Line>,
+    /// Whether the host has closed it: what is left is in `lines`.
+    pub closed: watch::Receiver<bool>,
+}
+
+impl Input {
+    pub fn start() -> Self {
+        let (sender, lines) = mpsc::channel(WAITING);
+        let (closing, closed) = watch::channel(false);
+        // Reading from stdin blocks, and nothing ends it but the host.
+        std::thread::spawn(move || {
+            let mut input = std::io::stdin().lock();
+            while let Some(line) = next_line(&mut input) {
+                let is_last = matches!(line, Line::Failed(_));
+                if sender.blocking_send(line).is_err() || is_last {
+                    break;
+                }
+            }
+            closing.send_replace(true);
+        });
+        Self { lines, closed }
+    }
+}
+
+fn next_line(input: &mut impl std::io::BufRead) -> Option<Line> {
+    let failed = |error| Line::Failed(format!("cannot read stdin: {error}"));
     loop {
         let mut line = Vec::new();
         match input.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line) {
             Ok(0) => return None,
             Ok(_) => {}
-            Err(error) => return Some(Err(format!("cannot read stdin: {error}"))),
+            Err(error) => return Some(failed(error)),
         }
         if line.len() as u64 > MAX_LINE {
-            return Some(Err(format!("a line of stdin has more than {} MiB", MAX_LINE >> 20)));
+            if line.last() != Some(&b'\n')
+                && let Err(error) = input.skip_until(b'\n')
+            {
+                return Some(failed(error));
+            }
+            let why = format!("the line has more than {} MiB", MAX_LINE >> 20);
+            return Some(Line::Wrong(why));
         }
-        match String::from_utf8(line) {
-            Ok(line) if line.trim().is_empty() => {}
-            Ok(line) => return Some(Ok(line.trim().to_owned())),
-            Err(_) => return Some(Err("a line of stdin is not UTF-8".to_owned())),
+        let Ok(line) = String::from_utf8(line) else {
+            return Some(Line::Wrong("the line is not UTF-8".to_owned()));
+        };
+        // Some programs begin what they write with a byte order mark.
+        match line.trim_start_matches('\u{feff}').trim() {
+            "" => {}
+            text => return Some(Line::Text(text.to_owned())),
         }
     }
 }
@@ -128,11 +159,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_without_empty_ones_and_what_is_no_text_ends_them() {
-        let mut input = &b"{\"a\":1}\r\n\n  \n{\"b\":2}"[..];
-        assert_eq!(next_line(&mut input), Some(Ok("{\"a\":1}".to_owned())));
-        assert_eq!(next_line(&mut input), Some(Ok("{\"b\":2}".to_owned())));
+    fn lines_are_read_without_empty_ones_and_what_is_no_text_is_said() {
+        let mut input = &b"\xef\xbb\xbf{\"a\":1}\r\n\n  \n\xff\n{\"b\":2}"[..];
+        assert_eq!(next_line(&mut input), Some(Line::Text("{\"a\":1}".to_owned())));
+        assert_eq!(next_line(&mut input), Some(Line::Wrong("the line is not UTF-8".to_owned())));
+        assert_eq!(next_line(&mut input), Some(Line::Text("{\"b\":2}".to_owned())));
         assert_eq!(next_line(&mut input), None);
-        assert!(next_line(&mut &b"\xff\n"[..]).unwrap().is_err());
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over() {
+        let long = std::io::repeat(b'x').take(MAX_LINE + 10).chain(&b"\n{}\n"[..]);
+        let mut input = std::io::BufReader::new(long);
+        let first = next_line(&mut input);
+        assert!(matches!(&first, Some(Line::Wrong(why)) if why.contains("64 MiB")), "{first:?}");
+        assert_eq!(next_line(&mut input), Some(Line::Text("{}".to_owned())));
     }
 }

@@ -8,7 +8,7 @@ use http::{
 };
 use tokio::time::Instant;
 
-use crate::config::Secret;
+use crate::config::{Secret, endpoint_url};
 use crate::net::{Body, Failure, Pool, Target};
 use crate::protocol::headers;
 
@@ -54,9 +54,9 @@ impl Upstream {
         others: &[(HeaderName, HeaderValue)],
         patience: Duration,
     ) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
-        let target =
-            Target::of(&uri).ok_or_else(|| format!("{url} is not an http or https URL"))?;
+        // What is wrong with it may be a password in it, so it is not repeated.
+        let uri = endpoint_url(url).map_err(|why| format!("the URL {why}"))?;
+        let target = Target::of(&uri).ok_or_else(|| "the URL has no host".to_owned())?;
         let path = match uri.path_and_query().map_or("", |path| path.as_str()) {
             "" | "/" => "/mcp".parse(),
             path => path.parse(),
@@ -74,8 +74,7 @@ impl Upstream {
         Ok(Self {
             pool: Pool::new(crate::net::client_config().map_err(|error| error.to_string())?),
             target,
-            path: path.map_err(|_| format!("{url} has no path that can be asked for"))?,
-            // Without a password that may stand in it.
+            path: path.map_err(|_| "the URL has no path that can be asked for".to_owned())?,
             shown: match uri.authority() {
                 Some(authority) => {
                     format!("{}:{}", authority.host(), authority.port_u16().unwrap_or_default())
@@ -170,7 +169,15 @@ mod tests {
             assert_eq!(upstream.path.to_string(), path, "{url}");
             assert_eq!(upstream.shown(), shown);
         }
-        for url in ["localhost:3000", "ftp://gw.example", "", "http://"] {
+        for url in [
+            "localhost:3000",
+            "ftp://gw.example",
+            "",
+            "http://",
+            "http://gw.example:99999/mcp",
+            "http://gw.example:0",
+            "http://user:password@gw.example/mcp",
+        ] {
             assert!(Upstream::new(url, None, &[], Duration::ZERO).is_err(), "{url}");
         }
     }

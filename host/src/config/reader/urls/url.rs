@@ -40,3 +40,11 @@ pub(in crate::config) fn parse(text: &str, purpose: UrlPurpose) -> Result<Uri, &
     }
     Ok(uri)
 }
+
+/// The URL of an endpoint, as settings may name one.
+///
+/// # Errors
+/// What is wrong with it, without its text.
+pub fn endpoint_url(text: &str) -> Result<Uri, &'static str> {
+    parse(text, UrlPurpose::Endpoint)
+}
