@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{self, ForeignServers, Merged};
+use crate::config::{self, FileForm, ForeignServers, Merged};
 use crate::model::visible::visible;
 
 use super::{MAX_WHY, terminal};
@@ -13,7 +13,7 @@ const MAX_FILE: u64 = 16 << 20;
 
 /// Where clients have their files: a name for `--from`, and paths from the home folder, or from the
 /// working directory if they begin with `./`.
-const CLIENTS: [(&str, &[&str]); 7] = [
+const CLIENTS: [(&str, &[&str]); 8] = [
     (
         "claude-desktop",
         &[
@@ -34,6 +34,7 @@ const CLIENTS: [(&str, &[&str]); 7] = [
     ),
     ("zed", &["./.zed/settings.json", ".config/zed/settings.json"]),
     ("windsurf", &[".codeium/windsurf/mcp_config.json"]),
+    ("codex", &["./.codex/config.toml", ".codex/config.toml"]),
     ("gemini", &["./.gemini/settings.json", ".gemini/settings.json"]),
 ];
 
@@ -86,9 +87,15 @@ fn tell(source: &Path, output: &Path, merged: &Merged, found: &ForeignServers, p
     if !merged.kept.is_empty() {
         terminal::warn(format!("there already, and left as they are: {}", list(&merged.kept)));
     }
+    if !found.doubled.is_empty() {
+        terminal::warn(format!(
+            "several projects have different servers of these names, and the first was taken: {}",
+            list(&found.doubled)
+        ));
+    }
     if !found.variables.is_empty() {
         terminal::warn(format!(
-            "set these variables, for which the client asks its user: {}",
+            "set these variables for the gateway, whose values the client has: {}",
             list(&found.variables)
         ));
     }
@@ -105,8 +112,16 @@ fn output(named: Option<&Path>) -> PathBuf {
 }
 
 fn servers_of(file: &Path) -> Result<ForeignServers, String> {
+    let form = match file.extension().and_then(|ending| ending.to_str()) {
+        Some("toml") => FileForm::Toml,
+        Some("yaml" | "yml") => {
+            let why = "is YAML, which is not read: write its servers as JSON, under \"mcpServers\"";
+            return Err(format!("{} {why}", file.display()));
+        }
+        _ => FileForm::Json,
+    };
     let text = read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    config::servers_of(&text).map_err(|why| format!("{} {why}", file.display()))
+    config::servers_of(&text, form).map_err(|why| format!("{} {why}", file.display()))
 }
 
 fn read(file: &Path) -> std::io::Result<String> {
@@ -154,7 +169,8 @@ fn file_of(client: &str) -> Result<PathBuf, String> {
         ));
     };
     let places = places(paths);
-    let usable = places.iter().find(|file| servers_of(file).is_ok()).cloned();
+    let has_any = |file: &&PathBuf| servers_of(file).is_ok_and(|found| !found.servers.is_empty());
+    let usable = places.iter().find(has_any).cloned();
     usable.ok_or_else(|| {
         let tried: Vec<String> = places.iter().map(|file| file.display().to_string()).collect();
         format!("no file of {client} with servers; looked for {}", tried.join(", "))
@@ -167,6 +183,9 @@ fn list() -> ExitCode {
     for (client, paths) in CLIENTS {
         for file in places(paths) {
             let Ok(found) = servers_of(&file) else { continue };
+            if found.servers.is_empty() {
+                continue;
+            }
             is_any = true;
             let names: Vec<&str> = found.servers.iter().map(|(name, _)| name.as_str()).collect();
             terminal::say(format!("{client:<15} {} ({})", file.display(), names.join(", ")));

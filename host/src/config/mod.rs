@@ -34,7 +34,7 @@ use self::reader::source::SettingsText;
 
 pub use check::describe;
 pub use exposure::{OpenDoor, open_cluster_warning, open_door_warnings, open_doors};
-pub use import::{ForeignServers, Merged, servers_of, with_servers};
+pub use import::{FileForm, ForeignServers, Merged, servers_of, with_servers};
 pub use reader::dot_env::DotEnv;
 pub use reader::finding::{ConfigErrors, Finding};
 pub use reader::secret::Secret;

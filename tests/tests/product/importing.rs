@@ -7,7 +7,7 @@ use mooring_tests::{Setup, binaries};
 use serde_json::{Value, json};
 
 /// What each client writes, and where.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     (
         "claude-desktop",
         ".config/Claude/claude_desktop_config.json",
@@ -32,6 +32,11 @@ const FILES: [(&str, &str, &str); 5] = [
         "windsurf",
         ".codeium/windsurf/mcp_config.json",
         r#"{"mcpServers": {"of-windsurf": {"serverUrl": "http://127.0.0.1:1/sse", "disabled": true}}}"#,
+    ),
+    (
+        "codex",
+        ".codex/config.toml",
+        "model = \"o3\" # not ours\n[mcp_servers.of-codex]\ncommand = 'mooring-example-counter'\nargs = [\n  \"--x\", # one\n]\nenv = { \"A\" = \"b\" }\nenv_vars = [\"API_KEY\"]\n\n[mcp_servers.\"of-codex_far\"]\nurl = \"http://127.0.0.1:1/mcp\"\nbearer_token_env_var = \"API_KEY\"\nenabled = false\n",
     ),
 ];
 
@@ -81,7 +86,9 @@ fn every_clients_servers_come_into_one_file_that_passes_check() {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let servers = settings["mcpServers"].as_object().unwrap();
     let names: Vec<&str> = servers.keys().map(String::as_str).collect();
-    for name in ["of-claude", "of-cursor", "of-vscode", "of-zed", "of-zed-new", "of-windsurf"] {
+    for name in
+        ["of-claude", "of-cursor", "of-vscode", "of-zed", "of-zed-new", "of-windsurf", "of-codex"]
+    {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
     assert_eq!(
@@ -89,10 +96,12 @@ fn every_clients_servers_come_into_one_file_that_passes_check() {
         json!({"command": "mooring-example-clock", "args": ["--x"], "env": {"A": "b"}})
     );
     assert_eq!(servers["of-vscode"]["env"]["KEY"], "${API_KEY}");
+    assert_eq!(servers["of-codex"]["env"], json!({"A": "b", "API_KEY": "${API_KEY}"}));
+    assert_eq!(servers["of-codex_far"]["headers"]["Authorization"], "Bearer ${API_KEY}");
     let checked = Setup::text(&text).env("API_KEY", "k").run(&["check"]);
     assert!(checked.status.success(), "{}", errors(&checked));
     let page = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(page.contains("SERVERS (6)"), "{page}");
+    assert!(page.contains("SERVERS (8)"), "{page}");
     let gateway = Setup::text(&text).env("API_KEY", "k").start();
     assert_eq!(gateway.client("/mcp/of-claude").initialize().count("count"), 1);
 }
@@ -165,6 +174,8 @@ fn what_is_no_clients_file_is_said() {
         (vec!["--from".to_owned(), "gemini".to_owned()], "looked for"),
         (vec![file("a.json", "{\"theme\": 1}")], "has no servers"),
         (vec![file("b.json", "{\"mcpServers\": ")], "is not JSON"),
+        (vec![file("c.toml", "[mcp_servers.a]\ncommand = x")], "is not TOML: line 2"),
+        (vec![file("d.yaml", "extensions:\n")], "is YAML"),
         (vec!["none.json".to_owned()], "none.json"),
     ] {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
