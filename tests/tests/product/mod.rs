@@ -22,6 +22,7 @@ pub mod mcphub_files;
 pub mod misconfigured;
 pub mod monitoring;
 pub mod objects;
+pub mod openapi;
 pub mod other_clients;
 pub mod packages;
 pub mod plugin_bounds;
