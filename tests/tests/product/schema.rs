@@ -55,7 +55,30 @@ fn every_example_is_valid_and_mistakes_are_found() {
             "limits": {"sessions": 5},
         },
     });
+    // What counts as absent, and what dashboards write for nothing.
+    let empty = json!({
+        "mcpServers": {"a": {"command": "x", "args": {}, "env": [], "enabled": null, "warm": null, "isolation": null, "url": "", "tools": ["t"]}},
+        "groups": null,
+        "bearerKeys": null,
+        "systemConfig": {"limits": null, "allowedHosts": null, "cluster": {"enabled": null, "mode": null}},
+    });
     let wrong = [
+        json!({"mcpServers": {"a": {"command": 5}}}),
+        json!({"mcpServers": {"a": {"command": "x", "args": "y"}}}),
+        json!({"mcpServers": {"a": {"command": "x", "args": {"0": "y"}}}}),
+        json!({"mcpServers": {"a": {"command": "x", "env": "A=b"}}}),
+        json!({"mcpServers": {"a": {"url": "http://x/", "headers": ["A: b"]}}}),
+        json!({"mcpServers": {"a": {"url": "http://x/", "passthroughHeaders": "x-a"}}}),
+        json!({"mcpServers": []}),
+        json!({"groups": "all"}),
+        json!({"groups": [{"name": "g", "servers": "a"}]}),
+        json!({"bearerKeys": {"name": "n"}}),
+        json!({"systemConfig": {"policy": {}}}),
+        json!({"systemConfig": {"eras": ["new"]}}),
+        json!({"systemConfig": {"allowedHosts": "a"}}),
+        json!({"systemConfig": {"telemetry": {"traces": {"ratio": 2}}}}),
+        json!({"systemConfig": {"cluster": {"node": {"coordinatorUrl": 5}}}}),
+        json!({"systemConfig": {"cluster": {"store": "redis"}}}),
         json!({"mcpServer": {}}),
         json!({"mcpServers": {"a": {"command": "x", "warm": 65}}}),
         json!({"mcpServers": {"a": {"command": "x", "wram": 1}}}),
@@ -64,11 +87,13 @@ fn every_example_is_valid_and_mistakes_are_found() {
         json!({"systemConfig": {"listen": {"tls": {"cert": 5}}}}),
         json!({"systemConfig": {"routing": {"enableGlobalRoute": "yes"}}}),
     ];
-    let found = judged(&[&[good][..], &wrong].concat());
-    assert_eq!(found[0], "");
-    for (settings, found) in wrong.iter().zip(&found[1..]) {
+    let found = judged(&[&[good, empty.clone()][..], &wrong].concat());
+    assert_eq!(found[..2], ["", ""]);
+    for (settings, found) in wrong.iter().zip(&found[2..]) {
         assert_ne!(found, "", "{settings}");
     }
+    let checked = Setup::text(&empty.to_string()).run(&["check"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 
 /// An editor has no key: both are served to everybody, but not to pages of other sites.

@@ -1,6 +1,7 @@
 //! The JSON Schema of the settings file, made of the table of known keys: what the schema does not
 //! know, `mooring check` warns of, and the other way round.
 
+mod forms;
 mod types;
 
 use serde_json::{Map, Value, json};
@@ -29,13 +30,7 @@ fn schema() -> Value {
 }
 
 fn of_pattern(pattern: &str, takes: Takes, description: &str) -> Value {
-    let mut schema = match takes {
-        Takes::Flag => json!({"type": "boolean"}),
-        Takes::Text => json!({"type": ["string", "null"]}),
-        Takes::Whole(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
-        Takes::Choice(words) => json!({"enum": words}),
-        Takes::Parent | Takes::Any => json!({}),
-    };
+    let mut schema = forms::of(pattern, takes);
     if let Some(schema) = schema.as_object_mut() {
         if !description.is_empty() {
             schema.insert("description".to_owned(), json!(description));
@@ -55,9 +50,10 @@ fn below(pattern: &str, is_strict: bool, schema: &mut Map<String, Value>) {
         match name {
             "*" => any_name = Some(known),
             "[]" => {
-                schema.insert("items".to_owned(), known);
+                schema.insert("items".to_owned(), known.clone());
                 if is_strict {
-                    schema.insert("type".to_owned(), json!("array"));
+                    let mut made = forms::list(pattern, &known);
+                    schema.append(made.as_object_mut().unwrap_or(&mut Map::new()));
                 }
             }
             name => {
@@ -75,7 +71,12 @@ fn below(pattern: &str, is_strict: bool, schema: &mut Map<String, Value>) {
         return;
     }
     if is_strict {
-        schema.insert("type".to_owned(), json!("object"));
+        schema.insert("type".to_owned(), json!(["object", "null"]));
+        if forms::is_of_server(pattern) {
+            // An empty list.
+            schema.insert("type".to_owned(), json!(["object", "array", "null"]));
+            schema.insert("maxItems".to_owned(), json!(0));
+        }
     }
     for (name, why) in tolerated(pattern) {
         let tolerated = json!({"deprecated": true, "description": why});
@@ -177,12 +178,19 @@ mod tests {
         for part in pattern.rsplit('.') {
             made = json!({part.replace('*', "one"): made});
         }
+        let of_remote = ["headers", "headersFromClaims", "oauth", "proxy", "passthroughHeaders"];
+        let is_remote = of_remote.iter().any(|key| pattern == format!("mcpServers.*.{key}"));
+        let server =
+            if is_remote { json!({"url": "http://h/"}) } else { json!({"command": "true"}) };
+        let is_of_coordinator = ["coordinator", "store"]
+            .iter()
+            .any(|key| pattern.starts_with(&format!("systemConfig.cluster.{key}")));
         let mut base = json!({
-            "mcpServers": {"one": {"command": "true"}},
+            "mcpServers": {"one": server},
             "systemConfig": {"cluster": {
                 "enabled": true,
                 "token": "a-token-of-16-bytes",
-                "mode": if pattern.contains("cluster.coordinator") { "coordinator" } else { "node" },
+                "mode": if is_of_coordinator { "coordinator" } else { "node" },
                 "node": {"coordinatorUrl": "http://c:3000"},
             }},
         });
@@ -227,6 +235,10 @@ mod tests {
             "mcpServers.*.allowPrivileges",
             "mcpServers.*.perSessionClient",
             "mcpServers.*.startOnDemand",
+            // Only where there is a program, or tokens are fetched.
+            "mcpServers.*.command.args",
+            "mcpServers.*.oauth.scopes",
+            // VS Code's form counts beside its other members.
             "mcpServers.*.sandbox.network",
             // Of other clients, and refused without Mooring's own words.
             "mcpServers.*.sandboxEnabled",
@@ -277,6 +289,31 @@ mod tests {
                     }
                     assert!(!takes_it(json!("no-such-word")), "{pattern}");
                 }
+                Takes::Ratio => {
+                    assert!(takes_it(json!(0)) && takes_it(json!(1)) && takes_it(json!(0.5)));
+                    assert!(!takes_it(json!(1.5)) && !takes_it(json!("0.5")), "{pattern}");
+                }
+                Takes::Texts | Takes::Words(_) | Takes::List => {
+                    for wrong in [json!(5), json!(true), json!("text"), json!({"a": 1})] {
+                        assert!(!takes_it(wrong.clone()), "{pattern}: {wrong}");
+                    }
+                }
+                Takes::Map => {
+                    for wrong in [json!(5), json!(true), json!("text"), json!([1])] {
+                        assert!(!takes_it(wrong.clone()), "{pattern}: {wrong}");
+                    }
+                }
+                Takes::Is(types) => {
+                    for (kind, other) in [
+                        ("integer", json!(5)),
+                        ("boolean", json!(true)),
+                        ("string", json!("text")),
+                        ("array", json!([5])),
+                        ("object", json!({"a": 1})),
+                    ] {
+                        assert!(types.contains(&kind) || !takes_it(other), "{pattern}: {kind}");
+                    }
+                }
                 Takes::Text | Takes::Parent | Takes::Any => continue,
             }
             judged += 1;
@@ -284,12 +321,31 @@ mod tests {
         assert!(judged > 50, "{judged}");
     }
 
+    /// What counts as absent, or as empty, is no mistake.
+    #[test]
+    fn null_is_nothing_everywhere_and_empty_lists_are_empty_objects_in_servers() {
+        for (pattern, takes, _) in TYPES {
+            let made = of_pattern(pattern, *takes, "");
+            let types = made["type"].as_array().or(made["enum"].as_array());
+            let is_open = types.is_none() && matches!(takes, Takes::Any | Takes::Parent);
+            let takes_null =
+                types.is_some_and(|all| all.iter().any(|one| one.is_null() || one == "null"));
+            assert!(is_open || takes_null, "{pattern}: {made}");
+        }
+        let server = &schema()["properties"]["mcpServers"]["additionalProperties"]["properties"];
+        let types = |key: &str| server[key]["type"].clone();
+        assert_eq!(types("args"), json!(["array", "object", "null"]));
+        assert_eq!(server["args"]["maxProperties"], 0);
+        assert_eq!(types("env"), json!(["object", "array", "null"]));
+        assert_eq!(server["env"]["maxItems"], 0);
+    }
+
     #[test]
     fn the_schema_has_its_members_where_the_file_has_them() {
         let schema = schema();
         let server = &schema["properties"]["mcpServers"]["additionalProperties"];
         assert_eq!(server["properties"]["warm"]["maximum"], 64);
-        assert_eq!(server["properties"]["tools"]["additionalProperties"]["type"], "object");
+        assert_eq!(server["properties"]["tools"]["additionalProperties"]["type"][0], "object");
         assert_eq!(server["additionalProperties"], false);
         assert_eq!(server["properties"]["httpUrl"]["type"], server["properties"]["url"]["type"]);
         assert_eq!(server["properties"]["autoApprove"]["deprecated"], true);
