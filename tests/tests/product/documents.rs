@@ -109,11 +109,36 @@ fn every_link_between_pages_leads_somewhere() {
         for rest in links {
             let target = rest.split([')', '"']).next().unwrap();
             let path = target.split('#').next().unwrap();
-            if !path.is_empty() && !target.contains("://") {
-                assert!(folder.join(path).exists(), "{page} links to {target}");
+            if target.contains("://") {
+                continue;
+            }
+            let place = if path.is_empty() { root.join(page) } else { folder.join(path) };
+            assert!(place.exists(), "{page} links to {target}");
+            if let Some((_, anchor)) =
+                target.split_once('#').filter(|_| target.contains(".md") || path.is_empty())
+            {
+                let text = std::fs::read_to_string(&place).unwrap();
+                assert!(anchors(&text).any(|known| known == anchor), "{page} links to {target}");
             }
         }
     }
+}
+
+/// What links to the headings of a page end with.
+fn anchors(page: &str) -> impl Iterator<Item = String> {
+    let mut is_code = false;
+    let headings = page.lines().filter(move |line| {
+        is_code ^= line.starts_with("```");
+        !is_code && line.starts_with('#')
+    });
+    headings.map(|line| {
+        let text = line.trim_start_matches('#').trim().to_lowercase();
+        let is_part = |letter: &char| letter.is_alphanumeric() || matches!(letter, '-' | '_' | ' ');
+        text.chars()
+            .filter(is_part)
+            .map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    })
 }
 
 /// Paths that ARCHITECTURE.md names stand in backticks, from the root or from host/src.
