@@ -2,7 +2,7 @@
 //! a server that takes its tokens, and the browser of a user.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -20,6 +20,29 @@ const JSON: &str = "Content-Type: application/json";
 pub struct AuthorizationServer {
     server: Scripted,
     state: Arc<Mutex<State>>,
+    refusals: Arc<Held>,
+    tokens: Arc<Held>,
+}
+
+/// Whether answers are kept waiting.
+#[derive(Default)]
+struct Held {
+    are_held: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Held {
+    fn hold(&self, are_held: bool) {
+        *self.are_held.lock().unwrap_or_else(PoisonError::into_inner) = are_held;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut are_held = self.are_held.lock().unwrap_or_else(PoisonError::into_inner);
+        while *are_held {
+            are_held = self.changed.wait(are_held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 struct State {
@@ -35,6 +58,16 @@ struct State {
     refresh: BTreeMap<String, String>,
     /// Named in answers to browsers in place of its own name.
     other_issuer: Option<String>,
+    /// Clients that have registered themselves, and how many of the first are not known any more.
+    clients: usize,
+    forgotten: usize,
+}
+
+impl Drop for AuthorizationServer {
+    fn drop(&mut self) {
+        self.refusals.hold(false);
+        self.tokens.hold(false);
+    }
 }
 
 impl Default for AuthorizationServer {
@@ -54,13 +87,20 @@ impl AuthorizationServer {
             access: BTreeMap::new(),
             refresh: BTreeMap::new(),
             other_issuer: None,
+            clients: 0,
+            forgotten: 0,
         }));
         let held = Arc::clone(&state);
+        let tokens = Arc::<Held>::default();
+        let kept = Arc::clone(&tokens);
         let server = Scripted::start(move |asked, out| {
+            if asked.path == "/token" {
+                kept.wait();
+            }
             answer(&mut locked(&held), asked, out);
             None
         });
-        Self { server, state }
+        Self { server, state, refusals: Arc::default(), tokens }
     }
 
     #[must_use]
@@ -94,6 +134,30 @@ impl AuthorizationServer {
         self.state().refresh.insert(refresh.to_owned(), user.to_owned());
     }
 
+    /// Clients that have registered themselves until now are not known any more.
+    pub fn forget_clients(&self) {
+        let mut state = self.state();
+        state.forgotten = state.clients;
+    }
+
+    /// From now on requests for tokens wait, until they are let go.
+    pub fn hold_tokens(&self) {
+        self.tokens.hold(true);
+    }
+
+    pub fn let_tokens_go(&self) {
+        self.tokens.hold(false);
+    }
+
+    /// From now on guards keep what they refuse waiting, until they are let go.
+    pub fn hold_refusals(&self) {
+        self.refusals.hold(true);
+    }
+
+    pub fn let_refusals_go(&self) {
+        self.refusals.hold(false);
+    }
+
     /// Calls itself like this when browsers go back.
     pub fn calls_itself(&self, name: &str) {
         self.state().other_issuer = Some(name.to_owned());
@@ -115,6 +179,7 @@ impl AuthorizationServer {
     /// Lets in what has a good token, and tells others where the metadata is, which it answers too.
     pub fn guard(&self) -> impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static + use<> {
         let (state, issuer) = (Arc::clone(&self.state), self.url(""));
+        let refusals = Arc::clone(&self.refusals);
         move |asked, out| {
             let own = format!("http://{}", asked.header("host").unwrap_or(""));
             let metadata = "/.well-known/oauth-protected-resource/mcp";
@@ -125,9 +190,12 @@ impl AuthorizationServer {
                 }));
                 return None;
             }
-            if locked(&state).user_of(asked).is_some() {
+            // The lock is let go before anything waits.
+            let is_known = locked(&state).user_of(asked).is_some();
+            if is_known {
                 return Some(out);
             }
+            refusals.wait();
             let challenge =
                 format!("WWW-Authenticate: Bearer resource_metadata=\"{own}{metadata}\"");
             out.reply("401 Unauthorized", &[&challenge], b"no");
@@ -215,7 +283,8 @@ fn answer(state: &mut State, asked: &Asked, out: Out) {
             "authorization_response_iss_parameter_supported": true,
         })),
         ("POST", "/register") => {
-            let id = format!("registered-{}", asked.json()["redirect_uris"][0]);
+            state.clients += 1;
+            let id = format!("registered-{}", state.clients);
             let body = json!({"client_id": id, "token_endpoint_auth_method": "none"}).to_string();
             out.reply("201 Created", &[JSON], body.as_bytes());
         }
@@ -241,6 +310,12 @@ fn answer(state: &mut State, asked: &Asked, out: Out) {
 fn token(state: &mut State, asked: &Asked, out: Out) {
     let form = form_of(&asked.body);
     let text = |name: &str| form.get(name).map_or("", String::as_str);
+    let registered = text("client_id").strip_prefix("registered-");
+    let number: Option<usize> = registered.and_then(|number| number.parse().ok());
+    if number.is_some_and(|number| number <= state.forgotten) {
+        let body = json!({"error": "invalid_client"}).to_string();
+        return out.reply("401 Unauthorized", &[JSON], body.as_bytes());
+    }
     let user = match text("grant_type") {
         "authorization_code" => state.codes.remove(text("code")).and_then(|(login, user)| {
             let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(text("code_verifier")));

@@ -8,12 +8,16 @@ use crate::net::Body;
 
 /// Bytes of a metadata URL.
 const MAX_URL: usize = 1024;
+/// Bytes of all scopes.
+const MAX_SCOPES: usize = 1024;
 
 /// An upstream's demand for a bearer token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantsToken {
     /// Where its authorization is described.
     pub metadata: Option<String>,
+    /// What the token has to be good for; empty if it does not say.
+    pub scopes: Vec<String>,
     /// Whether the token that it got does not suffice.
     pub is_refused: bool,
 }
@@ -47,8 +51,11 @@ impl WantsToken {
                 let is_web = url.starts_with("https://") || url.starts_with("http://");
                 is_web && url.len() <= MAX_URL && url.bytes().all(|byte| byte.is_ascii_graphic())
             };
+            let scopes = param("scope").filter(|scope| is_scope(scope)).map(String::as_str);
+            let scopes = scopes.unwrap_or_default().split_ascii_whitespace();
             let found = Self {
                 metadata: param("resource_metadata").filter(is_url).cloned(),
+                scopes: scopes.map(str::to_owned).collect(),
                 is_refused: param("error").is_some(),
             };
             // The one that says more.
@@ -72,6 +79,12 @@ impl WantsToken {
         };
         format!("{refused}{metadata}put a token into its \"oauth.accessToken\" or \"headers\"")
     }
+}
+
+/// Whether a text is a list of scopes (RFC 6749 §3.3) that can be asked for.
+fn is_scope(text: &str) -> bool {
+    let is_its = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    text.len() <= MAX_SCOPES && text.bytes().all(is_its)
 }
 
 struct Challenge {
@@ -144,7 +157,8 @@ mod tests {
     fn a_bearer_challenge_says_where_the_metadata_is() {
         let url = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
         let some = |metadata: Option<&str>, is_refused| {
-            Some(WantsToken { metadata: metadata.map(str::to_owned), is_refused })
+            let metadata = metadata.map(str::to_owned);
+            Some(WantsToken { metadata, scopes: Vec::new(), is_refused })
         };
         for (values, expect) in [
             (&[&*format!("Bearer resource_metadata=\"{url}\"")][..], some(Some(url), false)),
@@ -153,9 +167,7 @@ mod tests {
                 some(Some(url), false),
             ),
             (
-                &[&*format!(
-                    "Bearer error=\"invalid_token\", resource_metadata=\"{url}\", scope=\"a b\""
-                )],
+                &[&*format!("Bearer error=\"invalid_token\", resource_metadata=\"{url}\"")],
                 some(Some(url), true),
             ),
             (
@@ -175,6 +187,10 @@ mod tests {
         ] {
             assert_eq!(wanted(401, values), expect, "{values:?}");
         }
+        let scopes = |said: &str| wanted(401, &[&format!("Bearer scope={said}")]).unwrap().scopes;
+        assert_eq!(scopes("\"a  b:c\""), ["a", "b:c"]);
+        assert!(scopes("\"\"").is_empty() && scopes("\"\u{e4}\"").is_empty());
+        assert!(scopes(&"x".repeat(MAX_SCOPES + 1)).is_empty());
         assert_eq!(wanted(403, &["Bearer"]), None);
         let scope = format!("Bearer error=\"insufficient_scope\", resource_metadata=\"{url}\"");
         assert_eq!(wanted(403, &[&scope]), some(Some(url), true));

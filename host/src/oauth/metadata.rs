@@ -37,13 +37,17 @@ pub async fn endpoint(terms: &TokenTerms, pool: &Pool) -> Result<Endpoint, Denie
     Ok(endpoint_in(terms, issuer, &found)?)
 }
 
-/// Where an issuer's metadata may be.
+/// Where an issuer's metadata may be (2025-11-25, basic/authorization, "Authorization Server Metadata
+/// Discovery"): where it has a path, that of OpenID Connect is found in two ways.
 fn places(issuer: &Uri) -> Vec<Uri> {
     let path = issuer.path().trim_end_matches('/');
-    let paths = [
+    let mut paths = vec![
         format!("/.well-known/oauth-authorization-server{path}"),
-        format!("{path}/.well-known/openid-configuration"),
+        format!("/.well-known/openid-configuration{path}"),
     ];
+    if !path.is_empty() {
+        paths.push(format!("{path}/.well-known/openid-configuration"));
+    }
     let place = |path: String| {
         let builder = Uri::builder().scheme(issuer.scheme()?.clone());
         builder.authority(issuer.authority()?.clone()).path_and_query(path).build().ok()
@@ -51,15 +55,18 @@ fn places(issuer: &Uri) -> Vec<Uri> {
     paths.into_iter().filter_map(place).collect()
 }
 
-/// A document of metadata, or the status that came in its place.
+/// What is at a place where metadata may be.
+pub enum Document {
+    Found(Map<String, Value>),
+    /// It is not there: what came instead, behind "it".
+    Absent(String),
+}
+
+/// A document of metadata, or what came in its place: many sites have a page for every path.
 ///
 /// # Errors
-/// Why there is neither.
-pub async fn document(
-    way: &TokenWay,
-    pool: &Pool,
-    uri: &Uri,
-) -> Result<Result<Map<String, Value>, StatusCode>, Denied> {
+/// If the place cannot be asked now: whether it is there is not known.
+pub async fn document(way: &TokenWay, pool: &Pool, uri: &Uri) -> Result<Document, Denied> {
     let place = Origin(uri);
     let target = way.target(uri).ok_or_else(|| format!("{place} is no issuer"))?;
     let mut request = Request::new(Body::Empty);
@@ -75,13 +82,20 @@ pub async fn document(
     let response = pool.send(&target, request).await;
     let response = response.map_err(|failure| format!("{place} is not reached: {failure}"))?;
     let status = response.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        let after = headers::retry_after(response.headers());
+        let why = format!("{place} answers {status} where its metadata may be");
+        return Err(Denied { after, ..why.into() });
+    }
     if status != StatusCode::OK {
-        return Ok(Err(status));
+        return Ok(Document::Absent(format!("answers {status}")));
     }
     let body = collect(response.into_body(), MAX_METADATA).await;
     let body = body.map_err(|error| format!("{place} has metadata that is not read: {error}"))?;
-    let found = serde_json::from_slice(&body);
-    found.map(Ok).map_err(|_| format!("{place} has metadata that is not a JSON object").into())
+    Ok(match serde_json::from_slice(&body) {
+        Ok(found) => Document::Found(found),
+        Err(_) => Document::Absent("answers what is not a JSON object".to_owned()),
+    })
 }
 
 /// The metadata of an issuer, which must be its own: another one's would send secrets and users to
@@ -94,17 +108,17 @@ pub async fn of_issuer(
     pool: &Pool,
     issuer: &Uri,
 ) -> Result<Map<String, Value>, Denied> {
-    let mut last = StatusCode::NOT_FOUND;
+    let mut instead = String::new();
     for uri in places(issuer) {
         match document(way, pool, &uri).await? {
-            Ok(found) => {
+            Document::Found(found) => {
                 is_of(issuer, &found)?;
                 return Ok(found);
             }
-            Err(status) => last = status,
+            Document::Absent(what) => instead = what,
         }
     }
-    Err(format!("{} has no metadata of an issuer: it answers {last}", Origin(issuer)).into())
+    Err(format!("{} has no metadata of an issuer: it {instead}", Origin(issuer)).into())
 }
 
 fn is_of(issuer: &Uri, found: &Map<String, Value>) -> Result<(), String> {
@@ -193,6 +207,7 @@ mod tests {
             places("https://login.example:8443/realms/a/"),
             [
                 "https://login.example:8443/.well-known/oauth-authorization-server/realms/a",
+                "https://login.example:8443/.well-known/openid-configuration/realms/a",
                 "https://login.example:8443/realms/a/.well-known/openid-configuration",
             ]
         );

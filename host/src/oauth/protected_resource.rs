@@ -2,14 +2,15 @@
 //! its challenge or its own URL says that it is (2025-11-25, basic/authorization, "Authorization Server
 //! Location").
 
-use http::{Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use serde_json::{Map, Value};
 
 use crate::net::{Body, Pool, Proxy};
+use crate::protocol::{headers, jsonrpc};
 
 use super::challenge::WantsToken;
 use super::denied::Denied;
-use super::metadata::document;
+use super::metadata::{Document, document};
 use super::terms::{Origin, TokenWay};
 
 /// Where a server's users log in, as it says itself.
@@ -21,47 +22,84 @@ pub struct ProtectedResource {
 }
 
 /// What the server at this URL says. Without any metadata, its own origin is the issuer, as servers of
-/// 2025-03-26 have it.
+/// 2025-03-26 have it. The scopes of its challenge go before those of its metadata (2025-11-25,
+/// basic/authorization, "Scope Selection Strategy").
 ///
 /// # Errors
 /// If it cannot be asked, or says nothing that can be used.
 pub async fn of(server: &Uri, way: &TokenWay, pool: &Pool) -> Result<ProtectedResource, Denied> {
-    let named = challenged(server, way, pool).await?;
+    let (named, scopes) = match challenged(server, way, pool).await? {
+        Some(wanted) => (wanted.metadata, wanted.scopes),
+        None => (None, Vec::new()),
+    };
+    let named = named.and_then(|url| url.parse().ok()).filter(|url| is_at_origin(url, server));
     let places = named.into_iter().chain(well_known(server));
     for place in places {
-        if let Ok(found) = document(way, pool, &place).await? {
-            return judged(server, &found).map_err(Into::into);
+        if let Document::Found(found) = document(way, pool, &place).await? {
+            let found = judged(server, &found)?;
+            return Ok(match scopes.is_empty() {
+                true => found,
+                false => ProtectedResource { scopes, ..found },
+            });
         }
     }
     let issuer = at_origin(server, "").ok_or_else(|| format!("{} is no URL", Origin(server)))?;
-    Ok(ProtectedResource { issuer, scopes: Vec::new() })
+    Ok(ProtectedResource { issuer, scopes })
 }
 
-/// Where the server's refusal says that its metadata is. A place elsewhere is not asked: it would be
-/// the server that decides which machines the gateway talks to.
-async fn challenged(server: &Uri, way: &TokenWay, pool: &Pool) -> Result<Option<Uri>, Denied> {
+/// Whether a URL that a server names is at its own origin. Another one is not asked: it would be the
+/// server that decides which machines the gateway talks to.
+fn is_at_origin(url: &Uri, server: &Uri) -> bool {
+    let origin = |uri: &Uri| {
+        let usual = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let host = uri.host().map(str::to_ascii_lowercase);
+        (uri.scheme().cloned(), host, uri.port_u16().unwrap_or(usual))
+    };
+    origin(url) == origin(server)
+}
+
+/// The server's demand for a token. One that has no event stream for GET is asked by a message that
+/// does nothing.
+async fn challenged(
+    server: &Uri,
+    way: &TokenWay,
+    pool: &Pool,
+) -> Result<Option<WantsToken>, Denied> {
+    let refused = asked(server, way, pool, Method::GET, Body::Empty).await?;
+    if refused.is_some() {
+        return Ok(refused);
+    }
+    let ping = Body::from(jsonrpc::request("1", "ping", "{}"));
+    asked(server, way, pool, Method::POST, ping).await
+}
+
+async fn asked(
+    server: &Uri,
+    way: &TokenWay,
+    pool: &Pool,
+    method: Method,
+    body: Body,
+) -> Result<Option<WantsToken>, Denied> {
     let place = Origin(server);
     let target = way.target(server).ok_or_else(|| format!("{place} is no URL of a server"))?;
-    let mut request = Request::new(Body::Empty);
-    *request.method_mut() = Method::GET;
+    let mut request = Request::new(body);
+    if method == Method::POST {
+        let json = HeaderValue::from_static(headers::JSON);
+        request.headers_mut().insert(header::CONTENT_TYPE, json);
+    }
+    *request.method_mut() = method;
     *request.uri_mut() = match target.forwarder() {
         Some(_) => server.clone(),
         None => server.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from),
     };
-    let accept = http::HeaderValue::from_static("application/json, text/event-stream");
+    let accept = HeaderValue::from_static("application/json, text/event-stream");
     request.headers_mut().insert(header::ACCEPT, accept);
     if let Some(value) = target.forwarder().and_then(Proxy::authorization) {
         request.headers_mut().insert(header::PROXY_AUTHORIZATION, value);
     }
     let response = pool.send(&target, request).await;
     let response = response.map_err(|failure| format!("{place} is not reached: {failure}"))?;
-    let named = WantsToken::of(&response).and_then(|wanted| wanted.metadata);
-    let named: Option<Uri> = named.and_then(|url| url.parse().ok());
-    Ok(named.filter(|url| {
-        url.scheme() == server.scheme()
-            && url.host() == server.host()
-            && url.port_u16() == server.port_u16()
-    }))
+    Ok(WantsToken::of(&response).filter(|_| response.status() == StatusCode::UNAUTHORIZED))
 }
 
 /// Where the metadata of a URL may be (RFC 9728 §3.1): behind its path, and at its root.
@@ -121,6 +159,17 @@ mod tests {
         let root = "https://a.example/.well-known/oauth-protected-resource";
         assert_eq!(places("https://a.example/v1/mcp"), [&*format!("{root}/v1/mcp"), root]);
         assert_eq!(places("https://a.example"), [root]);
+    }
+
+    #[test]
+    fn a_place_is_at_the_servers_origin_however_that_is_written() {
+        let is_at = |url: &str| {
+            is_at_origin(&url.parse().unwrap(), &Uri::from_static("https://a.example/mcp"))
+        };
+        assert!(is_at("https://a.example/x") && is_at("https://A.example:443/x"));
+        for other in ["http://a.example/x", "https://a.example:444/x", "https://b.example/x"] {
+            assert!(!is_at(other), "{other}");
+        }
     }
 
     #[test]

@@ -18,10 +18,18 @@ pub fn event(message: &[u8]) -> Bytes {
 /// Like [`event`], with an id after which a client can resume the stream.
 #[must_use]
 pub fn event_with_id(id: &str, message: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(id.len() + message.len() + 32);
+    named_event("message", id, message)
+}
+
+/// The same, as an event of another name.
+#[must_use]
+pub fn named_event(name: &str, id: &str, message: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(id.len() + name.len() + message.len() + 25);
     out.put_slice(b"id: ");
     out.put_slice(id.as_bytes());
-    out.put_slice(b"\nevent: message\ndata: ");
+    out.put_slice(b"\nevent: ");
+    out.put_slice(name.as_bytes());
+    out.put_slice(b"\ndata: ");
     out.put_slice(message);
     out.put_slice(b"\n\n");
     out.freeze()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::protocol::seal::KeyRing;
-use crate::sync::beside;
+use crate::sync::{beside, now};
 
 use super::folder::data::DataFolder;
 use super::shared::Leased;
@@ -17,6 +17,8 @@ use super::sharing::Sharing;
 const FOLDER: &str = "logins";
 /// How long the shared store keeps what nobody has used since. Most refresh tokens end before.
 const KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+/// Pause of those who wait for a turn.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Bytes of what is kept of one login.
 const MOST: usize = 128 << 10;
 
@@ -36,6 +38,19 @@ impl LoginName<'_> {
             hash.update(part);
         }
         hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A turn among the coordinators, until it is ended.
+pub struct SharedTurn {
+    sharing: Arc<Sharing>,
+    text: String,
+}
+
+impl SharedTurn {
+    pub async fn end(self) {
+        let Self { sharing, text } = self;
+        let _ = sharing.ask(sharing.store().let_go(Leased::Login, &text)).await;
     }
 }
 
@@ -111,14 +126,36 @@ impl KeptLogins {
     }
 
     pub async fn remove(&self, name: LoginName<'_>) {
-        let text = name.text();
         match &self.shared {
-            Some(sharing) => {
-                let _ = sharing.ask(sharing.store().let_go(Leased::Login, &text)).await;
-            }
+            Some(_) => drop(self.take(name).await),
             None => {
-                let (folder, file) = (self.folder.clone(), format!("{FOLDER}/{text}"));
+                let (folder, file) = (self.folder.clone(), format!("{FOLDER}/{}", name.text()));
                 let _ = beside(move || folder.remove(&file)).await;
+            }
+        }
+    }
+
+    /// Removes what the coordinators share under a name. Of all that take it, one hears that it was
+    /// there.
+    ///
+    /// # Errors
+    /// If the shared store does not answer.
+    pub async fn take(&self, name: LoginName<'_>) -> Result<bool, StoreAway> {
+        let (Some(sharing), text) = (&self.shared, name.text()) else { return Ok(false) };
+        sharing.ask(sharing.store().let_go(Leased::Login, &text)).await.ok_or(StoreAway)
+    }
+
+    /// Waits until no other coordinator acts under this name. The turn ends by itself after `longest`,
+    /// should this process die. `None` where nothing is shared, or the store does not answer.
+    pub async fn turn(&self, name: LoginName<'_>, longest: Duration) -> Option<SharedTurn> {
+        let (sharing, text) = (self.shared.as_ref()?, name.text());
+        let deadline = now() + longest;
+        loop {
+            let first = sharing.store().lease_first(Leased::Login, &text, b"turn", longest);
+            match sharing.ask(first).await {
+                Some(true) => return Some(SharedTurn { sharing: Arc::clone(sharing), text }),
+                Some(false) if now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+                Some(false) | None => return None,
             }
         }
     }

@@ -33,7 +33,7 @@ pub use folder::secrets::SecretKept;
 pub use limits::counting::NoRoom;
 pub use limits::session_limits::MostSessions;
 pub use listing::{SessionQuery, Sessions};
-pub use logins::{KeptLogins, LoginName, StoreAway};
+pub use logins::{KeptLogins, LoginName, SharedTurn, StoreAway};
 pub use record::{Binding, Bound, Record};
 pub use records::{RecordCounts, Records};
 pub use reported::{ReportOutcome, Reported};

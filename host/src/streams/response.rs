@@ -15,7 +15,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods::List;
 use crate::protocol::{headers, splice, sse};
 
-use super::{EventId, Part, Reader, Tag};
+use super::{EventId, Part, Reached, Reader, Tag};
 
 /// How long a call may be silent before its stream is opened. From then on the client has an
 /// event id, with which it can come back for the answer.
@@ -156,7 +156,17 @@ impl futures_util::Stream for EventBody {
             return Poll::Ready(item.map(|item| {
                 let number = item.number;
                 let message = splice::on_one_line(item.message);
-                let event = sse::event_with_id(&this.tag.id(number), &message);
+                let stream = this.reader.stream();
+                let is_refusal =
+                    item.part == Part::Answer && stream.lost() == Some(Reached::Refused);
+                let event = match is_refusal {
+                    true => sse::named_event(
+                        headers::seam::TOKEN_REFUSED.as_str(),
+                        &this.tag.id(number),
+                        &message,
+                    ),
+                    false => sse::event_with_id(&this.tag.id(number), &message),
+                };
                 if has_missed && this.reader.stream().number == EventId::GET {
                     [lists_changed(&this.tag.id(number - 1)), event].concat().into()
                 } else {

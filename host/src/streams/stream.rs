@@ -54,6 +54,8 @@ pub enum Reached {
     Perhaps,
     /// The server has not read a byte of it.
     No,
+    /// The server has refused the token of the client's user, and executed nothing.
+    Refused,
 }
 
 /// A message in its stream.

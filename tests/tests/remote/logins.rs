@@ -13,54 +13,54 @@ use serde_json::{Value, json};
 
 use crate::remote::upstreams::{ask, text};
 
-const ANN: &str = "the-key-of-ann-0123456789";
-const BEN: &str = "the-key-of-ben-0123456789";
-const TOOL: &str = "mooring_log_in";
+pub const ANN: &str = "the-key-of-ann-0123456789";
+pub const BEN: &str = "the-key-of-ben-0123456789";
+pub const TOOL: &str = "mooring_log_in";
 
-fn far(issuer: &AuthorizationServer) -> OddServer {
+pub fn far(issuer: &AuthorizationServer) -> OddServer {
     OddServer::guarded(Way::Http, None, issuer.guard())
 }
 
-fn entry(far: &OddServer, more: Value) -> Value {
+pub fn entry(far: &OddServer, more: Value) -> Value {
     let oauth = settings::merged(json!({"grant": "authorization-code"}), more);
     settings::merged(far.entry(), json!({"oauth": oauth}))
 }
 
-fn keys() -> Value {
+pub fn keys() -> Value {
     let key = |name: &str, token: &str| json!({"name": name, "token": token, "accessType": "all"});
     json!({"bearerKeys": [key("ann", ANN), key("ben", BEN)]})
 }
 
-fn gateway(far: &OddServer, more: Value) -> Gateway {
+pub fn gateway(far: &OddServer, more: Value) -> Gateway {
     let servers = settings::standalone(json!({"far": entry(far, more)}));
     Gateway::start_with(&settings::merged(servers, keys()))
 }
 
-fn client(gateway: &Gateway, path: &str, key: &str) -> Client {
+pub fn client(gateway: &Gateway, path: &str, key: &str) -> Client {
     gateway.client(path).header("Authorization", &format!("Bearer {key}"))
 }
 
 /// A client that opens URLs for its user.
-fn opens_urls(client: Client) -> Client {
+pub fn opens_urls(client: Client) -> Client {
     client.params(json!({
         "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {"form": {}, "url": {}}},
         "clientInfo": {"name": "opener", "version": "1"},
     }))
 }
 
-fn session(gateway: &Gateway, key: &str) -> Session {
+pub fn session(gateway: &Gateway, key: &str) -> Session {
     opens_urls(client(gateway, "/mcp/far", key)).initialize()
 }
 
 /// The invitation that a session gets.
 #[track_caller]
-fn invitation(session: &Session) -> (String, String) {
+pub fn invitation(session: &Session) -> (String, String) {
     invited(&ask(session, TOOL))
 }
 
 /// Logs a user in, whose session then has the server's tools.
 #[track_caller]
-fn log_in(gateway: &Gateway, issuer: &AuthorizationServer, session: &Session, user: &str) {
+pub fn log_in(gateway: &Gateway, issuer: &AuthorizationServer, session: &Session, user: &str) {
     let (url, _) = invitation(session);
     let page = issuer.log_in(gateway, user, &url).expect(200);
     assert!(page.text().contains("You are logged in"), "{}", page.text());
@@ -68,14 +68,14 @@ fn log_in(gateway: &Gateway, issuer: &AuthorizationServer, session: &Session, us
 }
 
 #[track_caller]
-fn wait_for_tools(session: &Session) {
+pub fn wait_for_tools(session: &Session) {
     eventually("the server's tools are listed", || {
         session.tools().contains(&"ask".to_owned()).then_some(())
     });
 }
 
 /// The users whose tokens came with calls.
-fn callers(issuer: &AuthorizationServer, far: &OddServer) -> Vec<Option<String>> {
+pub fn callers(issuer: &AuthorizationServer, far: &OddServer) -> Vec<Option<String>> {
     let calls = far.asked().into_iter().filter(|asked| asked.rpc() == "tools/call");
     calls.map(|asked| issuer.user_of(&asked)).collect()
 }
@@ -92,7 +92,7 @@ fn shows_no_secret(gateway: &Gateway) {
     }
 }
 
-fn far_state(gateway: &Gateway) -> Value {
+pub fn far_state(gateway: &Gateway) -> Value {
     let asked = Request::get("/api/cluster/instances")
         .header("Authorization", &format!("Bearer {ANN}"))
         .send(gateway.address())

@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::Response;
+use tokio::task::JoinHandle;
 
+use crate::edge::logins::late_refusal::{LateRefusal, SentAgain};
 use crate::edge::relay::relay;
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
@@ -25,6 +27,17 @@ pub async fn rewritten(
     last_words: Option<impl FnOnce(&ServerName) -> Bytes>,
     limit: usize,
 ) -> Response<Body> {
+    rewritten_unless(None, response, rewriter, last_words, limit).await
+}
+
+/// The same; where the server refuses the call on its stream, another response takes its place.
+pub async fn rewritten_unless(
+    late: Option<Box<LateRefusal>>,
+    response: Response<Body>,
+    rewriter: Rewriter,
+    last_words: Option<impl FnOnce(&ServerName) -> Bytes>,
+    limit: usize,
+) -> Response<Body> {
     let response = relay(response);
     // Few answers need them.
     let last_words = |server: &ServerName| last_words.map(|words| words(server));
@@ -33,7 +46,15 @@ pub async fn rewritten(
             let events = EventReader::new(body, limit);
             let ready = VecDeque::new();
             let last_words = last_words(&rewriter.server);
-            Body::Stream(Box::pin(Rewritten { events, ready, rewriter, last_words, over: false }))
+            let again = Again { late, sending: None, limit };
+            Body::Stream(Box::pin(Rewritten {
+                events,
+                ready,
+                rewriter,
+                last_words,
+                again,
+                over: false,
+            }))
         });
     }
     if !rewriter.changes_answers() {
@@ -62,7 +83,43 @@ struct Rewritten {
     rewriter: Rewriter,
     /// The answer that is sent if the connection breaks.
     last_words: Option<Bytes>,
+    again: Again,
     over: bool,
+}
+
+/// A call that is sent again if the server refuses it late.
+struct Again {
+    late: Option<Box<LateRefusal>>,
+    /// While it is, with the event that has told so.
+    sending: Option<(JoinHandle<SentAgain>, Event)>,
+    limit: usize,
+}
+
+impl Again {
+    /// The event, unless it tells of a refusal after which the call is sent again.
+    fn unless_refused(&mut self, event: Event) -> Option<Event> {
+        match self.late.take_if(|_| LateRefusal::is_told_by(&event)) {
+            None => Some(event),
+            Some(late) => {
+                self.sending = Some((late.send_again(self.limit), event));
+                None
+            }
+        }
+    }
+
+    /// The stream has ended without a refusal.
+    fn note_end(&mut self) {
+        if let Some(late) = self.late.take() {
+            late.note_accepted();
+        }
+    }
+
+    /// What has come of it, if it was sent again.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Option<SentAgain>, Event)>> {
+        let Some((sending, _)) = &mut self.sending else { return Poll::Ready(None) };
+        let sent = std::task::ready!(Pin::new(sending).poll(cx)).ok();
+        Poll::Ready(self.sending.take().map(|(_, event)| (sent, event)))
+    }
 }
 
 impl Stream for Rewritten {
@@ -77,8 +134,28 @@ impl Stream for Rewritten {
             if this.over {
                 return Poll::Ready(None);
             }
+            match std::task::ready!(this.again.poll(cx)) {
+                Some((Some(SentAgain::Events(body)), _)) => {
+                    this.events = EventReader::new(body, this.again.limit);
+                }
+                Some((Some(SentAgain::Message(data)), event)) => {
+                    this.over = true;
+                    let event = Event { data: data.to_vec(), ..event };
+                    this.ready.push_back(written(&this.rewriter, event));
+                    continue;
+                }
+                Some((None, _)) => {
+                    this.over = true;
+                    this.ready.extend(this.last_words.take().map(|words| sse::event(&words)));
+                    continue;
+                }
+                None => {}
+            }
             match std::task::ready!(this.events.poll_next(cx)) {
-                Some(Read::Event(event)) => this.ready.push_back(written(&this.rewriter, event)),
+                Some(Read::Event(event)) => {
+                    let event = this.again.unless_refused(event);
+                    this.ready.extend(event.map(|event| written(&this.rewriter, event)));
+                }
                 Some(Read::Comment) => this.ready.push_back(Bytes::from_static(sse::KEEP_ALIVE)),
                 Some(Read::Broken(error)) => {
                     tracing::debug!(
@@ -88,7 +165,10 @@ impl Stream for Rewritten {
                     this.over = true;
                     this.ready.extend(this.last_words.take().map(|words| sse::event(&words)));
                 }
-                None => this.over = true,
+                None => {
+                    this.again.note_end();
+                    this.over = true;
+                }
             }
         }
     }

@@ -11,7 +11,9 @@ use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::part::Owner;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
+use crate::edge::delivery::deliver::Delivered;
 use crate::edge::delivery::outgoing::Outgoing;
+use crate::edge::logins::late_refusal::LateRefusal;
 use crate::edge::observed::call::ObservedCall;
 use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::{Refusal, Refused, lost_words, malformed};
@@ -20,7 +22,7 @@ use crate::edge::scope;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName, ServerRights};
-use crate::net::Body;
+use crate::net::{Body, is_event_stream};
 use crate::protocol::jsonrpc::{self, Envelope, Kind};
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::methods::{self, Destination, Notice};
@@ -30,7 +32,7 @@ use crate::protocol::version::Version;
 
 use super::addressed::{self, Addressed};
 use super::event_mark::EventMark;
-use super::reply::rewritten;
+use super::reply::rewritten_unless;
 use super::requested::Requested;
 use super::rewrite::Rewriter;
 use super::server_ids;
@@ -235,8 +237,12 @@ impl Worker {
         request.call.was_at(&delivered.node.id);
         let last_words = |server: &ServerName| lost_words(request.id, server);
         let limit = self.edge.config.line;
-        let mut response = rewritten(delivered.response, rewriter, Some(last_words), limit).await;
-        self.edge.write_token(delivered.token.as_ref(), response.headers_mut());
+        let Delivered { response, token, user, .. } = delivered;
+        let user = user.filter(|_| is_event_stream(&response));
+        let late = user.map(|used| LateRefusal::of(&call, context, outgoing, (used, request.id)));
+        let mut response =
+            rewritten_unless(late, response, rewriter, Some(last_words), limit).await;
+        self.edge.write_token(token.as_ref(), response.headers_mut());
         if is_inner {
             response.extensions_mut().insert(AnsweredBy(server));
         }

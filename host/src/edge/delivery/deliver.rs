@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use crate::edge::metrics::Recovery;
 use crate::edge::refusal::Refusal;
@@ -17,7 +17,7 @@ use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::{Node, StatePlan};
-use crate::net::{Body, Failure};
+use crate::net::{Body, Failure, is_event_stream};
 use crate::seam::{Handshake, Outcome, is_token_refused};
 
 use super::call::Call;
@@ -34,6 +34,8 @@ pub struct Delivered {
     /// The node of the replica.
     pub node: Arc<Node>,
     pub token: Option<Token>,
+    /// The token of the client's user that was sent with the message, if the server wants one.
+    pub user: Option<HeaderValue>,
 }
 
 impl Call<'_> {
@@ -75,7 +77,8 @@ impl Call<'_> {
             let (attempt, node) = delivery.attempt().await?;
             match attempt {
                 Attempt::Answered(response) => {
-                    return Ok(Delivered { response, node, token: delivery.token });
+                    let MessageDelivery { token, user, .. } = delivery;
+                    return Ok(Delivered { response, node, token, user });
                 }
                 Attempt::Again(reason) => why = reason,
             }
@@ -98,6 +101,8 @@ struct MessageDelivery<'a> {
     outgoing: &'a Outgoing,
     tried: Tried,
     token: Option<Token>,
+    /// The token of the client's user that was sent last.
+    user: Option<HeaderValue>,
     /// Whether the message was sent again, where it was sent last, after it may have run.
     is_repeated: bool,
     /// Whether the session's node was given a second chance.
@@ -111,6 +116,7 @@ impl<'a> MessageDelivery<'a> {
             outgoing,
             tried: Tried::default(),
             token: None,
+            user: None,
             is_repeated: false,
             is_second: false,
         }
@@ -128,17 +134,22 @@ impl<'a> MessageDelivery<'a> {
             Some(node) => node,
             None => Box::pin(self.open_somewhere(was_open)).await?,
         };
-        let user = self.call.user_token();
+        self.user = self.call.user_token();
         let attempt = match self.call.send(&node, self.outgoing).await {
             Ok(response) if is_token_refused(response.headers()) => {
-                Box::pin(self.call.token_was_refused(user.as_ref())).await?;
+                Box::pin(self.call.token_was_refused(self.user.as_ref())).await?;
                 Attempt::Again("it refuses the token that its user has logged in for".to_owned())
             }
             Ok(response) => match Outcome::read(response.headers()) {
                 None => {
-                    // What a server says to a notification is not told.
-                    if let Some(user) = user.filter(|_| response.status() == StatusCode::OK) {
-                        self.call.token_was_accepted(&user);
+                    // What a server says to a notification is not told, and a stream may begin
+                    // before it has said anything.
+                    let is_answer = response.status() == StatusCode::OK;
+                    if let Some(user) = &self.user
+                        && is_answer
+                        && !is_event_stream(&response)
+                    {
+                        self.call.token_was_accepted(user);
                     }
                     self.answered(response)
                 }

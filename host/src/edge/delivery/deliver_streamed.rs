@@ -66,7 +66,7 @@ impl Call<'_> {
                 }),
                 Some(Outcome::Sent) | None => {
                     self.note_setting(&response);
-                    Ok(Delivered { response, node, token })
+                    Ok(Delivered { response, node, token, user: None })
                 }
             },
             Err(Failure::Short(why)) => Err(Refusal::short(self.server, why)),

@@ -28,6 +28,8 @@ pub struct HeldLogin {
     renewed_for_refusal: Option<Instant>,
     is_refused: bool,
     failed: Option<Failed>,
+    /// Whether it is being renewed while its token is still sent.
+    is_renewing: bool,
     /// When it was used last.
     pub used: u64,
 }
@@ -42,6 +44,8 @@ struct Failed {
 pub enum LoginLook {
     /// It can be sent.
     Good,
+    /// It can be sent, and ends soon.
+    Aging,
     /// It has to be renewed, or looked for where it is kept.
     Stale,
     /// Renewing it has failed just now.
@@ -66,6 +70,7 @@ impl HeldLogin {
             renewed_for_refusal: None,
             is_refused: false,
             failed: None,
+            is_renewing: false,
             used: 0,
         }
     }
@@ -83,11 +88,17 @@ impl HeldLogin {
         let is_good = self.token.is_some() && self.ends_at > now;
         match failed {
             _ if is_good && (self.renew_at > now || failed.is_some()) => LoginLook::Good,
+            _ if is_good => LoginLook::Aging,
             Some(failed) => {
                 LoginLook::Failed(failed.why.clone(), failed.until.saturating_duration_since(now))
             }
             None => LoginLook::Stale,
         }
+    }
+
+    /// Begins or ends a renewal while its token is still sent. False if one has begun already.
+    pub fn set_renewing(&mut self, is_renewing: bool) -> bool {
+        std::mem::replace(&mut self.is_renewing, is_renewing) != is_renewing
     }
 
     /// It was renewed.
@@ -165,6 +176,19 @@ mod tests {
         let mut alone = HeldLogin::of(record("one", 600, None));
         let token = alone.token();
         assert!(!alone.refuse(token.as_ref()), "there is nothing to renew it by");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_ends_soon_is_sent_while_one_renews_it() {
+        let mut held = HeldLogin::of(record("one", 100, Some("r")));
+        tokio::time::advance(Duration::from_secs(81)).await;
+        assert!(matches!(held.look(), LoginLook::Aging) && held.token().is_some());
+        assert!(held.set_renewing(true) && !held.set_renewing(true));
+        held.failed("down".to_owned(), None);
+        assert!(matches!(held.look(), LoginLook::Good), "it is not tried again at once");
+        assert!(held.set_renewing(false) && held.set_renewing(true));
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(matches!(held.look(), LoginLook::Stale));
     }
 
     #[test]

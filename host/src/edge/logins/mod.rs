@@ -10,10 +10,13 @@
 pub mod held_login;
 pub mod invitation;
 pub mod issuers;
+pub mod late_refusal;
 pub mod log_in_tool;
 pub mod login_call;
 pub mod login_refusal;
+pub mod login_renewal;
 pub mod login_routes;
+pub mod login_store;
 pub mod pages;
 pub mod pending;
 pub mod record;

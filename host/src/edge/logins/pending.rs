@@ -124,6 +124,8 @@ pub fn may_be(text: &str) -> bool {
 struct Entry {
     login: PendingLogin,
     ends_at: Instant,
+    /// Whether the other coordinators do not know of it.
+    is_alone: bool,
 }
 
 /// The logins of this process, and where several coordinators share them, those of all.
@@ -141,8 +143,18 @@ impl PendingLogins {
 
     /// A login to which the same user is invited already, with enough time left: the session is told
     /// too when it is over.
-    #[must_use]
-    pub fn again(
+    pub async fn again(
+        &self,
+        whose: (&Principal, &ServerName),
+        under: (&str, &str),
+        session: SessionId,
+    ) -> Option<PendingLogin> {
+        let own = self.own_again(whose, under, session)?;
+        // It may have come to its end at another coordinator.
+        self.get(&own.id()).await.map(|_| own)
+    }
+
+    fn own_again(
         &self,
         (principal, server): (&Principal, &ServerName),
         (fingerprint, redirect): (&str, &str),
@@ -175,12 +187,17 @@ impl PendingLogins {
                 let oldest = oldest.map(|(id, _)| id.clone());
                 oldest.and_then(|id| own.remove(&id));
             }
-            let entry = Entry { login: login.clone(), ends_at: now + PATIENCE };
+            let entry = Entry { login: login.clone(), ends_at: now + PATIENCE, is_alone: true };
             own.insert(id.clone(), entry);
         }
         if self.kept.is_shared() {
             let bytes = serde_json::to_vec(&login).unwrap_or_default();
-            self.kept.write(LoginName { kind: KIND, parts: &[&id] }, bytes, Some(PATIENCE)).await;
+            let name = LoginName { kind: KIND, parts: &[&id] };
+            if self.kept.write(name, bytes, Some(PATIENCE)).await
+                && let Some(entry) = self.own.lock().get_mut(&id)
+            {
+                entry.is_alone = false;
+            }
         }
     }
 
@@ -189,29 +206,31 @@ impl PendingLogins {
         if !may_be(id) {
             return None;
         }
-        let own =
-            self.own.lock().get(id).filter(|entry| entry.ends_at > now()).map(|e| e.login.clone());
-        match own {
-            Some(own) => Some(own),
-            None if self.kept.is_shared() => {
-                let name = LoginName { kind: KIND, parts: &[id] };
-                let bytes = self.kept.read(name).await.ok()??;
-                serde_json::from_slice(&bytes).ok()
+        let (own, is_alone) = match self.own.lock().get(id).filter(|entry| entry.ends_at > now()) {
+            Some(entry) => (Some(entry.login.clone()), entry.is_alone),
+            None => (None, false),
+        };
+        if is_alone || !self.kept.is_shared() {
+            return own;
+        }
+        match self.kept.read(LoginName { kind: KIND, parts: &[id] }).await {
+            Ok(Some(bytes)) => own.or_else(|| serde_json::from_slice(&bytes).ok()),
+            Ok(None) => {
+                self.own.lock().remove(id);
+                None
             }
-            None => None,
+            Err(_) => own,
         }
     }
 
     /// Ends a login. False if it has ended meanwhile.
     pub async fn end(&self, id: &str) -> bool {
-        let was_own = self.own.lock().remove(id).is_some();
-        if !self.kept.is_shared() {
-            return was_own;
+        let own = self.own.lock().remove(id);
+        if !self.kept.is_shared() || own.as_ref().is_some_and(|own| own.is_alone) {
+            return own.is_some();
         }
-        let name = LoginName { kind: KIND, parts: &[id] };
-        let was_shared = matches!(self.kept.read(name).await, Ok(Some(_)));
-        self.kept.remove(name).await;
-        was_own || was_shared
+        let taken = self.kept.take(LoginName { kind: KIND, parts: &[id] }).await;
+        taken.unwrap_or(own.is_some())
     }
 }
 
@@ -263,11 +282,12 @@ mod tests {
         let [one, other] = [SessionId::mint(), SessionId::mint()];
         let ann = login("ann");
         logins.begin(ann.clone(), one).await;
-        let again = |name: &str, redirect: &str| {
-            logins.again((&Principal::named(name), &server), ("", redirect), other)
+        let again = |name: &'static str, redirect: &'static str| {
+            let (logins, server) = (&logins, &server);
+            async move { logins.again((&Principal::named(name), server), ("", redirect), other).await }
         };
-        assert_eq!(again("ann", "").unwrap().id(), ann.id());
-        assert!(again("ben", "").is_none() && again("ann", "https://else").is_none());
+        assert_eq!(again("ann", "").await.unwrap().id(), ann.id());
+        assert!(again("ben", "").await.is_none() && again("ann", "https://else").await.is_none());
         assert_eq!(logins.get(&ann.id()).await.unwrap().sessions(), [one, other]);
     }
 

@@ -26,6 +26,11 @@ pub struct LoginRecord {
     /// Where the next one comes from, and as whom.
     token_url: String,
     pub client: ClientRecord,
+    /// Where the client is registered, and where its logins come back to.
+    #[serde(default)]
+    issuer: Option<String>,
+    #[serde(default)]
+    redirect: String,
 }
 object_only!(both LoginRecord);
 
@@ -79,9 +84,27 @@ impl LoginRecord {
             refresh: None,
             token_url: token_url.to_string(),
             client: client.into(),
+            issuer: None,
+            redirect: String::new(),
         };
         record.renew(granted);
         record
+    }
+
+    /// The same, which an issuer has sent back to this URL.
+    #[must_use]
+    pub fn came_by(self, issuer: Option<&str>, redirect: &str) -> Self {
+        Self { issuer: issuer.map(str::to_owned), redirect: redirect.to_owned(), ..self }
+    }
+
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    #[must_use]
+    pub fn redirect(&self) -> &str {
+        &self.redirect
     }
 
     /// Takes what was granted in place of what it had. A token server that gives no other refresh

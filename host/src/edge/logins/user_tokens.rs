@@ -7,26 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::task::JoinHandle;
 
 use crate::model::{Principal, ServerName, SessionId};
 use crate::net::Pool;
 use crate::oauth::authorization::LoginRequest;
 use crate::oauth::denied::Denied;
-use crate::oauth::fetch::Granted;
-use crate::oauth::user_grant::{UserClient, UserGrant, UserTokenServer};
+use crate::oauth::user_grant::{UserGrant, UserTokenServer};
 use crate::oauth::{LoginTerms, pkce};
-use crate::store::{KeptLogins, LoginName};
+use crate::store::KeptLogins;
 use crate::sync::Locked;
 
 use super::held_login::{HeldLogin, LoginLook};
 use super::issuers::LoginIssuers;
+use super::login_store::LoginStore;
 use super::pending::{PendingLogin, PendingLogins};
 use super::record::LoginRecord;
 use super::user_lists::{LoginKey, UserLists};
 
 /// Most logins in memory; then the one that was used longest ago gives way.
 const MOST: usize = 16_384;
-const KIND: &str = "login";
 
 /// Why there is no token.
 #[derive(Debug, Clone)]
@@ -47,18 +47,18 @@ pub struct LoggedIn {
 
 /// What the edge knows of its users' logins, whatever the settings are.
 pub struct UserTokens {
-    kept: KeptLogins,
-    held: Locked<Held>,
+    pub(super) kept: LoginStore,
+    pub(super) held: Locked<Held>,
     /// Held while a login is looked for, renewed or made.
     turns: Locked<HashMap<LoginKey, Arc<tokio::sync::Mutex<()>>>>,
     /// What a server last listed for a user, for the time in which no session has it open.
     pub lists: UserLists,
     pub pending: PendingLogins,
-    issuers: LoginIssuers,
+    pub(super) issuers: LoginIssuers,
 }
 
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     logins: HashMap<LoginKey, HeldLogin>,
     /// Counts uses.
     clock: u64,
@@ -70,7 +70,7 @@ impl UserTokens {
         Self {
             pending: PendingLogins::new(kept.clone()),
             issuers: LoginIssuers::new(kept.clone()),
-            kept,
+            kept: LoginStore::new(kept),
             held: Locked::default(),
             turns: Locked::default(),
             lists: UserLists::default(),
@@ -98,19 +98,39 @@ impl UserTokens {
         match self.look(key, terms) {
             LoginLook::Good => return Ok(()),
             LoginLook::Failed(why, after) => return Err(NotReady::Failed { why, after }),
+            LoginLook::Aging => {
+                // Nobody waits for its issuer while it is good.
+                if self.with(key, |login| login.set_renewing(true)) == Some(true) {
+                    drop(self.renewing(key, terms, pool));
+                }
+                return Ok(());
+            }
             LoginLook::Stale => {}
         }
-        // On a task: who asked may leave, and a refresh token that was used is gone.
-        let (this, key, terms, pool) =
-            (Arc::clone(self), key.clone(), Arc::clone(terms), pool.clone());
-        let renewing = tokio::spawn(async move { this.renew(&key, &terms, &pool).await });
+        let renewing = self.renewing(key, terms, pool);
         renewing.await.unwrap_or_else(|_| {
             let why = "its users' tokens could not be renewed".to_owned();
             Err(NotReady::Failed { why, after: Duration::from_secs(1) })
         })
     }
 
-    fn look(&self, key: &LoginKey, terms: &LoginTerms) -> LoginLook {
+    /// Renews a login on a task: who asked may leave, and a refresh token that was used is gone.
+    fn renewing(
+        self: &Arc<Self>,
+        key: &LoginKey,
+        terms: &Arc<LoginTerms>,
+        pool: &Pool,
+    ) -> JoinHandle<Result<(), NotReady>> {
+        let (this, key, terms, pool) =
+            (Arc::clone(self), key.clone(), Arc::clone(terms), pool.clone());
+        tokio::spawn(async move {
+            let renewed = this.renew(&key, &terms, &pool).await;
+            this.with(&key, |login| login.set_renewing(false));
+            renewed
+        })
+    }
+
+    pub(super) fn look(&self, key: &LoginKey, terms: &LoginTerms) -> LoginLook {
         let mut held = self.held.lock();
         held.clock += 1;
         let now = held.clock;
@@ -123,102 +143,9 @@ impl UserTokens {
         }
     }
 
-    async fn renew(&self, key: &LoginKey, terms: &LoginTerms, pool: &Pool) -> Result<(), NotReady> {
-        let turn = self.turn(key);
-        let _turn = turn.lock().await;
-        match self.look(key, terms) {
-            LoginLook::Good => return Ok(()),
-            LoginLook::Failed(why, after) => return Err(NotReady::Failed { why, after }),
-            LoginLook::Stale => {}
-        }
-        let kept = match self.record(key).await {
-            Ok(kept) => kept.filter(|record| record.fingerprint == terms.fingerprint()),
-            Err(away) => return self.token(key, terms).map(drop).ok_or(away),
-        };
-        let Some(record) = kept else {
-            self.held.lock().logins.remove(key);
-            self.lists.forget(key);
-            return Err(NotReady::LoggedOut);
-        };
-        // What another coordinator has renewed, or an earlier start has left.
-        if self.held_record(key).is_none_or(|own| own.to_bytes() != record.to_bytes()) {
-            self.hold(key, record.clone());
-            if matches!(self.look(key, terms), LoginLook::Good) {
-                return Ok(());
-            }
-        }
-        match self.refreshed(terms, &record, pool).await {
-            Some(Ok(granted)) => {
-                let mut record = record;
-                record.renew(&granted);
-                self.keep(key, &record).await;
-                self.with(key, |login| login.renewed(record));
-                Ok(())
-            }
-            Some(Err(why)) if !why.is_of_grant => {
-                let pause = self.with(key, |login| login.failed(why.why.clone(), why.after));
-                tracing::warn!(server = %key.1, "a user's token cannot be renewed: {}", why.why);
-                let after = pause.unwrap_or(Duration::from_secs(1));
-                let left = self.token(key, terms).map(drop);
-                left.ok_or(NotReady::Failed { why: format!("no access token: {}", why.why), after })
-            }
-            // Its issuer takes it no more, or there is nothing to renew it by.
-            Some(Err(_)) | None => {
-                self.forget(key).await;
-                Err(NotReady::LoggedOut)
-            }
-        }
-    }
-
-    /// What is granted for a record's refresh token; `None` if it has none.
-    async fn refreshed(
-        &self,
-        terms: &LoginTerms,
-        record: &LoginRecord,
-        pool: &Pool,
-    ) -> Option<Result<Granted, Denied>> {
-        let (refresh, uri) = (record.refresh()?, record.token_url()?);
-        let client = self.client_now(terms, record.client.clone().into());
-        let resource = terms.resource();
-        let at = UserTokenServer {
-            uri: &uri,
-            way: &terms.way,
-            client: &client,
-            resource: &resource,
-            audience: &terms.audience,
-        };
-        Some(at.token(&UserGrant::Refresh(&refresh), pool).await)
-    }
-
-    /// The client of a record, with the secret that the settings give it by now.
-    fn client_now(&self, terms: &LoginTerms, client: UserClient) -> UserClient {
-        match &terms.client {
-            Some((id, secret)) if *id == client.id => {
-                UserClient { secret: secret.clone(), ..client }
-            }
-            _ => client,
-        }
-    }
-
     /// A server has taken the token that was sent.
     pub fn accepted(&self, key: &LoginKey, used: &HeaderValue) {
         self.with(key, |login| login.accept(used));
-    }
-
-    /// A server has refused the token that was sent. The next one is renewed, or its user is asked
-    /// again.
-    pub async fn refused(&self, key: &LoginKey, used: Option<&HeaderValue>) {
-        let turn = self.turn(key);
-        let _turn = turn.lock().await;
-        let goes_on = self.with(key, |login| login.refuse(used)).unwrap_or(true);
-        if !goes_on {
-            tracing::info!(server = %key.1, "the server refuses a user's token; the user is asked to log in again");
-            self.forget(key).await;
-            return;
-        }
-        if let Some(record) = self.held_record(key).filter(|record| record.access().is_none()) {
-            self.keep(key, &record).await;
-        }
     }
 
     /// Invites a user to log in; for as long as that can be done, to the same login. It comes back to
@@ -235,12 +162,12 @@ impl UserTokens {
     ) -> Result<PendingLogin, Denied> {
         let fingerprint = terms.fingerprint();
         let again = || self.pending.again((principal, server), (&fingerprint, redirect), session);
-        if let Some(login) = again() {
+        if let Some(login) = again().await {
             return Ok(login);
         }
         let turn = self.turn(&(principal.clone(), server.clone()));
         let _turn = turn.lock().await;
-        if let Some(login) = again() {
+        if let Some(login) = again().await {
             return Ok(login);
         }
         let (at, client) = self.issuers.of(server, terms, redirect, pool).await?;
@@ -309,11 +236,12 @@ impl UserTokens {
                 return Err(why);
             }
         };
-        let record = LoginRecord::of(login.fingerprint.clone(), &granted, &uri, &client);
+        let record = LoginRecord::of(login.fingerprint.clone(), &granted, &uri, &client)
+            .came_by(login.issuer.as_deref(), redirect);
         let key = (login.principal(), server);
         let turn = self.turn(&key);
         let _turn = turn.lock().await;
-        if !self.keep(&key, &record).await {
+        if !self.kept.write(&key, &record).await {
             tracing::warn!(server = %key.1, "a user's login is not kept: it ends with this process");
         }
         self.hold(&key, record);
@@ -322,7 +250,7 @@ impl UserTokens {
         Ok(LoggedIn { principal: key.0, server: key.1, sessions })
     }
 
-    fn turn(&self, key: &LoginKey) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, key: &LoginKey) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock();
         if turns.len() >= MOST {
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
@@ -330,15 +258,19 @@ impl UserTokens {
         Arc::clone(turns.entry(key.clone()).or_default())
     }
 
-    fn with<T>(&self, key: &LoginKey, change: impl FnOnce(&mut HeldLogin) -> T) -> Option<T> {
+    pub(super) fn with<T>(
+        &self,
+        key: &LoginKey,
+        change: impl FnOnce(&mut HeldLogin) -> T,
+    ) -> Option<T> {
         self.held.lock().logins.get_mut(key).map(change)
     }
 
-    fn held_record(&self, key: &LoginKey) -> Option<LoginRecord> {
+    pub(super) fn held_record(&self, key: &LoginKey) -> Option<LoginRecord> {
         self.held.lock().logins.get(key).map(|login| login.record.clone())
     }
 
-    fn hold(&self, key: &LoginKey, record: LoginRecord) {
+    pub(super) fn hold(&self, key: &LoginKey, record: LoginRecord) {
         let mut held = self.held.lock();
         held.clock += 1;
         if held.logins.len() >= MOST && !held.logins.contains_key(key) {
@@ -352,30 +284,25 @@ impl UserTokens {
     }
 
     /// The record of a login: where others may change it, as it is kept; else as it is in hand.
-    async fn record(&self, key: &LoginKey) -> Result<Option<LoginRecord>, NotReady> {
+    pub(super) async fn record(&self, key: &LoginKey) -> Result<Option<LoginRecord>, NotReady> {
         if !self.kept.is_shared()
             && let Some(record) = self.held_record(key)
         {
             return Ok(Some(record));
         }
-        let parts = [key.0.as_str(), key.1.as_str()];
-        let read = self.kept.read(LoginName { kind: KIND, parts: &parts }).await;
-        let bytes = read.map_err(|_| {
+        self.kept.read(key).await.map_err(|_| {
             let why = "the coordinators' store, which has its users' logins, does not answer";
             NotReady::Failed { why: why.to_owned(), after: Duration::from_secs(1) }
-        })?;
-        Ok(bytes.and_then(|bytes| LoginRecord::from_bytes(&bytes)))
+        })
     }
 
-    async fn keep(&self, (principal, server): &LoginKey, record: &LoginRecord) -> bool {
-        let parts = [principal.as_str(), server.as_str()];
-        self.kept.write(LoginName { kind: KIND, parts: &parts }, record.to_bytes(), None).await
-    }
-
-    async fn forget(&self, key: &LoginKey) {
+    pub(super) fn drop_held(&self, key: &LoginKey) {
         self.held.lock().logins.remove(key);
         self.lists.forget(key);
-        let parts = [key.0.as_str(), key.1.as_str()];
-        self.kept.remove(LoginName { kind: KIND, parts: &parts }).await;
+    }
+
+    pub(super) async fn forget(&self, key: &LoginKey) {
+        self.drop_held(key);
+        self.kept.remove(key).await;
     }
 }

@@ -47,8 +47,8 @@ impl Call<'_> {
             false => outgoing,
         };
         match self.deliver_plainly(outgoing).await {
-            Ok(Delivered { response, token, node }) => {
-                Ok(Delivered { response: follow(response, tracked), token, node })
+            Ok(delivered) => {
+                Ok(Delivered { response: follow(delivered.response, tracked), ..delivered })
             }
             // It may have run: that is noted when this is dropped.
             Err(refusal @ Refusal::Lost { .. }) => Err(refusal),

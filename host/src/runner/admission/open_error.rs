@@ -61,6 +61,12 @@ impl OpenError {
         matches!(self, Self::Start { .. } | Self::Silent { .. } | Self::Paused { .. })
     }
 
+    /// Whether it is for want of a token that the server takes.
+    #[must_use]
+    pub fn wants_token(&self) -> bool {
+        matches!(self, Self::NeedsOauth { .. } | Self::NoToken { .. } | Self::UserToken { .. })
+    }
+
     /// After how long another attempt may succeed, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -39,13 +39,25 @@ pub async fn call(talk: Arc<Talk>, message: Bytes) -> String {
     let call = Call { talk: &talk, envelope: &envelope, id, token: token.as_deref() };
     match call.run().await {
         Ok(answer) => talk.pipe.take(answer).await,
-        Err(NotRun) => talk.pipe.note_unsent(id),
+        Err(NotRun::Unread) => talk.pipe.note_unsent(id),
+        Err(NotRun::Refused) => talk.pipe.note_refused(id),
     }
     key(id)
 }
 
-/// The server has not read the request: it may be sent elsewhere.
-struct NotRun;
+/// Why the server has not run the request, which may be sent again.
+enum NotRun {
+    /// It has not read it.
+    Unread,
+    /// It has refused the token of the client's user.
+    Refused,
+}
+
+/// How an exchange ends without an answer to be judged.
+enum Ended {
+    Unanswered(Unanswered),
+    Refused,
+}
 
 struct Call<'a> {
     talk: &'a Talk,
@@ -88,7 +100,8 @@ impl Call<'_> {
             };
             let next = match self.heard(exchange).await {
                 Ok(answer) => self.judge(&answer, &mut course).await,
-                Err(unanswered) => self.unanswered(unanswered, &mut course).await?,
+                Err(Ended::Unanswered(why)) => self.unanswered(why, &mut course).await?,
+                Err(Ended::Refused) => return Err(NotRun::Refused),
             };
             if let Next::Answer(answer) = next {
                 return Ok(answer);
@@ -99,12 +112,15 @@ impl Call<'_> {
     }
 
     /// Reads on to the answer; what comes before it goes to the client.
-    async fn heard(&self, mut exchange: Exchange) -> Result<Bytes, Unanswered> {
+    async fn heard(&self, mut exchange: Exchange) -> Result<Bytes, Ended> {
         loop {
             match exchange.next().await {
                 Heard::Notice(notice) => self.pass(notice).await,
+                Heard::Answer(_) if self.talk.at.refuses_user(&exchange) => {
+                    return Err(Ended::Refused);
+                }
                 Heard::Answer(answer) => return Ok(answer),
-                Heard::Failed(unanswered) => return Err(unanswered),
+                Heard::Failed(unanswered) => return Err(Ended::Unanswered(unanswered)),
             }
         }
     }
@@ -129,7 +145,7 @@ impl Call<'_> {
         if why.is_gone {
             let is_first = course.answers.is_none() && course.state.is_none();
             if !why.may_have_run && is_first {
-                return Err(NotRun);
+                return Err(NotRun::Unread);
             }
             // The session ends with the process, and answers what is under way.
             return std::future::pending().await;

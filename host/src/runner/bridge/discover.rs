@@ -2,7 +2,7 @@
 //! serves that revision at all (2026-07-28, basic/versioning, "Backward Compatibility").
 
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::Uri;
 
 use crate::model::ServerName;
 use crate::protocol::era::methods::DISCOVER;
@@ -12,6 +12,7 @@ use crate::protocol::initialize::{self, ClientSet};
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::judge::ResponseHead;
+use crate::runner::session::remote_opening;
 
 use super::exchange::Outgoing;
 use super::server::{Exchange, ModernServer};
@@ -49,6 +50,12 @@ pub async fn ask(server: &ServerName, at: &ModernServer) -> Result<Found, NotDis
         if names_it && !std::mem::replace(&mut is_second, true) {
             continue;
         }
+        if let (ModernServer::Http(at), Some(head)) = (at, exchange.head())
+            && let Some(wanted) = at.wanted(head)
+        {
+            let about = (at.upstream(), at.has_user_token());
+            return Err(remote_opening::wants_token(server, about, head.status, &wanted).into());
+        }
         let result = judged(server, exchange.head(), answer)?;
         return Ok(Found { result, moved: exchange.moved() });
     }
@@ -83,11 +90,6 @@ fn judged(
 ) -> Result<Bytes, NotDiscovered> {
     let failed = |reason: String| OpenError::Start { server: server.clone(), reason };
     let status = head.map(|head| head.status);
-    if let Some(wanted) = head.and_then(|head| head.wanted.as_ref()) {
-        let status = status.unwrap_or(StatusCode::UNAUTHORIZED);
-        let reason = format!("({status}): {}", wanted.advice());
-        return Err(OpenError::NeedsOauth { server: server.clone(), reason }.into());
-    }
     let answer = answer.map_err(failed)?;
     let envelope = Envelope::parse(&answer).map_err(|error| failed(error.to_string()))?;
     if let Some(result) = envelope.result {

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, StatusCode, Uri, header};
 
 use crate::model::ServerName;
 use crate::net::{
     EventReader, Failure, Pool, Read, TooLong, collect, is_event_stream, name_events,
 };
+use crate::oauth::challenge::WantsToken;
 use crate::protocol::jsonrpc::{Envelope, Kind};
 use crate::protocol::trace_context;
 use crate::runner::channel::judge::{self, ResponseHead};
 use crate::runner::remote::errors;
-use crate::runner::remote::upstream::{Came, UpstreamClient};
+use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::sync::Locked;
 
 use super::exchange::{Heard, Outgoing, Unanswered};
@@ -50,6 +51,31 @@ impl HttpServer {
     #[must_use]
     pub fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn upstream(&self) -> &Upstream {
+        self.client.upstream()
+    }
+
+    /// Whether requests carry a token of their client's user now.
+    #[must_use]
+    pub fn has_user_token(&self) -> bool {
+        self.upstream().is_of_users && self.passed.lock().contains_key(header::AUTHORIZATION)
+    }
+
+    /// Whether a response refuses the token of the client's user.
+    #[must_use]
+    pub fn refuses_user(&self, head: &ResponseHead) -> bool {
+        head.status == StatusCode::UNAUTHORIZED && self.has_user_token()
+    }
+
+    /// The token that a response demands. One of a user needs no words about it.
+    #[must_use]
+    pub fn wanted(&self, head: &ResponseHead) -> Option<WantsToken> {
+        let is_of_user = head.status == StatusCode::UNAUTHORIZED && self.upstream().is_of_users;
+        let silent = || WantsToken { metadata: None, scopes: Vec::new(), is_refused: true };
+        head.wanted.clone().or_else(|| is_of_user.then(silent))
     }
 
     /// Keeps the client's headers for the requests that follow.

@@ -35,6 +35,15 @@ impl ModernServer {
         }
     }
 
+    /// Whether the response to a request refuses the token of the client's user.
+    #[must_use]
+    pub fn refuses_user(&self, exchange: &Exchange) -> bool {
+        match self {
+            Self::Http(server) => exchange.head().is_some_and(|head| server.refuses_user(head)),
+            Self::Process(_) => false,
+        }
+    }
+
     /// Sends a request.
     pub async fn send(&self, outgoing: Outgoing) -> Exchange {
         match self {

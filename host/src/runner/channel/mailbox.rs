@@ -356,6 +356,16 @@ impl Mailbox {
         }
     }
 
+    /// Fails a request whose server has refused the token of the client's user: with another token it may
+    /// be repeated.
+    pub fn refused(&mut self, id: &str, message: &str) {
+        if let Some(request) = self.in_flight.remove(id) {
+            let own = request.own.as_deref().unwrap_or(id);
+            let error = jsonrpc::error(Some(own), code::UNAVAILABLE, message);
+            request.stream.put_lost(error, Reached::Refused);
+        }
+    }
+
     /// When a request in flight last made progress, or began. `None` if it is over.
     #[must_use]
     pub fn last_progress(&self, id: &str) -> Option<Instant> {

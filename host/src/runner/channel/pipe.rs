@@ -26,7 +26,7 @@ use super::in_flight::Asker;
 use super::list_changes::ListChanges;
 use super::mailbox::{Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
-use super::responses::{self, accepted, refuse};
+use super::responses::{self, accepted, refuse, write_refusal};
 use super::spoilt;
 use super::terms::{SessionLimits, SessionTerms};
 use super::timeout;
@@ -224,14 +224,18 @@ impl Pipe {
             Some(mut response) => {
                 // The client has got nothing of it yet, so the edge may repeat a request
                 // that was not read. Others of a batch may have been read.
-                let outcome = stream.lost().map(|reached| match reached {
-                    Reached::No if messages.len() == 1 => Outcome::UnknownSession,
-                    Reached::No | Reached::Perhaps => Outcome::Sent,
-                });
-                if let Some(outcome) = outcome
+                if let Some(reached) = stream.lost()
                     && matches!(response.body(), Body::Full(_))
                 {
-                    outcome.write(response.headers_mut());
+                    match reached {
+                        Reached::Refused => write_refusal(&mut response, messages.len()),
+                        Reached::No if messages.len() == 1 => {
+                            Outcome::UnknownSession.write(response.headers_mut());
+                        }
+                        Reached::No | Reached::Perhaps => {
+                            Outcome::Sent.write(response.headers_mut())
+                        }
+                    }
                 }
                 response
             }
@@ -374,6 +378,12 @@ impl Pipe {
     pub fn note_unsent(&self, id: &str) {
         let text = format!("server {} has ended; nothing was sent to it", self.server);
         self.mailbox().unsent(id, &text);
+    }
+
+    /// Fails a request whose server has refused the token of the client's user.
+    pub fn note_refused(&self, id: &str) {
+        let text = responses::user_token_refused(&self.server);
+        self.mailbox().refused(id, &text);
     }
 
     /// Fails a request that the server has answered with an invalid message, since no

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, Version, header};
 
+use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods::List;
+use crate::seam::{Outcome, write_token_refused};
 use crate::streams::{EventId, Part, Way, response as events};
 
 use super::answer::RunnerAnswer;
@@ -55,6 +57,21 @@ pub fn listen(
     }
     mailbox.publish(&stream);
     events::event_stream(reader, mailbox.tag(&stream, None), way)
+}
+
+/// What is told of a request whose server has refused the token of the client's user.
+#[must_use]
+pub fn user_token_refused(server: &ServerName) -> String {
+    format!("server {server} refuses the token of this client's user; it has not run the request")
+}
+
+/// Marks the response to so many messages that a server has refused with the token of their client's
+/// user. Of several, others may have run.
+pub fn write_refusal(response: &mut Response<Body>, messages: usize) {
+    if messages == 1 {
+        Outcome::NotSent.write(response.headers_mut());
+        write_token_refused(response.headers_mut());
+    }
 }
 
 fn say_that_lists_changed(mailbox: &Mailbox) {

@@ -30,7 +30,7 @@ impl SharedRunner {
     /// The state of each server.
     #[must_use]
     pub fn states(&self) -> BTreeMap<ServerName, ServerState> {
-        let wanting = self.resources.wanting_tokens.lock().clone();
+        let wanting = self.resources.wanting_tokens.all();
         let state = |(server, served): (&ServerName, &Arc<Served>)| {
             let mut state = self.resources.starts.state(server)?;
             if let Recipe::Broken(reason) = &served.recipe {
@@ -57,7 +57,7 @@ impl SharedRunner {
     /// The servers that cannot be used now. It is looked for often, and costs little for each.
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<ServerName, Trouble> {
-        let wanting = self.resources.wanting_tokens.lock().clone();
+        let wanting = self.resources.wanting_tokens.all();
         let trouble = |(server, served): (&ServerName, &Arc<Served>)| {
             let trouble = match (&served.recipe, wanting.get(server)) {
                 (Recipe::Broken(reason), _) => {
@@ -95,7 +95,12 @@ impl SharedRunner {
     fn unusable(&self, server: &ServerName) -> Option<Trouble> {
         let state = self.resources.starts.state(server);
         let unreached = state.as_ref().and_then(|state| state.unreached.clone());
-        let why = unreached.or_else(|| self.discovery.failure(server))?;
+        let unread = || {
+            // The gateway itself has no token by which it could read the lists of such a server.
+            let is_open = self.resources.wanting_tokens.is_open(server);
+            if is_open { None } else { self.discovery.failure(server) }
+        };
+        let why = unreached.or_else(unread)?;
         let failures = state.map_or(0, |state| state.failures);
         Some(Trouble { failures, ..Trouble::of(ServerStatus::Failed.as_str(), why) })
     }

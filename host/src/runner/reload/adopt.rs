@@ -84,7 +84,7 @@ impl SharedRunner {
         self.resources.modern_processes.retire(server);
         self.resources.eras.forget(server);
         self.resources.old_transport.lock().remove(server);
-        self.resources.wanting_tokens.lock().remove(server);
+        self.resources.wanting_tokens.forget(server);
         self.resources.revisions.lock().remove(server);
         self.resources.slow_starts.forget(server);
     }

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect, is_like_events};
 use crate::protocol::answer;
 use crate::protocol::jsonrpc::{self, code};
 use crate::runner::channel::judge::{self, ResponseHead};
+use crate::runner::channel::responses;
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 
@@ -154,6 +156,13 @@ async fn late_head(
             let again = client.post(pool, None, message.clone(), &forwarded).await;
             response = again.map_err(|failure| lost(&failure))?.response;
         }
+    }
+    let has_user_token = client.upstream().is_of_users && forwarded.contains_key(AUTHORIZATION);
+    if response.status() == StatusCode::UNAUTHORIZED && has_user_token {
+        // The edge finds another one.
+        let text = responses::user_token_refused(server);
+        ids.iter().for_each(|id| session.mailbox().refused(id, &text));
+        return Ok(None);
     }
     if redirects::is_redirect(response.status()) {
         let following = client.follow_post(pool, response, (message, &forwarded), token);

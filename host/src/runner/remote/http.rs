@@ -31,7 +31,7 @@ use crate::runner::channel::terms::SessionTerms;
 use crate::runner::channel::{responses, timeout};
 use crate::seam::Outcome;
 use crate::streams::response::OPEN_AFTER;
-use crate::streams::{EventId, Part, Reader, Way, response as events};
+use crate::streams::{EventId, Part, Reached, Reader, Way, response as events};
 use crate::sync::{Locked, Signal};
 
 use super::answers::AnswerSource;
@@ -316,7 +316,13 @@ impl RemoteHttp {
         };
         let way = self.way();
         match events::respond_within(patience, reader, takes_events, way, publish).await {
-            Some(response) => response,
+            Some(mut response) => {
+                let is_refused = stream.lost() == Some(Reached::Refused);
+                if is_refused && matches!(response.body(), Body::Full(_)) {
+                    responses::write_refusal(&mut response, usize::from(request.is_some()));
+                }
+                response
+            }
             None => self.unanswered(about),
         }
     }

@@ -44,8 +44,11 @@ impl RemoteHttp {
         let head =
             ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
         let is_of_users = session.client.upstream().is_of_users;
-        if is_of_users && head.status == StatusCode::UNAUTHORIZED && !requests.is_empty() {
-            // A server that answers so has not executed it.
+        if is_of_users && head.status == StatusCode::UNAUTHORIZED {
+            // A server that answers so has not executed it, and still waits for an answer.
+            if about.kind() == Kind::Response {
+                session.mailbox().questions.ask(about);
+            }
             return unserved::token_refused(&session.server, about.id_text());
         }
         if requests.is_empty() {

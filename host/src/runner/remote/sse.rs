@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 
 use crate::model::{SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
 use crate::oauth::challenge::WantsToken;
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
+use crate::protocol::own_id;
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;
@@ -177,7 +178,12 @@ impl Posting {
             let Some((message, place)) = message else { return };
             // What the gateway sends by itself has the token of the client that was there last.
             if let Some(subject) = place.subject() {
-                forwarded.insert(SUBJECT_TOKEN, subject.clone());
+                let is_of_users = self.client.upstream().is_of_users;
+                let name = match is_of_users {
+                    true => header::AUTHORIZATION,
+                    false => HeaderName::from_static(SUBJECT_TOKEN),
+                };
+                forwarded.insert(name, subject.clone());
             }
             let envelope = Envelope::parse(&message).ok();
             let request = envelope.filter(|envelope| envelope.kind() == Kind::Request);
@@ -216,6 +222,15 @@ impl Posting {
                 let hearing = hear(Arc::clone(&self.pipe), id.to_owned(), body, closing.clone());
                 tokio::spawn(hearing);
             }
+            return Ok(());
+        }
+        let is_of_users = self.client.upstream().is_of_users;
+        let has_token = forwarded.contains_key(header::AUTHORIZATION);
+        if head.status == StatusCode::UNAUTHORIZED
+            && is_of_users
+            && let Some(id) = id.filter(|id| has_token || *id == own_id::OPENING)
+        {
+            self.pipe.note_refused(id);
             return Ok(());
         }
         let text = match id {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, header};
 use tokio::sync::watch;
 
 use crate::model::SUBJECT_TOKEN;
@@ -179,7 +179,9 @@ impl Instance {
 
     /// The token of a message's client, which counts for this message, where messages wait in one queue.
     fn subject<'h>(&self, forwarded: &'h HeaderMap) -> Option<&'h HeaderValue> {
-        forwarded.get(SUBJECT_TOKEN).filter(|_| matches!(self.backend, Backend::Sse(_)))
+        let name =
+            if self.made_with.logs_in { header::AUTHORIZATION.as_str() } else { SUBJECT_TOKEN };
+        forwarded.get(name).filter(|_| matches!(self.backend, Backend::Sse(_)))
     }
 
     /// Sends messages that came together; `body` is all of them.

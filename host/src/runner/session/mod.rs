@@ -21,4 +21,5 @@ pub mod state_program;
 pub mod stream_leases;
 pub mod table;
 pub mod unsaved;
+pub mod wanting_tokens;
 pub mod withheld;

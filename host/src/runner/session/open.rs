@@ -68,6 +68,8 @@ pub async fn open(
             eras.note(server, served, Verdict::Modern);
             Ok(instance)
         }
+        // It wants a token before it says anything.
+        Err(NotDiscovered::Open(error)) if error.wants_token() => Err(error),
         Err(not_discovered) => {
             tracing::debug!(server = %server, "server/discover: {not_discovered}");
             let is_shown = matches!(not_discovered, NotDiscovered::OtherEra(_))
@@ -105,7 +107,7 @@ impl SessionStart<'_> {
             };
             let error = match start.run_in_time().await {
                 Ok(instance) => {
-                    resources.wanting_tokens.lock().remove(server);
+                    self.note_opened();
                     asking.granted();
                     return Ok(instance);
                 }
@@ -169,7 +171,7 @@ impl SessionStart<'_> {
             }
             None => {}
         }
-        resources.wanting_tokens.lock().remove(server);
+        self.note_opened();
         let params = String::from_utf8_lossy(opening.params);
         let message = jsonrpc::request(own_id::OPENING, methods::INITIALIZE, &params);
         let failed = |reason: String| OpenError::Start { server: server.clone(), reason };

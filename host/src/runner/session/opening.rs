@@ -56,8 +56,16 @@ impl SessionStart<'_> {
 
     pub fn note_token(&self, error: &OpenError) {
         if matches!(error, OpenError::NeedsOauth { .. } | OpenError::NoToken { .. }) {
-            let said = error.to_string().into();
-            self.resources.wanting_tokens.lock().insert(self.server.clone(), said);
+            let is_without = matches!(error, OpenError::NeedsOauth { .. });
+            self.resources.wanting_tokens.refused(self.server, &error.to_string(), is_without);
+        }
+    }
+
+    pub fn note_opened(&self) {
+        let wanting = &self.resources.wanting_tokens;
+        match self.opening.owner {
+            Some(_) if self.served.is_of_each_client() => wanting.let_client_in(self.server),
+            _ => wanting.opened(self.server),
         }
     }
 

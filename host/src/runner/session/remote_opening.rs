@@ -8,6 +8,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use crate::model::{SUBJECT_TOKEN, ServerName};
 use crate::net::{Body, Failure, Pool, Proxy, collect, is_event_stream, name_events};
+use crate::oauth::challenge::WantsToken;
 use crate::protocol::jsonrpc::Envelope;
 use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError};
@@ -17,6 +18,8 @@ use crate::streams::response as events;
 
 /// Bytes read of an answer to `initialize`.
 const MAX_ANSWER: usize = 4 << 20;
+/// When a server that refuses a token may take another one.
+const REFUSED: Duration = Duration::from_secs(5);
 /// First pause before another attempt, where the server has named none; it doubles.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long a client waits in all for a server that is full.
@@ -76,6 +79,34 @@ pub async fn wait_for_token(
         let (reason, after) = (why.to_string(), why.after);
         OpenError::NoToken { server, reason, after }
     })
+}
+
+/// The error for a server that wants a token, or another one than it got; `has_token` if it got one of its
+/// client's user.
+#[must_use]
+pub fn wants_token(
+    server: &ServerName,
+    (upstream, has_token): (&Upstream, bool),
+    status: StatusCode,
+    wanted: &WantsToken,
+) -> OpenError {
+    let server = server.clone();
+    if upstream.is_of_users {
+        if has_token {
+            return OpenError::UserToken { server };
+        }
+        let reason = format!("of each user ({status}): who uses it logs in");
+        return OpenError::NeedsOauth { server, reason };
+    }
+    if upstream.tokens.is_some() {
+        let reason = format!(
+            "it refuses the access token that was fetched ({status}); check scope, resource and \
+             audience in its \"oauth\""
+        );
+        return OpenError::NoToken { server, reason, after: REFUSED };
+    }
+    let reason = format!("({status}): {}", wanted.advice());
+    OpenError::NeedsOauth { server, reason }
 }
 
 /// What came instead of a result.

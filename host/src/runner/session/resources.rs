@@ -22,6 +22,7 @@ use crate::sync::{Locked, Seldom};
 
 use super::revision::Revisions;
 use super::slow_starts::SlowStarts;
+use super::wanting_tokens::WantingTokens;
 
 /// The errors that clients got, by server. A reload keeps those of the servers that stay.
 pub type ServerErrors = BTreeMap<ServerName, Arc<ErrorCounts>>;
@@ -44,8 +45,8 @@ pub struct Resources {
     pub journal: Journal,
     /// Servers of unknown transport that turned out to speak HTTP+SSE.
     pub old_transport: Arc<Locked<HashSet<ServerName>>>,
-    /// Remote servers that want a token, and what they say.
-    pub wanting_tokens: Arc<Locked<BTreeMap<ServerName, Arc<str>>>>,
+    /// Remote servers that want a token.
+    pub wanting_tokens: Arc<WantingTokens>,
     /// The revision that a server is asked for, since it has refused newer ones.
     pub revisions: Revisions,
     /// What is known of the servers' eras.

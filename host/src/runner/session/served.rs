@@ -114,6 +114,12 @@ impl Served {
         self.exchanges || self.logs_in || !(self.passthrough.is_empty() && self.claims.is_empty())
     }
 
+    /// Whether each client has a token of its own there.
+    #[must_use]
+    pub fn is_of_each_client(&self) -> bool {
+        self.exchanges || self.logs_in
+    }
+
     /// Spare processes to keep. Only sessions that do not share a process use them.
     #[must_use]
     pub fn spares(&self) -> usize {

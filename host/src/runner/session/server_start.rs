@@ -23,6 +23,7 @@ use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
+use crate::seam::is_token_refused;
 
 use super::instance::{Backend, Instance};
 use super::launch::Launch;
@@ -33,8 +34,6 @@ use super::resources::Resources;
 use super::revision::Asking;
 use super::served::{Recipe, Served};
 
-/// When a server that refuses a token may take another one.
-const REFUSED: Duration = Duration::from_secs(5);
 /// Longest wait until a server accepts the answer to a question of its.
 const TOLD: Duration = Duration::from_secs(30);
 
@@ -183,6 +182,10 @@ impl ServerStart<'_> {
             })?;
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
         let response = remote.pipe().post(message.clone(), &envelope, true).await;
+        if is_token_refused(response.headers()) {
+            let wanted = WantsToken { metadata: None, scopes: Vec::new(), is_refused: true };
+            return Err(self.needs_oauth(upstream, StatusCode::UNAUTHORIZED, &wanted));
+        }
         let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
         remote.pipe().may_prime(primes(&result));
         Ok((Backend::Sse(remote), result))
@@ -334,29 +337,14 @@ impl ServerStart<'_> {
         status: StatusCode,
         wanted: &WantsToken,
     ) -> OpenError {
-        let server = self.server.clone();
-        if upstream.is_of_users {
-            if self.opening.forwarded.contains_key(header::AUTHORIZATION) {
-                return OpenError::UserToken { server };
-            }
-            let reason = format!("of each user ({status}): who uses it logs in");
-            return OpenError::NeedsOauth { server, reason };
-        }
-        if upstream.tokens.is_some() {
-            let reason = format!(
-                "it refuses the access token that was fetched ({status}); check scope, resource and \
-                 audience in its \"oauth\""
-            );
-            return OpenError::NoToken { server, reason, after: REFUSED };
-        }
-        let reason = format!("({status}): {}", wanted.advice());
-        OpenError::NeedsOauth { server, reason }
+        let has_token = self.opening.forwarded.contains_key(header::AUTHORIZATION);
+        remote_opening::wants_token(self.server, (upstream, has_token), status, wanted)
     }
 
     /// What a server wants that refuses a user's token, or lacks one, without a word about it.
     fn refused_user(&self, upstream: &Upstream, status: StatusCode) -> Option<WantsToken> {
         let is_refused = upstream.is_of_users && status == StatusCode::UNAUTHORIZED;
-        is_refused.then_some(WantsToken { metadata: None, is_refused: true })
+        is_refused.then_some(WantsToken { metadata: None, scopes: Vec::new(), is_refused: true })
     }
 
     fn refused(&self, error: CallError) -> OpenError {

@@ -225,10 +225,28 @@ impl SharedStore for MemoryStore {
         })
     }
 
-    fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, ()> {
+    fn lease_first<'a>(
+        &'a self,
+        kind: Leased,
+        name: &'a str,
+        value: &'a [u8],
+        time: Duration,
+    ) -> Answer<'a, bool> {
         self.with(move |state| {
+            if state.live(kind, name).is_some() {
+                return Ok(false);
+            }
+            let kept = (value.to_vec(), Instant::now() + time);
+            state.leased.insert((kind, name.to_owned()), kept);
+            Ok(true)
+        })
+    }
+
+    fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, bool> {
+        self.with(move |state| {
+            let was_there = state.live(kind, name).is_some();
             state.leased.remove(&(kind, name.to_owned()));
-            Ok(())
+            Ok(was_there)
         })
     }
 

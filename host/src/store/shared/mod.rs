@@ -224,7 +224,17 @@ pub trait SharedStore: Send + Sync + 'static {
     /// Renews a value's time without reading or writing it. False if it is not there.
     fn renew<'a>(&'a self, kind: Leased, name: &'a str, time: Duration) -> Answer<'a, bool>;
 
-    fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, ()>;
+    /// Keeps a value for a time if none is there. False if one is.
+    fn lease_first<'a>(
+        &'a self,
+        kind: Leased,
+        name: &'a str,
+        value: &'a [u8],
+        time: Duration,
+    ) -> Answer<'a, bool>;
+
+    /// Removes a value. False if it was not there: of several who remove it, one hears that it was.
+    fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, bool>;
 
     fn leased<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, Option<Vec<u8>>>;
 

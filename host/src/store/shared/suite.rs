@@ -304,9 +304,17 @@ fn leased_values_go_away_unless_renewed(store: &dyn SharedStore) -> Test<'_> {
         assert_eq!(store.leased(Leased::Node, "n2").await.unwrap(), None);
         assert!(!store.renew(Leased::Node, "n2", long).await.unwrap());
         assert_eq!(store.all_leased(Leased::Node).await.unwrap(), ["n1"]);
-        store.let_go(Leased::Node, "n1").await.unwrap();
+        assert!(store.let_go(Leased::Node, "n1").await.unwrap());
+        assert!(!store.let_go(Leased::Node, "n1").await.unwrap());
         assert!(store.all_leased(Leased::Node).await.unwrap().is_empty());
         assert_eq!(store.all_leased(Leased::Coordinator).await.unwrap(), ["n3"]);
+        // Of two who want to be the first, one is, until the value has gone.
+        assert!(store.lease_first(Leased::Login, "l", b"one", short).await.unwrap());
+        assert!(!store.lease_first(Leased::Login, "l", b"two", long).await.unwrap());
+        assert_eq!(store.leased(Leased::Login, "l").await.unwrap().unwrap(), b"one");
+        tokio::time::sleep(short + Duration::from_millis(50)).await;
+        assert!(store.lease_first(Leased::Login, "l", b"two", long).await.unwrap());
+        assert!(store.let_go(Leased::Login, "l").await.unwrap());
     })
 }
 

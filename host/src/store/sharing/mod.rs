@@ -320,7 +320,7 @@ impl Sharing {
         let Some(sealed) = self.keys.seal_shared(STATE, &key, text) else { return };
         let storing = async {
             if sealed.len() > MAX_VALUE {
-                return self.store.let_go(Leased::State, &key).await;
+                return self.store.let_go(Leased::State, &key).await.map(drop);
             }
             self.store.lease(Leased::State, &key, sealed.as_bytes(), MAX_AGE).await
         };

@@ -318,10 +318,25 @@ impl SharedStore for RedisStore {
         })
     }
 
-    fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, ()> {
-        Box::pin(
-            async move { self.ask(cmd("DEL").arg(self.leased_key(kind, name))).await.map(drop) },
-        )
+    fn lease_first<'a>(
+        &'a self,
+        kind: Leased,
+        name: &'a str,
+        value: &'a [u8],
+        time: Duration,
+    ) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let mut set = cmd("SET");
+            set.arg(self.leased_key(kind, name)).arg(value).arg("NX").arg("PX").arg(millis(time));
+            Ok(self.ask(&set).await? != Value::Nil)
+        })
+    }
+
+    fn let_go<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let answer = self.ask(cmd("DEL").arg(self.leased_key(kind, name))).await?;
+            Ok(answer == Value::Int(1))
+        })
     }
 
     fn leased<'a>(&'a self, kind: Leased, name: &'a str) -> Answer<'a, Option<Vec<u8>>> {
