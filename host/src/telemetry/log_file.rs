@@ -35,19 +35,26 @@ impl LogFile {
     /// # Errors
     /// If not all of them could be written. The next call tries to open the file again.
     pub fn add(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.file.is_none() || self.was_moved() {
+        if self.was_moved() {
             self.reopen()?;
         }
         if self.bytes > 0 && self.bytes.saturating_add(lines.len() as u64) > self.most {
             self.rotate()?;
         }
         let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotFound.into()) };
-        let written = file.write_all(lines);
-        match written {
-            Ok(()) => self.bytes += lines.len() as u64,
-            Err(_) => self.file = None,
+        let mut written = 0;
+        if let Err(error) = write(file, lines, &mut written) {
+            let end = self.bytes + written as u64;
+            // The disk was full, for example. What is there of these lines goes, or the next one would begin
+            // behind a part of one; they count as lost, all of them. Unless another process writes there, too.
+            if written > 0 && file.metadata().is_ok_and(|metadata| metadata.len() == end) {
+                let _ = file.set_len(self.bytes);
+            }
+            self.file = None;
+            return Err(error);
         }
-        written
+        self.bytes += lines.len() as u64;
+        Ok(())
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -66,12 +73,14 @@ impl LogFile {
         Ok(())
     }
 
-    /// Whether the path is no longer that of the open file.
-    fn was_moved(&self) -> bool {
+    /// Whether there is no open file, or the path is no longer its own.
+    fn was_moved(&mut self) -> bool {
         let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         let open = self.file.as_ref().and_then(|file| file.metadata().ok());
         let there = std::fs::metadata(&self.path).ok();
-        open.as_ref().map(id) != there.as_ref().map(id)
+        // Somebody else may have emptied it (`copytruncate` of logrotate).
+        self.bytes = open.as_ref().map_or(0, Metadata::len);
+        open.is_none() || open.as_ref().map(id) != there.as_ref().map(id)
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -93,6 +102,19 @@ impl LogFile {
         name.push(format!(".{number}"));
         name.into()
     }
+}
+
+/// Writes it all, and says how much was written of it if that fails.
+fn write(file: &mut File, lines: &[u8], written: &mut usize) -> io::Result<()> {
+    while let Some(rest) = lines.get(*written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(more) => *written += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -123,6 +145,19 @@ mod tests {
         let mut log = LogFile::open(&path, 10, 0).unwrap();
         log.add(b"f\n").unwrap();
         assert_eq!(read("log"), "f\n");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_is_not_full() {
+        let folder = folder("emptied");
+        let path = folder.join("log");
+        let mut log = LogFile::open(&path, 10, 2).unwrap();
+        log.add(b"aaaaaaa\n").unwrap();
+        File::create(&path).unwrap();
+        log.add(b"bbbbbbb\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "bbbbbbb\n");
+        assert!(!folder.join("log.1").exists());
         std::fs::remove_dir_all(folder).unwrap();
     }
 

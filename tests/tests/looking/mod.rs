@@ -9,6 +9,7 @@ pub mod foreign_text;
 pub mod grpc_collectors;
 pub mod instances;
 pub mod local_key;
+pub mod log_files;
 pub mod log_level;
 pub mod log_lines;
 pub mod logs;
