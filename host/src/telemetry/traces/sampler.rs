@@ -34,6 +34,7 @@ impl Sampler {
             trace,
             span: self.id(),
             is_sampled: true,
+            is_random: false,
             state: None,
         })
     }

@@ -59,7 +59,7 @@ impl Exported for Span {
             status.number(3, 2);
             span.message(15, &status);
         }
-        span.fixed32(16, u32::from(self.context.is_sampled));
+        span.fixed32(16, self.context.flags().into());
         span
     }
 }
