@@ -262,6 +262,7 @@ mod tests {
         let mut line = Vec::new();
         Fields::write(LineForm::Text, &entry, &mut line);
         let text = String::from_utf8(line).unwrap();
-        assert!(text.contains(" action=drain decision=allowed why=ok arguments={\"a\":"), "{text}");
+        let expect = r#" action=drain decision=allowed why=ok arguments="{\"a\":\"b c\"}""#;
+        assert!(text.trim_end().ends_with(expect), "{text}");
     }
 }

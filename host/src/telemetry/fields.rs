@@ -1,7 +1,6 @@
 //! The fields of a log's entry, as each of its forms has them: a line of JSON or of text, or a record
 //! for a collector.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use crate::model::UnixMillis;
@@ -56,8 +55,13 @@ impl<'a> Fields<'a> {
             LineForm::Text => (b"", b"\n"),
         };
         line.extend_from_slice(begin);
-        entry.tell(&mut Fields(Form::Line { form, line: &mut *line, is_first: true }));
+        entry.tell(&mut Fields::of(form, &mut *line));
         line.extend_from_slice(end);
+    }
+
+    /// Takes the fields of a line.
+    pub(super) fn of(form: LineForm, line: &'a mut Vec<u8>) -> Self {
+        Self(Form::Line { form, line, is_first: true })
     }
 
     /// What a record of the entry says.
@@ -72,25 +76,26 @@ impl<'a> Fields<'a> {
     pub fn time(&mut self, at: UnixMillis) {
         match &mut self.0 {
             Form::Record(record) => record.at = Some(at),
-            Form::Line { .. } => self.word("time", &at.iso8601()),
+            Form::Line { .. } => self.word("time", at.iso8601_in(&mut [0; UnixMillis::TEXT])),
         }
     }
 
     /// A text of others, whose every character is made visible.
     pub fn text(&mut self, name: &'static str, value: &str) {
-        let shown = visible(value, MAX_TEXT);
+        // Nearly all texts: they are written as they are.
+        if is_plain(value) {
+            return self.word(name, value);
+        }
+        let shown = visible(value, MAX_TEXT).to_string();
         match self.line(name) {
-            None => self.attribute(name, Attribute::Text(shown.to_string())),
-            Some((LineForm::Text, line)) if is_plain(value) => {
-                line.extend_from_slice(value.as_bytes());
-            }
+            None => self.attribute(name, Attribute::Text(shown)),
             Some((_, line)) => {
-                let _ = serde_json::to_writer(line, &shown.to_string());
+                let _ = serde_json::to_writer(line, &shown);
             }
         }
     }
 
-    /// A word of the gateway's own.
+    /// A word that needs no quotes in any form.
     pub fn word(&mut self, name: &'static str, value: &str) {
         match self.line(name) {
             None => self.attribute(name, Attribute::Text(value.to_owned())),
@@ -109,9 +114,7 @@ impl<'a> Fields<'a> {
                 let number = i64::try_from(value).unwrap_or(i64::MAX);
                 self.attribute(name, Attribute::Number(number));
             }
-            Some((_, line)) => {
-                let _ = write!(line, "{value}");
-            }
+            Some((_, line)) => digits(line, value, 1),
         }
     }
 
@@ -120,16 +123,25 @@ impl<'a> Fields<'a> {
         match self.line(name) {
             None => self.attribute(name, Attribute::Real(value.as_secs_f64())),
             Some((_, line)) => {
-                let _ = write!(line, "{}.{:06}", value.as_secs(), value.subsec_micros());
+                digits(line, value.as_secs(), 1);
+                line.push(b'.');
+                digits(line, value.subsec_micros().into(), 6);
             }
         }
     }
 
-    /// A value that is JSON already, on one line.
+    /// A value that is JSON already, on one line. The text form has it as a text: it is a client's, and
+    /// would else look like further fields.
     pub fn json(&mut self, name: &'static str, value: &str) {
         match self.line(name) {
             None => self.attribute(name, Attribute::Text(value.to_owned())),
-            Some((_, line)) => line.extend_from_slice(value.as_bytes()),
+            Some((LineForm::Json, line)) => line.extend_from_slice(value.as_bytes()),
+            Some((LineForm::Text, line)) if is_plain(value) => {
+                line.extend_from_slice(value.as_bytes());
+            }
+            Some((LineForm::Text, line)) => {
+                let _ = serde_json::to_writer(line, value);
+            }
         }
     }
 
@@ -143,22 +155,65 @@ impl<'a> Fields<'a> {
     fn line(&mut self, name: &str) -> Option<(LineForm, &mut Vec<u8>)> {
         let Form::Line { form, line, is_first } = &mut self.0 else { return None };
         let is_first = std::mem::take(is_first);
-        let (between, before, after): (&[u8], &[u8], &[u8]) = match form {
-            LineForm::Json => (b",", b"\"", b"\":"),
-            LineForm::Text => (b" ", b"", b"="),
-        };
-        if !is_first {
-            line.extend_from_slice(between);
+        // Byte by byte: there are a dozen fields in each line.
+        match form {
+            LineForm::Json => {
+                if !is_first {
+                    line.push(b',');
+                }
+                line.push(b'"');
+                line.extend_from_slice(name.as_bytes());
+                line.push(b'"');
+                line.push(b':');
+            }
+            LineForm::Text => {
+                if !is_first {
+                    line.push(b' ');
+                }
+                line.extend_from_slice(name.as_bytes());
+                line.push(b'=');
+            }
         }
-        line.extend_from_slice(before);
-        line.extend_from_slice(name.as_bytes());
-        line.extend_from_slice(after);
         Some((*form, &mut **line))
     }
 }
 
-/// Whether a value of the text form needs no quotes.
+/// A number with at least so many digits. What `write!` does costs as much as the rest of a line.
+fn digits(line: &mut Vec<u8>, mut value: u64, least: usize) {
+    /// The digits of the largest number.
+    const MOST: usize = 20;
+    let mut buffer = [b'0'; MOST];
+    let mut begin = MOST;
+    for place in buffer.iter_mut().rev() {
+        if value == 0 && MOST - begin >= least {
+            break;
+        }
+        *place = b'0' + (value % 10) as u8;
+        value /= 10;
+        begin -= 1;
+    }
+    line.extend_from_slice(buffer.get(begin..).unwrap_or_default());
+}
+
+/// Whether a value needs neither quotes nor escapes, in any form.
 fn is_plain(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
     !value.is_empty() && value.len() <= 256 && value.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_as_rust_writes_them() {
+        for value in [0, 7, 10, 999_999, 1_000_000, u64::MAX] {
+            let mut line = Vec::new();
+            digits(&mut line, value, 1);
+            assert_eq!(String::from_utf8(line).unwrap(), value.to_string());
+            let mut line = Vec::new();
+            digits(&mut line, value, 6);
+            assert_eq!(String::from_utf8(line).unwrap(), format!("{value:06}"));
+        }
+    }
 }
