@@ -29,7 +29,13 @@ pub struct ClientRequest {
     named_by: OnceLock<Box<str>>,
     /// Set once something is noted about the request.
     id: OnceLock<Box<str>>,
+    /// Set once the logs tell of it as a call.
+    told: OnceLock<()>,
 }
+
+/// Marks a refused request that the logs tell of as a call.
+#[derive(Debug, Clone, Copy)]
+pub struct ToldAsCall;
 
 impl ClientRequest {
     #[must_use]
@@ -43,7 +49,19 @@ impl ClientRequest {
             takes_tasks: OnceLock::new(),
             named_by: OnceLock::new(),
             id: OnceLock::new(),
+            told: OnceLock::new(),
         }
+    }
+
+    /// Notes that the logs tell of it as a call.
+    pub fn note_told(&self) {
+        let _ = self.told.set(());
+    }
+
+    /// The mark for a request that is refused after the logs have told of it.
+    #[must_use]
+    pub fn told(&self) -> Option<ToldAsCall> {
+        self.told.get().map(|()| ToldAsCall)
     }
 
     /// Bytes of its headers, which are kept for as long as it is.

@@ -5,6 +5,8 @@ use http::{Response, StatusCode, Version};
 
 use crate::net::Body;
 use crate::protocol::headers;
+use crate::seam::is_node_answer;
+use crate::telemetry::NodeAnswer;
 
 /// The headers of a replica's response that clients see.
 const SHOWN: [HeaderName; 6] = [
@@ -28,7 +30,9 @@ pub fn relay(response: Response<Body>) -> Response<Body> {
             parts.headers.remove(name);
         }
     }
+    let mut is_nodes = false;
     if !parts.headers.keys().all(|name| SHOWN.contains(name)) {
+        is_nodes = is_node_answer(&parts.headers);
         let mut shown = HeaderMap::with_capacity(SHOWN.len());
         for name in SHOWN {
             if let Some(value) = parts.headers.remove(&name) {
@@ -39,6 +43,9 @@ pub fn relay(response: Response<Body>) -> Response<Body> {
     }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
+    if is_nodes {
+        parts.extensions.insert(NodeAnswer);
+    }
     Response::from_parts(parts, body)
 }
 

@@ -1,10 +1,14 @@
 //! What a message is, at a glance: its method, what that names, and whether it is an error. For
 //! metrics, logs and traces, which must cost nearly nothing. Only the beginning of a message is
 //! read, up to the member that is looked for; nothing is judged, and what cannot be read is unknown.
+//!
+//! Names and methods count as they are meant, not as they are written: `"tools\/call"`, as PHP writes it, is
+//! a call, and no client hides what it does from the audit log by an escape.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 /// The methods that metrics tell apart, by the names of their labels. A client may send any other.
 const METHODS: [&str; 25] = [
@@ -38,7 +42,7 @@ const RESPONSE: &str = "response";
 const BATCH: &str = "batch";
 const OTHER: &str = "other";
 
-/// Longest name of a tool, prompt or resource that is read, in bytes.
+/// Bytes that are shown of the name of a tool, prompt or resource.
 const MAX_TARGET: usize = 1024;
 /// Deepest nesting that is followed.
 const DEEPEST: usize = 128;
@@ -72,15 +76,15 @@ impl MethodLabel {
     pub fn of(message: &[u8]) -> Self {
         let message = message.trim_ascii_start();
         if let Some(name) = behind_id(message).and_then(|rest| rest.strip_prefix(b"\"method\":")) {
-            return Self::of_bytes(string(name).unwrap_or_default());
+            return Self::of_bytes(&string(name).unwrap_or_default());
         }
         if message.first() == Some(&b'[') {
             return Self::named(BATCH);
         }
         let mut is_answer = false;
         for (name, value) in Members::of(message) {
-            match name {
-                b"method" => return Self::of_bytes(string(value).unwrap_or_default()),
+            match &*name {
+                b"method" => return Self::of_bytes(&string(value).unwrap_or_default()),
                 b"result" | b"error" => is_answer = true,
                 _ => {}
             }
@@ -100,6 +104,12 @@ impl MethodLabel {
         METHODS.get(self.index()).copied().unwrap_or(OTHER)
     }
 
+    /// Whether it is a batch.
+    #[must_use]
+    pub fn is_batch(self) -> bool {
+        self.as_str() == BATCH
+    }
+
     /// Whether it is a request for a tool.
     #[must_use]
     pub fn is_tool_call(self) -> bool {
@@ -114,16 +124,61 @@ pub fn params_of_usual(message: &[u8]) -> Option<&[u8]> {
     method.get(whole_string(method)?..)?.strip_prefix(b",\"params\":")
 }
 
-/// What the parameters of a request name: the tool, the prompt, or the resource. `None` if that is
-/// nothing, or not written plainly.
+/// What the parameters of a request with this method name: the tool, the prompt, or the resource. `None`
+/// if that is nothing, or cannot be read. Of a member that comes twice the last counts, as with the parsers
+/// of most servers.
 #[must_use]
-pub fn target(message: &[u8]) -> Option<String> {
-    let (_, params) =
-        Members::of(message.trim_ascii_start()).find(|(name, _)| *name == b"params")?;
-    let (_, value) = Members::of(params).find(|(name, _)| *name == b"name" || *name == b"uri")?;
-    let value = value.get(..whole_string(value)?)?;
-    let text: String = serde_json::from_slice(value).ok()?;
-    (text.len() <= MAX_TARGET).then_some(text)
+pub fn target(method: MethodLabel, message: &[u8]) -> Option<String> {
+    let named_by = named_by(method)?;
+    if let Some(params) = params_of_usual(message)
+        && let Some(name) = params.strip_prefix(b"{\"name\":")
+        && named_by == ["name"]
+        && !may_come_again(name)
+    {
+        return plain_text(name);
+    }
+    let params = Members::of(message.trim_ascii_start()).find(|(name, _)| &**name == b"params")?.1;
+    let found = Members::of(params)
+        .filter(|(name, _)| named_by.iter().any(|known| known.as_bytes() == &**name))
+        .last();
+    plain_text(found?.1)
+}
+
+/// What a log shows of a target, which a resource may have as long as its client likes.
+#[must_use]
+pub fn shown_target(mut target: String) -> String {
+    if target.len() > MAX_TARGET {
+        target.truncate(target.floor_char_boundary(MAX_TARGET));
+        target.push('…');
+    }
+    target
+}
+
+/// The members of the parameters that name what a request with this method is about. `None` if none does.
+fn named_by(method: MethodLabel) -> Option<&'static [&'static str]> {
+    match method.as_str() {
+        "tools/call" | "prompts/get" => Some(&["name"]),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some(&["uri"]),
+        // Of methods that are not known: whatever they name.
+        OTHER => Some(&["name", "uri"]),
+        _ => None,
+    }
+}
+
+/// Whether the rest of a message may have the member `name` again, perhaps with escapes.
+fn may_come_again(rest: &[u8]) -> bool {
+    static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"name\""));
+    NAME.find(rest).is_some() || memmem::find(rest, b"\\u").is_some()
+}
+
+/// The string that the text begins with, without its escapes.
+fn plain_text(text: &[u8]) -> Option<String> {
+    let whole = text.get(..whole_string(text)?)?;
+    let inside = whole.get(1..whole.len() - 1)?;
+    if inside.iter().all(|byte| matches!(byte, b' '..=b'~' if *byte != b'\\')) {
+        return String::from_utf8(inside.to_vec()).ok();
+    }
+    serde_json::from_slice(whole).ok()
 }
 
 /// What a message of a server is.
@@ -145,7 +200,7 @@ pub fn said(message: &[u8]) -> Said {
         return Said::Result;
     }
     for (name, value) in Members::of(message) {
-        match name {
+        match &*name {
             b"result" => return Said::Result,
             b"error" => return Said::Error(code(value)),
             b"method" => return Said::Other,
@@ -191,14 +246,14 @@ pub fn says_tool_error(text: &[u8]) -> bool {
 }
 
 fn code(error: &[u8]) -> i64 {
-    let code = Members::of(error).find(|(name, _)| *name == b"code").map(|(_, value)| value);
+    let code = Members::of(error).find(|(name, _)| &**name == b"code").map(|(_, value)| value);
     let Some(code) = code else { return 0 };
     let end = code.iter().position(|byte| !matches!(byte, b'-' | b'0'..=b'9'));
     let digits = code.get(..end.unwrap_or(code.len())).unwrap_or_default();
     std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
 }
 
-/// The members of an object: each name as it is written, and the text from its value on. Ends where
+/// The members of an object: each name without its escapes, and the text from its value on. Ends where
 /// the text does, or is no JSON.
 struct Members<'a> {
     /// From the last value on, or from before the first name.
@@ -214,7 +269,7 @@ impl<'a> Members<'a> {
 }
 
 impl<'a> Iterator for Members<'a> {
-    type Item = (&'a [u8], &'a [u8]);
+    type Item = (Cow<'a, [u8]>, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut rest = self.rest;
@@ -223,17 +278,22 @@ impl<'a> Iterator for Members<'a> {
         }
         rest = rest.trim_ascii_start();
         let end = whole_string(rest)?;
-        let name = rest.get(1..end - 1)?;
+        let name = string(rest)?;
         let value = rest.get(end..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
         self.rest = value;
         Some((name, value))
     }
 }
 
-/// The characters of a string without escapes that the text begins with.
-fn string(text: &[u8]) -> Option<&[u8]> {
-    let end = whole_string(text)?;
-    text.get(1..end - 1)
+/// The characters of the string that the text begins with, without their escapes.
+fn string(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let whole = text.get(..whole_string(text)?)?;
+    let inside = whole.get(1..whole.len() - 1)?;
+    if memchr::memchr(b'\\', inside).is_none() {
+        return Some(Cow::Borrowed(inside));
+    }
+    let meant: String = serde_json::from_slice(whole).ok()?;
+    Some(Cow::Owned(meant.into_bytes()))
 }
 
 /// The length of the string that the text begins with, with its quotes.
@@ -305,20 +365,73 @@ mod tests {
     }
 
     #[test]
-    fn what_a_request_names_is_read_with_its_escapes() {
-        for (message, expect) in [
+    fn an_escape_hides_no_method() {
+        for message in [
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools\/call","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tool\u0073/call","params":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"meth\u006fd":"tools/call","params":{}}"#,
+            r#"{"id":1,"params":{"a":"\\"},"method" : "tools\/call"}"#,
+        ] {
+            assert_eq!(MethodLabel::of(message.as_bytes()).as_str(), "tools/call", "{message}");
+        }
+        // What is no text is no method, and ends nothing.
+        let wrong = br#"{"jsonrpc":"2.0","id":1,"method":"\x"}"#;
+        assert_eq!(MethodLabel::of(wrong).as_str(), "other");
+    }
+
+    #[test]
+    fn what_a_request_names_is_read_as_its_server_reads_it() {
+        let tool = MethodLabel::named("tools/call");
+        let read = MethodLabel::named("resources/read");
+        for (method, message, expect) in [
             (
+                tool,
                 r#"{"method":"tools/call","params":{"name":"a\u00e9\"","arguments":{}}}"#,
                 Some("aé\""),
             ),
-            (r#"{"params":{"_meta":{"name":"no"},"uri":"file:///a"}}"#, Some("file:///a")),
-            (r#"{"params":{"arguments":{"name":"no"}}}"#, None),
-            (r#"{"params":{"name":7}}"#, None),
-            (r#"{"params":{"name":"cut"#, None),
-            (r#"{"name":"no"}"#, None),
+            (
+                tool,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{}}}"#,
+                Some("a"),
+            ),
+            (
+                tool,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":{"name":"b"}}}"#,
+                Some("a"),
+            ),
+            // The last one counts, however it is written.
+            (
+                tool,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#,
+                Some("b"),
+            ),
+            (
+                tool,
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","n\u0061me":"b"}}"#,
+                Some("b"),
+            ),
+            (tool, r#"{"params":{"n\u0061me":"a"}}"#, Some("a")),
+            (tool, r#"{"par\u0061ms":{"name":"a"}}"#, Some("a")),
+            // What another method would name is nothing to this one.
+            (tool, r#"{"params":{"uri":"x","name":"a"}}"#, Some("a")),
+            (read, r#"{"params":{"name":"x","uri":"a:b"}}"#, Some("a:b")),
+            (read, r#"{"params":{"_meta":{"uri":"no"},"uri":"file:///a"}}"#, Some("file:///a")),
+            (tool, r#"{"params":{"arguments":{"name":"no"}}}"#, None),
+            (tool, r#"{"params":{"name":7}}"#, None),
+            (tool, r#"{"params":{"name":"cut"#, None),
+            (tool, r#"{"name":"no"}"#, None),
+            (MethodLabel::named("tools/list"), r#"{"params":{"name":"no"}}"#, None),
+            (MethodLabel::named("x/y"), r#"{"params":{"uri":"a"}}"#, Some("a")),
         ] {
-            assert_eq!(target(message.as_bytes()).as_deref(), expect, "{message}");
+            assert_eq!(target(method, message.as_bytes()).as_deref(), expect, "{message}");
         }
+    }
+
+    #[test]
+    fn a_long_target_is_shown_in_part() {
+        assert_eq!(shown_target("a".to_owned()), "a");
+        let shown = shown_target("é".repeat(MAX_TARGET));
+        assert!(shown.ends_with("é…") && shown.len() <= MAX_TARGET + 3, "{}", shown.len());
     }
 
     #[test]
@@ -353,7 +466,8 @@ mod tests {
         let whole = br#"{"params":{"name":"a"},"error":{"code":-1},"method":"ping"}"#;
         for end in 0..whole.len() {
             let part = &whole[..end];
-            let _ = (MethodLabel::of(part), target(part), said(part), says_tool_error(part));
+            let tool = MethodLabel::named("tools/call");
+            let _ = (MethodLabel::of(part), target(tool, part), said(part), says_tool_error(part));
         }
     }
 }

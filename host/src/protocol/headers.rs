@@ -53,6 +53,8 @@ pub mod seam {
     pub const OPEN: HeaderName = HeaderName::from_static("mooring-open");
     /// What became of a request without an answer: see `seam::Outcome`.
     pub const OUTCOME: HeaderName = HeaderName::from_static("mooring-outcome");
+    /// On an answer: the runner has made it, in the server's place.
+    pub const NODE_ANSWER: HeaderName = HeaderName::from_static("mooring-node-answer");
     /// Whether the session was open before an open: see `seam::Start`.
     pub const START: HeaderName = HeaderName::from_static("mooring-start");
     /// What the request has set in its session: see `seam::SettingChange`.

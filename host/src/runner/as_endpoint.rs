@@ -1,14 +1,18 @@
 //! The runner as the seam sees it.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use http::{Request, Response, StatusCode};
 
 use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::initialize::ClientSet;
-use crate::seam::{CatalogQuery, Endpoint, Facts};
+use crate::seam::{CatalogQuery, Endpoint, Facts, Outcome, write_node_answer};
 use crate::streams::response as events;
+use crate::telemetry::watched;
 
+use super::channel::answer::{RunnerAnswer, Uncounted};
 use super::endpoint::Runner;
 use super::unserved::plain;
 
@@ -19,7 +23,13 @@ impl Endpoint for Runner {
         facts: Facts,
         mut request: Request<Body>,
     ) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(async move { self.answer(server, facts, &mut request).await })
+        Box::pin(async move {
+            let about = server.clone();
+            let is_stateless = facts.is_stateless;
+            let mut response = self.answer(server, facts, &mut request).await;
+            self.mark_own(&about, &mut response);
+            if is_stateless { self.counted(&about, response) } else { response }
+        })
     }
 
     fn catalog(&self, server: ServerName, query: CatalogQuery) -> BoxFuture<'_, Response<Body>> {
@@ -42,6 +52,48 @@ impl Endpoint for Runner {
                 Err(reason) => plain(StatusCode::BAD_GATEWAY, &reason),
             }
         })
+    }
+}
+
+impl Runner {
+    /// Says of an answer in the server's place whose it is, and counts its error where that was not done.
+    fn mark_own(&self, server: &ServerName, response: &mut Response<Body>) {
+        if response.extensions().get::<RunnerAnswer>().is_none() {
+            return;
+        }
+        let uncounted = response.extensions_mut().remove::<Uncounted>();
+        // With an outcome it is no answer yet: the edge may have another one.
+        let outcome = Outcome::read(response.headers());
+        let is_last = outcome.is_none_or(|outcome| outcome == Outcome::Sent);
+        if let Some(Uncounted(code)) = uncounted.filter(|_| is_last)
+            && let Some(errors) = self.shared.errors().get(server)
+        {
+            errors.note_own(code);
+        }
+        write_node_answer(response.headers_mut());
+    }
+
+    /// Counts the errors of a server without sessions, which no instance stands for.
+    fn counted(&self, server: &ServerName, response: Response<Body>) -> Response<Body> {
+        if response.extensions().get::<RunnerAnswer>().is_some()
+            || Outcome::read(response.headers()).is_some()
+        {
+            return response;
+        }
+        let Some(errors) = self.shared.errors().get(server).map(Arc::clone) else {
+            return response;
+        };
+        match response.body() {
+            Body::Full(answer) => {
+                errors.note_text(answer);
+                response
+            }
+            _ => watched(response, false, move |end, _| {
+                if let Some((emitter, kind)) = end.error {
+                    errors.note_kind(emitter, kind);
+                }
+            }),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::protocol::{methods, passthrough};
 use crate::seam::{Facts, Handshake, Outcome, Start, StateStep};
 use crate::streams::response as events;
 
+use super::channel::answer::mark_own;
 use super::channel::{message_ids, responses};
 use super::session::instance::Instance;
 use super::session::served::Served;
@@ -164,6 +165,7 @@ impl Runner {
             let mut response =
                 events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
             *response.status_mut() = StatusCode::BAD_REQUEST;
+            mark_own(&mut response, code::INVALID_REQUEST);
             return response;
         }
         if asks.withholds

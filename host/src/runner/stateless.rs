@@ -29,6 +29,7 @@ use super::bridge::discover::NotDiscovered;
 use super::bridge::exchange::{Heard, Outgoing, Unanswered};
 use super::bridge::mux::{MuxExchange, Place};
 use super::bridge::passing::{OwnNames, wants_logs};
+use super::channel::answer::mark_own;
 use super::channel::judge::{self, Judged, ResponseHead};
 use super::channel::message_ids::check_token;
 use super::channel::responses;
@@ -99,6 +100,7 @@ impl Runner {
                     let text = why.to_string();
                     let mut response = events::json(jsonrpc::error(Some(id), why.code(), &text));
                     *response.status_mut() = why.status();
+                    mark_own(&mut response, why.code());
                     return response;
                 }
                 passing.over_stdio(program, sender, &message, &envelope).await
@@ -200,7 +202,11 @@ impl Passing<'_> {
                 }
                 response
             }
-            Judged::Error(error) => events::json(error),
+            Judged::Error(error) => {
+                let mut response = events::json(error);
+                mark_own(&mut response, code::INTERNAL);
+                response
+            }
         }
     }
 
@@ -298,6 +304,7 @@ impl Passing<'_> {
 
     fn error(&self, code: i64, text: &str, outcome: Option<Outcome>) -> Response<Body> {
         let mut response = events::json(jsonrpc::error(Some(self.id), code, text));
+        mark_own(&mut response, code);
         if let Some(outcome) = outcome {
             outcome.write(response.headers_mut());
         }

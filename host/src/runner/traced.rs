@@ -8,9 +8,13 @@ use http::{HeaderMap, Response};
 
 use crate::model::ServerName;
 use crate::net::Body;
-use crate::protocol::glance::{MethodLabel, target};
+use crate::protocol::glance::{MethodLabel, shown_target, target};
 use crate::protocol::trace_context::{TraceContext, with_context};
-use crate::telemetry::{BegunSpan, SpanKind, Traces, call_attributes, span_name, watched};
+use crate::telemetry::{
+    BegunSpan, NodeAnswer, SpanKind, Traces, call_attributes, span_name, watched,
+};
+
+use super::channel::answer::RunnerAnswer;
 
 /// What is known of a traced message.
 pub struct TracedMessage {
@@ -51,7 +55,12 @@ impl TracedMessage {
         response: Response<Body>,
     ) -> Response<Body> {
         let Some((traces, span)) = self.span else { return response };
-        let (method, target) = (MethodLabel::of(message), target(message));
+        let mut response = response;
+        if response.extensions().get::<RunnerAnswer>().is_some() {
+            response.extensions_mut().insert(NodeAnswer);
+        }
+        let method = MethodLabel::of(message);
+        let target = target(method, message).map(shown_target);
         let server = server.clone();
         watched(response, method.is_tool_call(), move |end, sent| {
             let target = target.as_deref();

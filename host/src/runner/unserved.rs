@@ -12,11 +12,13 @@ use crate::seam::{Outcome, write_epoch, write_token_refused};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
+use super::channel::answer::{RunnerAnswer, mark_own};
 
 /// The answer to a message that cannot be read.
 pub fn malformed(error: &Malformed, id: Option<&str>) -> Response<Body> {
     let mut response = events::json(jsonrpc::error(id, error.code(), &error.to_string()));
     *response.status_mut() = StatusCode::BAD_REQUEST;
+    mark_own(&mut response, error.code());
     response
 }
 
@@ -69,6 +71,8 @@ pub fn unreadable(error: &TooLong, id: Option<&str>) -> Response<Body> {
     };
     let mut response = events::json(jsonrpc::error(id, code::TRANSPORT, &error.to_string()));
     *response.status_mut() = status;
+    // Not counted: the edge may have refused the same body.
+    response.extensions_mut().insert(RunnerAnswer);
     if matches!(error, TooLong::NoRoom(_)) {
         let soon = headers::whole_seconds(Duration::from_secs(2));
         response.headers_mut().insert(header::RETRY_AFTER, soon);

@@ -274,6 +274,17 @@ pub fn is_token_refused(headers: &HeaderMap) -> bool {
     !is_unmarked(headers) && headers.contains_key(seam::TOKEN_REFUSED)
 }
 
+/// Marks an answer as made by the runner, in the server's place.
+pub fn write_node_answer(headers: &mut HeaderMap) {
+    headers.insert(seam::NODE_ANSWER, HeaderValue::from_static("yes"));
+}
+
+/// Whether an answer is marked so. Runners of earlier versions mark none.
+#[must_use]
+pub fn is_node_answer(headers: &HeaderMap) -> bool {
+    headers.contains_key(seam::NODE_ANSWER)
+}
+
 /// What the runner found when it was asked to open a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {

@@ -18,8 +18,8 @@ mod setting_change;
 mod state_step;
 
 pub use facts::{
-    Facts, Handshake, Outcome, Start, is_token_refused, read_epoch, write_epoch,
-    write_token_refused,
+    Facts, Handshake, Outcome, Start, is_node_answer, is_token_refused, read_epoch, write_epoch,
+    write_node_answer, write_token_refused,
 };
 pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;

@@ -1,4 +1,6 @@
-//! The access log: one line for each call.
+//! The access log: one line for each call, and for each request that was refused before it was one.
+
+use std::time::Duration;
 
 use crate::model::{NodeId, Principal, Scope, ServerName, SessionId, UnixMillis};
 use crate::protocol::glance::MethodLabel;
@@ -25,9 +27,59 @@ pub struct AccessEntry {
     pub size: CallSize,
 }
 
-impl Line for AccessEntry {
+/// A request of a client that was refused before it was a call.
+#[derive(Debug, Clone)]
+pub struct RefusedEntry {
+    pub at: UnixMillis,
+    /// `None` before it is known who asks.
+    pub principal: Option<Principal>,
+    /// The path, as it was asked for.
+    pub path: String,
+    pub end: CallEnd,
+    /// Bytes of the answer.
+    pub sent: u64,
+    pub duration: Duration,
+}
+
+/// A line of the access log.
+#[derive(Debug, Clone)]
+pub enum AccessLine {
+    Call(AccessEntry),
+    Refused(RefusedEntry),
+}
+
+impl Line for AccessLine {
     const LOG: &'static str = "access";
 
+    fn tell(&self, fields: &mut Fields<'_>) {
+        match self {
+            Self::Call(call) => call.tell(fields),
+            Self::Refused(refused) => refused.tell(fields),
+        }
+    }
+
+    fn is_trouble(&self) -> bool {
+        match self {
+            Self::Call(call) => !matches!(call.end.outcome, CallOutcome::Ok | CallOutcome::Left),
+            Self::Refused(_) => true,
+        }
+    }
+}
+
+impl RefusedEntry {
+    fn tell(&self, fields: &mut Fields<'_>) {
+        fields.time(self.at);
+        if let Some(principal) = &self.principal {
+            fields.text("principal", principal.as_str());
+        }
+        fields.text("scope", &self.path);
+        end(fields, self.end);
+        fields.number("sent", self.sent);
+        fields.duration("seconds", self.duration);
+    }
+}
+
+impl AccessEntry {
     fn tell(&self, fields: &mut Fields<'_>) {
         fields.time(self.at);
         fields.text("principal", self.principal.as_str());
@@ -48,17 +100,13 @@ impl Line for AccessEntry {
         fields.number("sent", self.size.sent);
         fields.duration("seconds", self.size.duration);
     }
-
-    fn is_trouble(&self) -> bool {
-        !matches!(self.end.outcome, CallOutcome::Ok | CallOutcome::Left)
-    }
 }
 
 /// The scope as the path that leads to it.
 pub fn scope(fields: &mut Fields<'_>, scope: &Scope) {
     match scope.of_url() {
         Scope::All => fields.word("scope", "/mcp"),
-        Scope::Key(_) => fields.word("scope", "/mcp (key)"),
+        Scope::Key(_) => fields.text("scope", "/mcp (key)"),
         Scope::Group(group) => fields.text("scope", &format!("/mcp/{group}")),
         Scope::Server(server) => fields.text("scope", &format!("/mcp/{server}")),
         // It is the scope of a URL.
@@ -77,9 +125,8 @@ pub fn end(fields: &mut Fields<'_>, end: CallEnd) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::protocol::error_kind::{Emitter, ErrorKind};
     use crate::telemetry::fields::LineForm;
 
     #[test]
@@ -97,18 +144,39 @@ mod tests {
             size: CallSize { duration: Duration::from_micros(1_000_250), received: 10, sent: 20 },
         };
         let mut line = Vec::new();
-        Fields::write(LineForm::Text, &entry, &mut line);
+        Fields::write(LineForm::Text, &AccessLine::Call(entry.clone()), &mut line);
         let expect = "time=2024-01-01T10:00:00.000Z principal=\"key a\" scope=/mcp server=s \
             method=tools/call tool=s-echo session=abababab node=n1 outcome=error emitter=server \
             error=invalid-params received=10 sent=20 seconds=1.000250\n";
         assert_eq!(String::from_utf8(line).unwrap(), expect);
         let mut line = Vec::new();
         let entry = AccessEntry { scope: Scope::Key(Principal::named("k")), ..entry };
-        Fields::write(LineForm::Json, &entry, &mut line);
+        Fields::write(LineForm::Json, &AccessLine::Call(entry), &mut line);
         let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(line["tool"], "s-echo");
         assert_eq!(line["scope"], "/mcp (key)");
         assert_eq!(line["seconds"], 1.00025);
         assert_eq!(line["sent"], 20);
+    }
+
+    #[test]
+    fn values_with_spaces_have_quotes_and_a_refused_request_says_what_is_known() {
+        let refused = RefusedEntry {
+            at: UnixMillis(1_704_103_200_000),
+            principal: None,
+            path: "/mcp/a b\u{1b}=".to_owned(),
+            end: CallEnd::refused(Emitter::Gateway, ErrorKind::Session),
+            sent: 7,
+            duration: Duration::ZERO,
+        };
+        let mut line = Vec::new();
+        Fields::write(LineForm::Text, &AccessLine::Refused(refused), &mut line);
+        let expect = "time=2024-01-01T10:00:00.000Z scope=\"/mcp/a b\\\\u{1b}=\" outcome=refused \
+            emitter=gateway error=session-not-found sent=7 seconds=0.000000\n";
+        assert_eq!(String::from_utf8(line).unwrap(), expect);
+        let mut line = Vec::new();
+        let key = Scope::Key(Principal::named("k"));
+        scope(&mut Fields::of(LineForm::Text, &mut line), &key);
+        assert_eq!(String::from_utf8(line).unwrap(), "scope=\"/mcp (key)\"");
     }
 }

@@ -21,7 +21,7 @@ mod target;
 mod traces;
 mod watched_answer;
 
-pub use access_log::AccessEntry;
+pub use access_log::{AccessEntry, AccessLine, RefusedEntry};
 pub use audit_log::{AuditAction, AuditEntry, AuditLog, AuditSettings};
 pub use call_span::{call_attributes, span_name};
 pub use calls::{CallMetrics, CallTotals, MethodTotals};
@@ -39,7 +39,7 @@ pub use outcome::{CallEnd, CallOutcome, CallSize};
 pub use redaction::Pointer;
 pub use target::LogTarget;
 pub use traces::{BegunSpan, SpanKind, Traces};
-pub use watched_answer::watched;
+pub use watched_answer::{NodeAnswer, watched};
 
 use std::io;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Telemetry {
     pub calls: CallMetrics,
-    pub access: Option<Log<AccessEntry>>,
+    pub access: Option<Log<AccessLine>>,
     pub audit: Option<AuditLog>,
     /// Set if spans are told to a collector.
     pub traces: Option<Arc<Traces>>,
@@ -94,6 +94,12 @@ impl Telemetry {
     #[must_use]
     pub fn tells_calls(&self) -> bool {
         self.access.is_some() || self.audit.is_some()
+    }
+
+    /// Whether messages are read for what is told of them.
+    #[must_use]
+    pub fn reads_messages(&self) -> bool {
+        self.tells_calls() || self.traces.is_some()
     }
 
     /// What became of the entries of each log, by its name.

@@ -78,6 +78,16 @@ impl CallEnd {
         }
     }
 
+    /// The same, of an answer that a node has made in the server's place.
+    #[must_use]
+    pub fn by_node(self) -> Self {
+        let error = self.error.map(|(emitter, kind)| match emitter {
+            Emitter::Server => (Emitter::Node, kind),
+            Emitter::Node | Emitter::Gateway => (emitter, kind),
+        });
+        Self { error, ..self }
+    }
+
     /// What a whole message of a server says; `None` if it is no answer. Only tools' results can
     /// be errors.
     #[must_use]

@@ -12,12 +12,18 @@ use crate::protocol::error_kind::{Emitter, ErrorKind};
 use super::answer_watch::AnswerWatch;
 use super::outcome::{CallEnd, CallOutcome};
 
+/// Marks an answer that a runner has made in its server's place. What it says does not show that.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeAnswer;
+
 /// The response, of which `ended` is told how the call has ended and how many bytes have passed: at
 /// once if the answer is whole, else when its body ends.
 pub fn watched<F>(response: Response<Body>, is_tool_call: bool, ended: F) -> Response<Body>
 where
     F: FnOnce(CallEnd, u64) + Send + Sync + 'static,
 {
+    let is_nodes = response.extensions().get::<NodeAnswer>().is_some();
+    let ended = move |end: CallEnd, sent| ended(if is_nodes { end.by_node() } else { end }, sent);
     // What begins with a brace is a message, whatever its head says: most answers are not asked further.
     let is_message = response.body().beginning().starts_with(b"{");
     let is_events = !is_message && is_event_stream(&response);

@@ -233,3 +233,67 @@ fn settings_of_traces_that_cannot_be_obeyed_are_refused() {
         assert!(text.contains("telemetry.traces") && text.contains(says), "{traces}: {text}");
     }
 }
+
+#[test]
+fn a_large_message_is_traced_like_a_small_one() {
+    let collector = collector();
+    let upstream = Scripted::start(|_, out| Some(out));
+    let base = settings::standalone(json!({"far": upstream.entry()}));
+    let gateway = Gateway::start_with(&traced(base, &collector, json!({"ratio": 0})));
+    gateway.wait_until_discovered(&["far"]);
+    for (scope, tool) in [("/mcp/far", "ask"), ("/mcp", "far-ask")] {
+        let session = gateway.client(scope).initialize();
+        let meta = json!({"traceparent": parent("01")});
+        let arguments = json!({"scope": scope, "big": "x".repeat(300_000)});
+        let call = json!({"name": tool, "arguments": arguments, "_meta": meta});
+        assert!(session.answer("tools/call", call)["result"].is_object());
+        let edge = eventually("the edge's span", || {
+            let mut spans = received(&collector).into_iter();
+            spans.find(|span| span.parent == CALLER && span.name == format!("tools/call {tool}"))
+        });
+        let runner = eventually("the runner's span", || {
+            received(&collector).into_iter().find(|span| span.parent == edge.id)
+        });
+        assert_eq!((edge.trace.as_str(), runner.trace.as_str()), (TRACE, TRACE));
+        let expect = format!("00-{TRACE}-{}-01", runner.id);
+        let asked = upstream
+            .wait_for("the call", |asked| asked.json()["params"]["arguments"]["scope"] == scope);
+        assert_eq!(asked.header("traceparent"), Some(expect.as_str()));
+        assert_eq!(asked.json()["params"]["_meta"]["traceparent"], expect);
+    }
+}
+
+#[test]
+fn several_headers_of_a_context_are_one_list_or_no_context() {
+    let collector = collector();
+    let upstream = Scripted::start(|_, out| Some(out));
+    let base = settings::standalone(json!({"far": upstream.entry()}));
+    let gateway = Gateway::start_with(&traced(base, &collector, json!({})));
+    let session = gateway.client("/mcp/far").initialize();
+    let other = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let (sampled, random) = (parent("01"), parent("03"));
+    let state = "tracestate";
+    for (n, headers) in [
+        vec![("traceparent", sampled.as_str()), (state, "a=1"), (state, "b=2")],
+        // That the trace's id is random is passed on with it.
+        vec![("traceparent", random.as_str())],
+        // Whose call this is, nobody can tell.
+        vec![("traceparent", sampled.as_str()), ("traceparent", other.as_str())],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (call, _) =
+            session.message("tools/call", json!({"name": "ask", "arguments": {"n": n}}));
+        let request = headers
+            .iter()
+            .fold(session.post(&call), |request, (name, value)| request.header(name, value));
+        request.send(gateway.address()).expect(200);
+        let asked =
+            upstream.wait_for("the call", |asked| asked.json()["params"]["arguments"]["n"] == n);
+        let header = asked.header("traceparent").expect("a context");
+        assert_eq!(header.starts_with(&format!("00-{TRACE}-")), n < 2, "{header}");
+        assert!(header.ends_with(if n == 1 { "-03" } else { "-01" }), "{header}");
+        assert_eq!(asked.header(state), (n == 0).then_some("a=1,b=2"));
+    }
+}

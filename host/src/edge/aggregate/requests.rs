@@ -79,7 +79,7 @@ impl Worker {
                     Ok(params) => params,
                     Err(unclear) => {
                         let refusal = Refusal::from(unclear);
-                        call.refused(&refusal);
+                        call.refused(&refusal, Some(id));
                         return Err((refusal, Some(id.to_owned())));
                     }
                 };
@@ -97,7 +97,7 @@ impl Worker {
                     Ok(answer) => Ok(call.answered(answer)),
                     Err(refusal) => {
                         self.note_hiding_rule(&request, &refusal);
-                        call.refused(&refusal);
+                        call.refused(&refusal, Some(id));
                         Err((refusal, Some(id.to_owned())))
                     }
                 }

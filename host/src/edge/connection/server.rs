@@ -20,7 +20,7 @@ use crate::edge::access::{by_token, cors, framing, resource_metadata};
 use crate::edge::client_request::NotedId;
 use crate::edge::front::request_ids;
 use crate::edge::logins::login_routes;
-use crate::edge::observed::refused_request;
+use crate::edge::observed::refused_request::{self, AdmittedRequest};
 use crate::edge::refusal::Refusal;
 use crate::edge::scope::{self, Entrance};
 use crate::edge::session::recent_session::RecentSession;
@@ -331,9 +331,12 @@ async fn route(
         Ok(response) => response,
         Err((refusal, id)) => {
             tracing::debug!(%peer, "{refusal}");
-            refused_request::note(&worker.edge, &refusal, request, peer.ip());
+            let line = refused_request::note(&worker.edge, &refusal, request, peer.ip());
             let noted = request.extensions_mut().remove::<NotedId>();
             let mut response = Box::pin(refused(refusal, id, request)).await;
+            if let Some(line) = line {
+                line.end(&worker.edge, &response);
+            }
             if let Some(NotedId(id)) = noted {
                 response.headers_mut().insert(headers::REQUEST_ID, id);
             }
@@ -440,7 +443,22 @@ async fn mcp(
             .await
             .map_err(|refusal| (refusal, None))?,
     };
-    refused_request::put_aside(&worker.edge, request, &caller);
+    let admitted = AdmittedRequest::of(&worker.edge, request, (&caller, entrance));
+    let served = serve(worker, recent, request, (caller, entrance), draining).await;
+    if let Some(admitted) = admitted.filter(|_| served.is_err()) {
+        request.extensions_mut().insert(admitted);
+    }
+    served
+}
+
+/// Serves a request whose caller is known.
+async fn serve(
+    worker: &Worker,
+    recent: &RecentSession,
+    request: &mut Request<Body>,
+    (caller, entrance): (Caller, Entrance),
+    draining: &Watcher,
+) -> Result<Response<Body>, crate::edge::refusal::Refused> {
     // Of all requests only those with messages are counted: a stream stays open.
     if let Some(rates) =
         worker.edge.config.rates.as_ref().filter(|_| request.method() == Method::POST)

@@ -110,7 +110,7 @@ impl Worker {
         let (result, token) = match begun {
             Ok(begun) => begun,
             Err(refusal) => {
-                call.refused(&refusal);
+                call.refused(&refusal, envelope.id_text());
                 return Err(refusal);
             }
         };

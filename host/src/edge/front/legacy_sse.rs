@@ -299,7 +299,7 @@ impl Worker {
         let begun = self.begin(context, &live.scope, &session, (message, &call)).await;
         match &begun {
             Ok((result, _)) => drop(call.answered(json(StatusCode::OK, result.clone()))),
-            Err(refusal) => call.refused(refusal),
+            Err(refusal) => call.refused(refusal, Some(&asked.id)),
         }
         let granted = begun.map(|(result, _)| initialize::granted(result, &session.params));
         live.initialized(granted.as_ref().ok());

@@ -62,6 +62,9 @@ impl Worker {
                 }
             }
             Err(_) => {
+                if let Some(told) = context.told() {
+                    request.extensions_mut().insert(told);
+                }
                 (*request.headers_mut(), *request.uri_mut()) = (context.headers, context.uri);
                 if let Some(id) = noted {
                     request.extensions_mut().insert(NotedId(id));

@@ -9,10 +9,11 @@ use crate::edge::refusal::Refusal;
 use crate::edge::worker::Worker;
 use crate::model::{NodeId, PolicyRuling, Rights, ServerName};
 use crate::net::{Body, Cut};
-use crate::protocol::glance::{MethodLabel, target};
+use crate::protocol::glance::{MethodLabel, shown_target, target};
 use crate::protocol::trace_context::TraceContext;
 use crate::telemetry::{BegunSpan, CallEnd, watched};
 
+use super::batched::BatchedCall;
 use super::notes::{CallNotes, CallOrigin, ToldCall};
 
 /// A call under way. One that is dropped without an answer counts as left by its client.
@@ -26,24 +27,27 @@ impl<'a> ObservedCall<'a> {
     pub fn begin(worker: &'a Worker, origin: CallOrigin<'_>, message: &[u8]) -> Self {
         let telemetry = &worker.edge.telemetry;
         let method = MethodLabel::of(message);
+        if let Some(client) = origin.context.filter(|_| telemetry.tells_calls()) {
+            client.note_told();
+        }
         let trace = trace(worker, origin, message);
         let told = (telemetry.tells_calls() || trace.is_some()).then(|| {
             let audit = telemetry.audit.as_ref();
             let arguments = || audit.and_then(|audit| audit.arguments(message));
             let arguments = method.is_tool_call().then(arguments).flatten();
             let mut told = ToldCall::of(origin, trace);
-            (told.target, told.arguments) = (target(message), arguments);
+            (told.target, told.arguments) = (target(method, message).map(shown_target), arguments);
+            if let Some(audit) = audit.filter(|_| method.is_batch()) {
+                told.batched = BatchedCall::all(audit, message);
+            }
             Box::new(told)
         });
         Self::with(worker, method, message.len() as u64, told)
     }
 
-    /// Begins with a message that passes as it arrives.
-    pub fn begin_streamed(worker: &'a Worker, origin: CallOrigin<'_>) -> Self {
-        let trace = trace(worker, origin, b"");
-        let is_told = worker.edge.telemetry.tells_calls() || trace.is_some();
-        let told = is_told.then(|| Box::new(ToldCall::of(origin, trace)));
-        Self::with(worker, MethodLabel::of(b""), 0, told)
+    /// Begins with a message that passes as it arrives, and that nothing is told of but numbers.
+    pub fn begin_streamed(worker: &'a Worker) -> Self {
+        Self::with(worker, MethodLabel::of(b""), 0, None)
     }
 
     fn with(
@@ -67,7 +71,7 @@ impl<'a> ObservedCall<'a> {
         let Some(noted) = &self.noted else { return };
         noted.is_for(server);
         if let Some(told) = noted.told.as_ref().filter(|told| told.ruled.is_some())
-            && let Some(own) = target(message)
+            && let Some(own) = target(noted.method, message)
         {
             let _ = told.own_name.set(own);
         }
@@ -110,12 +114,13 @@ impl<'a> ObservedCall<'a> {
         })
     }
 
-    /// Notes that the gateway has refused it.
-    pub fn refused(mut self, refusal: &Refusal) {
+    /// Notes that the gateway has refused it, with an answer under the request's id.
+    pub fn refused(mut self, refusal: &Refusal, id: Option<&str>) {
         if let Some(noted) = self.noted.take() {
             let (_, emitter, kind) = refusal.counted();
             let end = CallEnd::refused(emitter, kind);
-            noted.end_with(&self.worker.edge, self.worker.index, end, 0, Some(refusal));
+            let sent = refusal.message(id).len() as u64;
+            noted.end_with(&self.worker.edge, self.worker.index, end, sent, Some(refusal));
         }
     }
 }

@@ -13,10 +13,11 @@ use crate::model::{
 };
 use crate::protocol::glance::MethodLabel;
 use crate::telemetry::{
-    AccessEntry, AuditAction, AuditEntry, BegunSpan, CallEnd, CallOutcome, CallSize, SpanKind,
-    call_attributes, span_name,
+    AccessEntry, AccessLine, AuditAction, AuditEntry, AuditLog, BegunSpan, CallEnd, CallOutcome,
+    CallSize, SpanKind, call_attributes, span_name,
 };
 
+use super::batched::BatchedCall;
 use super::ruling::{RuledEntry, kind_of, ruling};
 
 /// What is known of a call.
@@ -45,6 +46,8 @@ pub struct ToldCall {
     pub ruling: OnceLock<PolicyRuling>,
     address: Option<IpAddr>,
     pub arguments: Option<String>,
+    /// The messages of a batch.
+    pub batched: Vec<BatchedCall>,
     /// The call's span.
     pub trace: Option<BegunSpan>,
 }
@@ -106,6 +109,7 @@ impl ToldCall {
             ruling: OnceLock::new(),
             address: context.map(|client| client.peer),
             arguments: None,
+            batched: Vec::new(),
             trace,
         }
     }
@@ -122,13 +126,20 @@ impl ToldCall {
         if let Some(known) = self.ruling.get() {
             return Some(known.clone());
         }
-        let of_url = match self.scope.of_url() {
-            Scope::Server(server) => Some(server),
-            _ => None,
-        };
-        let (rights, server) = (self.ruled.as_ref()?, server.or(of_url).filter(|_| allowed)?);
         let own = self.own_name.get().or(self.target.as_ref());
-        let entry = kind_of(method.as_str()).zip(own.map(String::as_str));
+        self.ruling_about(edge, server.filter(|_| allowed)?, method, own.map(String::as_str))
+    }
+
+    /// What they say about an entry of a server, by the name that the server has for it.
+    fn ruling_about(
+        &self,
+        edge: &Edge,
+        server: &ServerName,
+        method: MethodLabel,
+        own: Option<&str>,
+    ) -> Option<PolicyRuling> {
+        let rights = self.ruled.as_ref()?;
+        let entry = kind_of(method.as_str()).zip(own);
         Some(ruling(edge, &self.scope, rights, RuledEntry { server, entry }))
     }
 
@@ -141,8 +152,18 @@ impl ToldCall {
         refusal: Option<&Refusal>,
     ) {
         let allowed = end.outcome != CallOutcome::Refused;
-        let audited = edge.telemetry.audit.as_ref().zip(audited(method, allowed));
-        let ruling = audited.and_then(|_| self.ruling(edge, method, server.as_ref(), allowed));
+        // Of a batch each message is audited.
+        let action = audited(method, allowed).filter(|_| self.batched.is_empty());
+        let audited = edge.telemetry.audit.as_ref().zip(action);
+        let about = server.as_ref().or(match self.scope.of_url() {
+            Scope::Server(server) => Some(server),
+            _ => None,
+        });
+        let ruling = audited.and_then(|_| self.ruling(edge, method, about, allowed));
+        if let (Some(audit), false) = (&edge.telemetry.audit, self.batched.is_empty()) {
+            let why = || refusal.map_or_else(|| why(end), ToString::to_string);
+            self.audit_batch(edge, audit, about, (allowed, &why()));
+        }
         let Self { principal, scope, session, target, node, address, arguments, trace, .. } = self;
         let (at, node) = (UnixMillis::now(), node.into_inner());
         if let (Some(traces), Some(trace)) = (&edge.telemetry.traces, trace) {
@@ -174,7 +195,7 @@ impl ToldCall {
             });
         }
         if let Some(access) = &edge.telemetry.access {
-            access.add(AccessEntry {
+            access.add(AccessLine::Call(AccessEntry {
                 at,
                 principal,
                 scope,
@@ -185,6 +206,36 @@ impl ToldCall {
                 node,
                 end,
                 size,
+            }));
+        }
+    }
+}
+
+impl ToldCall {
+    /// A line for each message of a batch by which something is done or read, and for each that was refused.
+    fn audit_batch(
+        &self,
+        edge: &Edge,
+        audit: &AuditLog,
+        server: Option<&ServerName>,
+        (allowed, why): (bool, &str),
+    ) {
+        for one in &self.batched {
+            let Some(action) = audited(one.method, allowed) else { continue };
+            let asked = server.filter(|_| allowed);
+            let own = one.own_name.as_deref();
+            audit.add(AuditEntry {
+                principal: Some(self.principal.clone()),
+                address: self.address,
+                scope: Some(self.scope.clone()),
+                server: server.cloned(),
+                method: Some(one.method.as_str().to_owned()),
+                target: one.target.clone(),
+                session: Some(self.session),
+                node: self.node.get().cloned(),
+                arguments: one.arguments.clone(),
+                ruling: asked.and_then(|server| self.ruling_about(edge, server, one.method, own)),
+                ..AuditEntry::of(action, allowed, why.to_owned())
             });
         }
     }

@@ -75,8 +75,12 @@ impl Call<'_> {
         let plan = self.state_plan();
         let limit = plan.as_ref().map_or(limit, |plan| plan.most_bytes.max(limit));
         let counts = worker.pass_counts(self.context, server);
-        let kept = match &counts {
-            Some(counts) => KeptBody::Whole(Box::pin(worker.whole(body, counts.context())).await?),
+        // Logs and traces tell what is in a message, wherever it stands there.
+        let is_told = worker.edge.telemetry.reads_messages();
+        let is_large = body.size_hint().upper().is_none_or(|most| most > limit as u64);
+        let told = self.context.filter(|_| is_told && is_large);
+        let kept = match counts.as_ref().map(|counts| counts.context()).or(told) {
+            Some(context) => KeptBody::Whole(Box::pin(worker.whole(body, context)).await?),
             None => worker.keep(body, self.context, limit).await?,
         };
         let mut under_way = Vec::new();
@@ -94,7 +98,8 @@ impl Call<'_> {
                     match counts.count(&message, takes_batches) {
                         Ok(counted) => under_way = counted,
                         Err(mut not_counted) => {
-                            call.refused(&not_counted.refusal);
+                            let id = not_counted.ids.last().map(String::as_str);
+                            call.refused(&not_counted.refusal, id);
                             if let Some(response) = not_counted.of_batch() {
                                 worker.edge.metrics.refusal(&not_counted.refusal);
                                 return Ok(response);
@@ -110,14 +115,15 @@ impl Call<'_> {
                         (to_the_end(delivered, server, || request_id(&outgoing.body)), call)
                     }
                     Err(refusal) => {
-                        call.refused(&refusal);
-                        return Err((refusal, request_id(&outgoing.body)));
+                        let id = request_id(&outgoing.body);
+                        call.refused(&refusal, id.as_deref());
+                        return Err((refusal, id));
                     }
                 }
             }
             KeptBody::Larger(body, cut) => {
-                let mut call = ObservedCall::begin_streamed(worker, origin);
-                let outgoing = Outgoing::post(Bytes::new()).within(call.trace());
+                let mut call = ObservedCall::begin_streamed(worker);
+                let outgoing = Outgoing::post(Bytes::new());
                 call.is_for(server, b"");
                 let sent = self.deliver_streamed(&outgoing, body, &cut);
                 let sent = Box::pin(sent).await;
@@ -125,8 +131,9 @@ impl Call<'_> {
                 match sent {
                     Ok(delivered) => (to_the_end(delivered, server, || cut.request_id()), call),
                     Err(refusal) => {
-                        call.refused(&refusal);
-                        return Err((refusal, cut.request_id()));
+                        let id = cut.request_id();
+                        call.refused(&refusal, id.as_deref());
+                        return Err((refusal, id));
                     }
                 }
             }

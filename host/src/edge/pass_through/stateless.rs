@@ -39,6 +39,8 @@ use crate::protocol::methods;
 use crate::protocol::trace_context::TraceContext;
 use crate::seam::{Facts, Outcome};
 
+use super::pass::request_id;
+
 /// Attempts to pass one request on, as those of a delivery.
 const MAX_ATTEMPTS: usize = 8;
 
@@ -109,7 +111,7 @@ impl StatelessPass<'_> {
                 Ok(observed.answered(response))
             }
             Err(refusal) => {
-                observed.refused(&refusal);
+                observed.refused(&refusal, request_id(message).as_deref());
                 Err(refusal)
             }
         }

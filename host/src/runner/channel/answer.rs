@@ -40,6 +40,17 @@ pub enum RefusalKind {
 #[derive(Debug, Clone, Copy)]
 pub struct RunnerAnswer;
 
+/// The code of such an error that is not among the counted errors of the server yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Uncounted(pub i64);
+
+/// Marks a response as the gateway's, with an error that is yet to be counted.
+pub fn mark_own(response: &mut Response<Body>, code: i64) {
+    let extensions = response.extensions_mut();
+    extensions.insert(RunnerAnswer);
+    extensions.insert(Uncounted(code));
+}
+
 /// The result of the request that this response answers. Messages before the answer
 /// are ignored.
 pub async fn result_of(response: Response<Body>) -> Result<Bytes, CallError> {

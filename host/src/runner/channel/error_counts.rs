@@ -37,6 +37,17 @@ impl ErrorCounts {
         }
     }
 
+    /// Counts an error of this kind.
+    pub fn note_kind(&self, emitter: Emitter, kind: ErrorKind) {
+        let counts = match emitter {
+            Emitter::Server => &self.of_server,
+            Emitter::Node | Emitter::Gateway => &self.of_runner,
+        };
+        if let Some(count) = counts.get(kind.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// All counts that are not 0.
     pub fn each(&self) -> impl Iterator<Item = (Emitter, ErrorKind, u64)> {
         let both = [(Emitter::Server, &self.of_server), (Emitter::Node, &self.of_runner)];

@@ -13,7 +13,7 @@ use crate::protocol::methods::List;
 use crate::seam::{Outcome, write_token_refused};
 use crate::streams::{EventId, Part, Way, response as events};
 
-use super::answer::RunnerAnswer;
+use super::answer::mark_own;
 use super::mailbox::{Mailbox, MailboxRefusal};
 
 /// The GET stream of a session, or the rest of the stream that the client resumes.
@@ -122,6 +122,6 @@ pub fn refuse(envelope: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body
     let mut response =
         events::json(jsonrpc::error(envelope.id_text(), code::INVALID_REQUEST, text));
     *response.status_mut() = status;
-    response.extensions_mut().insert(RunnerAnswer);
+    mark_own(&mut response, code::INVALID_REQUEST);
     response
 }

@@ -450,7 +450,10 @@ impl RemoteHttp {
     pub(super) fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
         let outcome = match failure {
             Failure::NotSent(_) | Failure::Short(_) => Outcome::NotSent,
-            Failure::Broken(_) => Outcome::Sent,
+            Failure::Broken(_) => {
+                self.session.errors.note_own(code::SERVER_LOST);
+                Outcome::Sent
+            }
         };
         let text = errors::unreachable(&self.session.server, failure);
         let mut response =

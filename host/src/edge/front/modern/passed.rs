@@ -74,7 +74,7 @@ impl ModernRequest<'_> {
         match self.pass_to_owner(&request, named).await {
             Ok(response) => Ok(Some(call.answered(response))),
             Err(refusal) => {
-                call.refused(&refusal);
+                call.refused(&refusal, Some(self.id));
                 Err(refusal)
             }
         }
