@@ -65,6 +65,23 @@ impl HistogramCounts {
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
+
+    /// These counts and others.
+    #[must_use]
+    pub fn plus(&self, more: &Self) -> Self {
+        let mut buckets = self.buckets;
+        buckets.iter_mut().zip(more.buckets).for_each(|(bucket, more)| *bucket += more);
+        Self { buckets, sum: self.sum + more.sum }
+    }
+
+    /// What was counted since these were `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut buckets = self.buckets;
+        let pairs = buckets.iter_mut().zip(before.buckets);
+        pairs.for_each(|(bucket, before)| *bucket = bucket.saturating_sub(before));
+        Self { buckets, sum: self.sum.saturating_sub(before.sum) }
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ mod sandbox;
 mod snapshot;
 mod source;
 mod stats;
+mod stats_by_name;
 mod strategy;
 
 #[cfg(test)]

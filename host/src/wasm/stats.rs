@@ -99,6 +99,34 @@ impl Stats {
     pub fn all_fallbacks(&self) -> u64 {
         self.fallbacks.iter().sum()
     }
+
+    /// These counts and others.
+    pub(super) fn plus(&self, more: &Self) -> Self {
+        let durations = self.durations.plus(&more.durations);
+        self.with(more, durations, |count, more| count.saturating_add(more))
+    }
+
+    /// What was counted since these were `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let durations = self.durations.since(&before.durations);
+        self.with(before, durations, u64::saturating_sub)
+    }
+
+    fn with(&self, other: &Self, durations: HistogramCounts, of: fn(u64, u64) -> u64) -> Self {
+        let mut fallbacks = self.fallbacks;
+        let pairs = fallbacks.iter_mut().zip(other.fallbacks);
+        pairs.for_each(|(count, other)| *count = of(*count, other));
+        Self {
+            decisions: of(self.decisions, other.decisions),
+            unanswered: of(self.unanswered, other.unanswered),
+            fallbacks,
+            traps: of(self.traps, other.traps),
+            interrupts: of(self.interrupts, other.interrupts),
+            replaced: of(self.replaced, other.replaced),
+            quarantines: of(self.quarantines, other.quarantines),
+            durations,
+        }
+    }
 }
 
 pub(super) struct Counters(Box<[WorkerStats]>);

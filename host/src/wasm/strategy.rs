@@ -19,6 +19,7 @@ use super::question::{Asking, Question, RoutingChoice, Trace};
 use super::snapshot::Snapshot;
 use super::source::Source;
 use super::stats::{Counters, Stats};
+use super::stats_by_name::StatsByName;
 use super::vocabulary::{Plan, Topology};
 
 /// A loaded plugin and the topology that it decides on. Clones are cheap and share
@@ -31,6 +32,7 @@ struct LoadedStrategy {
     /// Held while a snapshot is built from the current one.
     change: Locked<()>,
     counters: Arc<Counters>,
+    by_name: Locked<StatsByName>,
     janitor: Janitor,
     engines: Engines,
     options: Options,
@@ -60,6 +62,7 @@ impl Strategy {
             current: ArcSwap::from_pointee(snapshot),
             change: Locked::new(()),
             counters,
+            by_name: Locked::default(),
             janitor,
             engines,
             options: Options { workers, ..options.clone() },
@@ -91,6 +94,14 @@ impl Strategy {
     /// plugin does not reset them.
     pub fn stats(&self) -> Stats {
         self.0.counters.sum()
+    }
+
+    /// The same by the name of the strategy that had to decide.
+    pub fn stats_by_name(&self) -> Vec<(String, Stats)> {
+        let shared = &*self.0;
+        // The name and the counts are of one moment, since replacing takes the lock, too.
+        let by_name = shared.by_name.lock();
+        by_name.with_current(&self.name(), shared.counters.sum())
     }
 
     /// Bases decisions on this topology from now on; an inconsistent one is ignored
@@ -127,6 +138,8 @@ impl Strategy {
         let snapshot = current.with_plugin(plugin, shared.options.workers).map_err(|unready| {
             AdmissionError { plugin: source.to_string(), refusal: unready.into() }
         })?;
+        let mut by_name = shared.by_name.lock();
+        by_name.hand_over(&current.plugin.name, shared.counters.sum());
         shared.swap(snapshot);
         Ok(())
     }

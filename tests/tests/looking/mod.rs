@@ -3,6 +3,7 @@
 pub mod call_logs;
 pub mod collectors;
 pub mod commands;
+pub mod counters_over_reloads;
 pub mod errors;
 pub mod explain;
 pub mod foreign_text;

@@ -93,31 +93,42 @@ fn errors(admin: &Admin, page: &mut Exposition) {
 }
 
 fn strategy(admin: &Admin, page: &mut Exposition) {
-    let (stats, name) = (admin.strategy.stats(), admin.strategy.name());
-    let name = &*name;
-    let fallbacks = stats.all_fallbacks();
+    let all = admin.strategy.stats_by_name();
     let decisions = page.counter("strategy_decisions_total", "Routing decisions, by who decided");
-    for (outcome, count) in [
-        ("strategy", stats.decisions.saturating_sub(fallbacks)),
-        ("fallback", fallbacks),
-        ("none", stats.unanswered),
-    ] {
-        decisions.add(&[("strategy", name), ("outcome", outcome)], count);
+    for (name, stats) in &all {
+        let fallbacks = stats.all_fallbacks();
+        for (outcome, count) in [
+            ("strategy", stats.decisions.saturating_sub(fallbacks)),
+            ("fallback", fallbacks),
+            ("none", stats.unanswered),
+        ] {
+            decisions.add(&[("strategy", name), ("outcome", outcome)], count);
+        }
     }
     let by_reason =
         page.counter("strategy_fallbacks_total", "Decisions made by the native fallback");
-    for reason in wasm::Reason::ALL {
-        let labels = [("strategy", name), ("reason", reason.label())];
-        by_reason.add(&labels, stats.fallbacks_for(reason));
+    for (name, stats) in &all {
+        for reason in wasm::Reason::ALL {
+            let labels = [("strategy", &**name), ("reason", reason.label())];
+            by_reason.add(&labels, stats.fallbacks_for(reason));
+        }
     }
-    page.histogram("strategy_decision_duration_seconds", "Time that routing decisions took")
-        .add_histogram(&[("strategy", name)], &stats.durations);
+    let durations =
+        page.histogram("strategy_decision_duration_seconds", "Time that routing decisions took");
+    for (name, stats) in &all {
+        durations.add_histogram(&[("strategy", name)], &stats.durations);
+    }
     let faults = page.counter("strategy_faults_total", "Faults of the strategy's component");
-    for (kind, count) in [("trap", stats.traps), ("deadline", stats.interrupts)] {
-        faults.add(&[("strategy", name), ("kind", kind)], count);
+    for (name, stats) in &all {
+        for (kind, count) in [("trap", stats.traps), ("deadline", stats.interrupts)] {
+            faults.add(&[("strategy", name), ("kind", kind)], count);
+        }
     }
-    page.counter("strategy_quarantines_total", "Times that the component was bypassed for a while")
-        .add(&[("strategy", name)], stats.quarantines);
+    let quarantines = page
+        .counter("strategy_quarantines_total", "Times that the component was bypassed for a while");
+    for (name, stats) in &all {
+        quarantines.add(&[("strategy", name)], stats.quarantines);
+    }
 }
 
 fn logs(admin: &Admin, page: &mut Exposition) {

@@ -113,6 +113,12 @@ impl Backoff {
         }
     }
 
+    /// The record of a server that was started again so often under settings of before.
+    #[must_use]
+    pub fn after(restarts: u64) -> Self {
+        Self { restarts, ..Self::default() }
+    }
+
     /// Asks for one start. After `Go`, one of `started`, `failed` and `given_up` must
     /// follow.
     pub fn attempt(&mut self, now: Instant) -> Verdict {

@@ -92,13 +92,11 @@ impl Ledger {
         self.backoff.lock()
     }
 
-    /// Notes that the server was reached. Returns whether it could not be before.
-    fn is_back(&self, server: &ServerName) -> bool {
-        let is_back = self.reach.lock().reached();
-        if is_back {
-            tracing::info!(server = %server, "the server can be reached again");
-        }
-        is_back
+    /// That of the same server with other settings.
+    fn begun_anew(&self) -> Self {
+        let backoff = Backoff::after(self.backoff().restarts());
+        let recycled = self.recycled.load(Ordering::Relaxed).into();
+        Self { backoff: Locked::new(backoff), recycled, ..Self::default() }
     }
 
     fn keep_words(&self, words: Vec<String>) {
@@ -152,12 +150,16 @@ impl Starts {
     }
 
     /// Keeps records of these servers from now on: that of before for each with `true`, a new one
-    /// for the others.
+    /// for the others. What is counted goes on in either case.
     pub fn renew<'a>(&self, servers: impl Iterator<Item = (&'a ServerName, bool)>) {
         let before = self.ledgers.load_full();
         let now = servers.map(|(server, is_kept)| {
-            let known = before.get(server).filter(|_| is_kept);
-            (server.clone(), known.map_or_else(Arc::default, Arc::clone))
+            let ledger = match before.get(server) {
+                Some(known) if is_kept => Arc::clone(known),
+                Some(known) => Arc::new(known.begun_anew()),
+                None => Arc::default(),
+            };
+            (server.clone(), ledger)
         });
         self.ledgers.store(Arc::new(now.collect()));
     }
