@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder};
 
 /// The methods that metrics tell apart, by the names of their labels. A client may send any other.
-const METHODS: [&str; 25] = [
+const METHODS: [&str; 27] = [
     "tools/call",
     "tools/list",
     "initialize",
@@ -30,6 +30,8 @@ const METHODS: [&str; 25] = [
     "tasks/result",
     "tasks/cancel",
     "tasks/update",
+    "server/discover",
+    "subscriptions/listen",
     "notifications/initialized",
     "notifications/cancelled",
     "notifications/progress",

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mooring_tests::{Cluster, Gateway, Request, Scripted, Session, eventually, servers, settings};
+use mooring_tests::{
+    Cluster, Gateway, Request, Scripted, Session, Stateless, eventually, servers, settings,
+};
 use serde_json::{Value, json};
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -258,5 +260,38 @@ fn the_logs_and_the_counters_agree_on_who_has_made_an_error() {
         let line = wait_for(&logs.access(), 1, is_ours).remove(0);
         assert_eq!((&line["emitter"], &line["scope"]), (&json!("node"), &json!("/mcp/far")));
         assert_eq!(errors(runner, "parse", "node"), 1);
+    }
+}
+
+#[test]
+fn what_the_gateway_answers_clients_without_sessions_has_its_line_and_counts() {
+    let logs = Logs::new();
+    let base = settings::standalone(json!({"counter": servers::counter()}));
+    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
+    let gateway = Gateway::start_with(&logs.with(settings::merged(base, eras)));
+    gateway.wait_until_discovered(&["counter"]);
+    for scope in ["/mcp", "/mcp/counter"] {
+        let client = Stateless::new(gateway.address(), scope);
+        for method in ["server/discover", "tools/list"] {
+            let answer = client.send(method, json!({})).expect(200);
+            let is_ours = |line: &Value| line["scope"] == scope && line["method"] == method;
+            let line = wait_for(&logs.access(), 1, is_ours).remove(0);
+            assert_eq!(
+                (&line["outcome"], &line["sent"]),
+                (&json!("ok"), &json!(answer.body.len()))
+            );
+        }
+        let (stream, _) = client
+            .open("subscriptions/listen", json!({"notifications": {"toolsListChanged": true}}));
+        drop(stream);
+        let is_ours =
+            |line: &Value| line["scope"] == scope && line["method"] == "subscriptions/listen";
+        let line = wait_for(&logs.access(), 1, is_ours).remove(0);
+        assert_eq!(line["outcome"], "left", "{line}");
+    }
+    let page = gateway.get("/metrics").text();
+    for method in ["server/discover", "tools/list", "subscriptions/listen"] {
+        let name = format!("mooring_calls_total{{server=\"\",method=\"{method}\",outcome=");
+        assert!(page.contains(&name), "{method}: {page}");
     }
 }

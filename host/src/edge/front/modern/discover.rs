@@ -30,8 +30,12 @@ impl ModernRequest<'_> {
     /// If it names a conversation that is not its client's.
     pub async fn discover(&self) -> Result<Response<Body>, Refusal> {
         let session = self.session()?;
-        let mut offered = self.offered(&session).await;
-        if self.worker.offers_modern_tasks(self.scope, &session) {
+        self.observed(&session, async { Ok(self.discovered(&session).await) }).await
+    }
+
+    async fn discovered(&self, session: &Session) -> Response<Body> {
+        let mut offered = self.offered(session).await;
+        if self.worker.offers_modern_tasks(self.scope, session) {
             offered.add_extension(tasks::EXTENSION);
         }
         let mut result = json!({
@@ -41,7 +45,7 @@ impl ModernRequest<'_> {
         if let Some(text) = offered.instructions {
             result["instructions"] = text.into();
         }
-        let mut additions = self.additions(&session);
+        let mut additions = self.additions(session);
         let edge = &self.worker.edge;
         let handle = edge.new_handle(self.scope, self.principal);
         if let Some(handle) = &handle
@@ -57,7 +61,7 @@ impl ModernRequest<'_> {
         {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
-        Ok(response)
+        response
     }
 
     fn cookie(&self, handle: &str) -> String {

@@ -75,8 +75,16 @@ impl ModernRequest<'_> {
     /// If the request cannot be read, or there are too many sessions.
     pub async fn listen(&self) -> Result<Response<Body>, Refusal> {
         let wanted = Wanted::of(self.envelope.params);
-        let mut wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
-        let mut session = self.session()?;
+        let wanted = wanted.map_err(|why| Refusal::InvalidParams(why.to_owned()))?;
+        let session = self.session()?;
+        self.observed(&session, self.listen_to(wanted, session.clone())).await
+    }
+
+    async fn listen_to(
+        &self,
+        mut wanted: Wanted,
+        mut session: Session,
+    ) -> Result<Response<Body>, Refusal> {
         // From here on something is kept for it.
         let place = self.listener_place(&session, &wanted)?;
         let mut in_use = self.worker.use_inner(self.context, &session)?;

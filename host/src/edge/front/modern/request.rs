@@ -6,6 +6,8 @@ use serde_json::value::RawValue;
 
 use crate::edge::bridge::conversation::{Conversation, Speaker};
 use crate::edge::client_request::ClientRequest;
+use crate::edge::observed::call::ObservedCall;
+use crate::edge::observed::notes::CallOrigin;
 use crate::edge::refusal::Refusal;
 use crate::edge::relay::json;
 use crate::edge::scope;
@@ -65,6 +67,26 @@ impl ModernRequest<'_> {
     pub fn session(&self) -> Result<Session, Refusal> {
         let Self { scope, principal, claim, .. } = *self;
         self.worker.edge.inner_session(scope, principal, claim, self.conversation()?)
+    }
+
+    /// The answer of the gateway's own to this request, which is noted as a call.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn observed(
+        &self,
+        session: &Session,
+        answer: impl Future<Output = Result<Response<Body>, Refusal>>,
+    ) -> Result<Response<Body>, Refusal> {
+        let origin = CallOrigin { context: Some(self.context), session, scope: self.scope };
+        let call = ObservedCall::begin(self.worker, origin, self.message);
+        match answer.await {
+            Ok(response) => Ok(call.answered(response)),
+            Err(refusal) => {
+                call.refused(&refusal, Some(self.id));
+                Err(refusal)
+            }
+        }
     }
 
     /// Refuses a method for which the one server of the scope is known to lack the capability.
