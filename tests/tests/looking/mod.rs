@@ -17,5 +17,6 @@ pub mod logs;
 pub mod metrics_page;
 pub mod outage;
 pub mod page;
+pub mod remote_outage;
 pub mod told_calls;
 pub mod traces;

@@ -92,6 +92,15 @@ impl Ledger {
         self.backoff.lock()
     }
 
+    /// Notes that the server was reached. Returns whether it could not be before.
+    fn is_back(&self, server: &ServerName) -> bool {
+        let is_back = self.reach.lock().reached();
+        if is_back {
+            tracing::info!(server = %server, "the server can be reached again");
+        }
+        is_back
+    }
+
     /// That of the same server with other settings.
     fn begun_anew(&self) -> Self {
         let backoff = Backoff::after(self.backoff().restarts());
