@@ -1,3 +1,5 @@
+#[path = "../../host/src/protocol/checked.rs"]
+pub mod checked;
 #[path = "../../host/src/protocol/http1/mod.rs"]
 pub mod http1;
 #[path = "../../host/src/protocol/jsonrpc.rs"]
@@ -8,6 +10,8 @@ pub mod members;
 pub mod methods;
 #[path = "../../host/src/protocol/properties/mod.rs"]
 pub mod properties;
+#[path = "../../host/src/protocol/scan.rs"]
+pub mod scan;
 #[path = "../../host/src/protocol/splice.rs"]
 pub mod splice;
 #[path = "../../host/src/protocol/sse.rs"]

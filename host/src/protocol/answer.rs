@@ -1,17 +1,15 @@
 //! Whether a body is the answer to a request, found without a tree.
 //!
 //! Every answer of a remote server is looked at, so it has to be cheap: the two shapes in which
-//! nearly all servers write an answer are compared byte by byte, and of what stands within only the
-//! brackets and strings are followed. A body of another shape is parsed.
+//! nearly all servers write an answer are compared byte by byte, and what stands within is passed over
+//! (`scan`). A body of another shape is parsed.
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::jsonrpc::{Envelope, Kind};
 use super::lenient::Members;
-
-/// The deepest nesting that is followed here; deeper bodies are parsed.
-const DEEPEST: u32 = 64;
+use super::scan;
 
 /// How an answer is written. The schemas of SDKs are strict: what they refuse is no answer to them,
 /// and its request hangs.
@@ -68,11 +66,6 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
 pub fn is_answer_to(body: &[u8], id: &str) -> bool {
     let Ok(text) = std::str::from_utf8(body) else { return false };
     let text = text.trim_ascii();
-    // A control character may stand between values, and within a string never. All bytes are looked
-    // at, since that is done many at a time.
-    if text.bytes().fold(false, |has, byte| has | (byte < b' ')) {
-        return is_parsed_answer_to(text, id);
-    }
     match has_usual_shape(text, id) {
         Some(has) => has,
         None => is_parsed_answer_to(text, id),
@@ -99,87 +92,7 @@ fn has_usual_shape(text: &str, id: &str) -> Option<bool> {
             before.strip_prefix("\"result\":")?
         }
     };
-    is_rest_of_object(result.strip_prefix('{')?.as_bytes()).then_some(true)
-}
-
-/// What a byte outside of strings is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Of numbers, literals, white space, or between values.
-    Plain,
-    Quote,
-    Open(bool),
-    Close(bool),
-    Foreign,
-}
-
-static CLASSES: [Class; 256] = classes();
-
-const fn classes() -> [Class; 256] {
-    let mut classes = [Class::Foreign; 256];
-    let plain = b"0123456789+-.eE,: \t\r\ntrufalsn";
-    let mut at = 0;
-    while at < plain.len() {
-        classes[plain[at] as usize] = Class::Plain;
-        at += 1;
-    }
-    classes[b'"' as usize] = Class::Quote;
-    classes[b'{' as usize] = Class::Open(true);
-    classes[b'[' as usize] = Class::Open(false);
-    classes[b'}' as usize] = Class::Close(true);
-    classes[b']' as usize] = Class::Close(false);
-    classes
-}
-
-/// Whether the text ends an object that it is within, at its last byte and not before.
-fn is_rest_of_object(text: &[u8]) -> bool {
-    // One bit for each open bracket: whether it is a brace.
-    let (mut open, mut depth) = (1_u64, 1_u32);
-    let mut rest = text.iter();
-    while let Some(byte) = rest.next() {
-        match CLASSES[usize::from(*byte)] {
-            Class::Plain => {}
-            Class::Quote => match behind_string(rest.as_slice()) {
-                Some(behind) => rest = behind.iter(),
-                None => return false,
-            },
-            Class::Open(is_brace) if depth < DEEPEST => {
-                open = open << 1 | u64::from(is_brace);
-                depth += 1;
-            }
-            Class::Close(is_brace) if open & 1 == u64::from(is_brace) => {
-                let before = text.get(..text.len() - rest.as_slice().len() - 1).unwrap_or_default();
-                // One comma too many is left to the parser, which refuses it.
-                if before.trim_ascii_end().last() == Some(&b',') {
-                    return false;
-                }
-                open >>= 1;
-                depth -= 1;
-                if depth == 0 {
-                    return rest.as_slice().is_empty();
-                }
-            }
-            Class::Open(_) | Class::Close(_) | Class::Foreign => return false,
-        }
-    }
-    false
-}
-
-/// What stands behind the string that the text begins within.
-fn behind_string(mut text: &[u8]) -> Option<&[u8]> {
-    loop {
-        let end = memchr::memchr2(b'"', b'\\', text)?;
-        if text.get(end) == Some(&b'"') {
-            return text.get(end + 1..);
-        }
-        // RFC 8259, section 7.
-        match text.get(end + 1)? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-            b'u' if text.get(end + 2..end + 6)?.iter().all(u8::is_ascii_hexdigit) => {}
-            _ => return None,
-        }
-        text = text.get(end + 2..)?;
-    }
+    (result.starts_with('{') && scan::is_value(result)).then_some(true)
 }
 
 /// What the beginning of a body shows, before the rest has come.

@@ -7,6 +7,7 @@
 
 pub mod answer;
 pub mod catalog;
+pub mod checked;
 pub mod claim_headers;
 pub mod depth;
 pub mod era;
@@ -31,6 +32,7 @@ pub mod proof;
 mod properties;
 pub mod request_id;
 pub mod request_state;
+pub mod scan;
 pub mod seal;
 pub mod splice;
 pub mod sse;
