@@ -23,6 +23,11 @@ macro_rules! members {
             pub has_lookalike: bool,
         }
 
+        impl $name<'_> {
+            /// The names of the members.
+            $visible const NAMES: &'static [&'static str] = &[$($key),+];
+        }
+
         impl<'de> serde::Deserialize<'de> for $name<'de> {
             fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
                 #[allow(non_camel_case_types)]
@@ -36,8 +41,8 @@ macro_rules! members {
                     fn deserialize<D: serde::Deserializer<'de>>(
                         input: D,
                     ) -> Result<Self, D::Error> {
-                        struct Naming;
-                        impl serde::de::Visitor<'_> for Naming {
+                        struct KeyName;
+                        impl serde::de::Visitor<'_> for KeyName {
                             type Value = Key;
 
                             fn expecting(
@@ -52,13 +57,13 @@ macro_rules! members {
                                     $($key => Key::$field,)+
                                     _ if $crate::protocol::members::is_lookalike(
                                         key,
-                                        &[$($key),+],
+                                        $name::NAMES,
                                     ) => Key::Lookalike,
                                     _ => Key::Other,
                                 })
                             }
                         }
-                        input.deserialize_identifier(Naming)
+                        input.deserialize_identifier(KeyName)
                     }
                 }
 

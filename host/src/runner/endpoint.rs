@@ -67,7 +67,10 @@ impl Runner {
         };
         if facts.is_stateless && request.method() == Method::POST {
             let sender = Sender { principal: facts.principal, quota: facts.quota };
-            return Box::pin(self.stateless(server, sender, asks, request)).await;
+            return match facts.read {
+                Some(places) => self.read_request(server, sender, (asks, places), request).await,
+                None => Box::pin(self.stateless(server, sender, asks, request)).await,
+            };
         }
         let key = (facts.session, server);
         match (facts.open, request.method()) {

@@ -25,6 +25,7 @@ mod endpoint;
 mod inspect;
 mod overhearing;
 mod process;
+mod read_request;
 mod reload;
 mod remote;
 mod restoration;

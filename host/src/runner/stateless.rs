@@ -37,6 +37,7 @@ use super::endpoint::{Asks, Runner, Sender};
 use super::overhearing::Overhearing;
 use super::process::program::Program;
 use super::remote::errors;
+use super::remote::sessionless::Repeated;
 use super::remote::upstream::Upstream;
 use super::session::modern_opening::{ProcessFor, modern_start};
 use super::session::served::{Recipe, Served};
@@ -88,7 +89,9 @@ impl Runner {
                     false => HeaderMap::new(),
                 };
                 let listens = envelope.method() == LISTEN;
-                let response = passing.over_http(upstream, message.clone(), forwarded, sent).await;
+                let response = passing
+                    .over_http(upstream, message.clone(), forwarded, Repeated::Sent(sent))
+                    .await;
                 if listens && is_event_stream(&response) {
                     let line = self.shared.config.rules.line;
                     return passing.overhears().overheard(response, line);
@@ -129,31 +132,34 @@ impl Runner {
 }
 
 /// One request on its way.
-struct Passing<'a> {
-    runner: &'a Runner,
-    server: &'a ServerName,
-    served: &'a Arc<Served>,
+pub(super) struct Passing<'a> {
+    pub runner: &'a Runner,
+    pub server: &'a ServerName,
+    pub served: &'a Arc<Served>,
     /// The request's, as JSON.
-    id: &'a str,
+    pub id: &'a str,
 }
 
 impl Passing<'_> {
-    async fn over_http(
+    pub(super) async fn over_http(
         &self,
         upstream: &Upstream,
         message: Bytes,
         forwarded: HeaderMap,
-        sent: &HeaderMap,
+        repeated: Repeated<'_>,
     ) -> Response<Body> {
-        let client = self.served.sessionless.of(upstream);
-        let sending = client.post(&self.runner.pool, message, forwarded, sent);
+        let (client, pool) = (self.served.sessionless.of(upstream), &self.runner.pool);
         let limit = self.served.timeouts.total.or(self.served.timeouts.silence);
         let came = match limit {
-            Some(limit) => match tokio::time::timeout(limit, sending).await {
-                Ok(came) => came,
-                Err(_) => return self.timed_out(limit),
-            },
-            None => sending.await,
+            Some(limit) => {
+                // Boxed, since a future has room for all that its branches wait for.
+                let sending = Box::pin(client.post(pool, message, forwarded, repeated));
+                match tokio::time::timeout(limit, sending).await {
+                    Ok(came) => came,
+                    Err(_) => return self.timed_out(limit),
+                }
+            }
+            None => client.post(pool, message, forwarded, repeated).await,
         };
         let response = match came {
             Ok(response) => response,

@@ -3,6 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, SessionId};
+use crate::protocol::era::usual_request::ReadPlaces;
 use crate::protocol::headers::{is_internal, seam};
 
 use super::state_step::StateStep;
@@ -43,6 +44,9 @@ pub struct Facts {
     /// Whether the message is a request without a session, for a server that has none: the session
     /// names nothing then. Earlier versions do not read it, and know no such server.
     pub is_stateless: bool,
+    /// Within a process: where such a request has what the edge has read in it. It has none of its
+    /// headers then, which would say the same.
+    pub read: Option<ReadPlaces>,
     /// On an open: whether the session is one of the gateway's own, in place of a client that has none.
     /// Earlier versions do not read it, and such a client gets from them what a session gets.
     pub is_inner: bool,
@@ -61,6 +65,7 @@ impl Facts {
             stream: None,
             state: None,
             is_stateless: false,
+            read: None,
             is_inner: false,
         }
     }
@@ -115,6 +120,7 @@ impl Facts {
             epochs: Epochs { given: None, opened: None },
             stream: None,
             is_stateless: false,
+            read: None,
             is_inner: false,
         } = self
         else {

@@ -1,7 +1,7 @@
 //! Clients without sessions at servers without: what a URL of one server gets passes as it came, and what
 //! one of several gets does too, but for names.
 
-use mooring_tests::{Front, Scripted, Stateless, eventually};
+use mooring_tests::{Front, Request, Scripted, Stateless, eventually};
 use serde_json::{Value, json};
 
 use super::upstreams::{Far, near};
@@ -64,6 +64,58 @@ fn what_the_server_says_passes_as_it_came() {
             let (request, id) = client.request(method, params);
             let response = request.send(client.address()).expect(status);
             assert_eq!((response.error_code(), &response.json()["id"]), (code, &id), "{method}");
+        }
+    });
+}
+
+/// Requests as nearly all programs write them are read in another way than all others.
+#[test]
+fn however_a_request_is_written_it_passes_and_is_judged_alike() {
+    alone(|client, server| {
+        let meta = &client.meta;
+        for text in [
+            format!(
+                r#"{{"jsonrpc":"2.0","id":41,"method":"tools/call","params":{{"name":"echo","arguments":{{"n":1.5}},"_meta":{meta}}}}}"#
+            ),
+            format!(
+                r#"{{"method":"tools/call","params":{{"_meta":{meta},"arguments":{{}},"name":"echo"}},"jsonrpc":"2.0","id":"a-41"}}"#
+            ),
+            format!(
+                r#" {{"jsonrpc": "2.0", "id": 41, "method": "tools/call", "params": {{"name": "e\u0063ho", "more": [ ], "_meta": {meta}}}}}"#
+            ),
+        ] {
+            let said: Value = serde_json::from_str(&text).unwrap();
+            let send = |change: &dyn Fn(Request) -> Request| {
+                let (request, _) = client.request("tools/call", json!({"name": "echo"}));
+                change(request.body(text.as_str())).send(client.address())
+            };
+            let answer = send(&|request| request).expect(200).json();
+            assert_eq!(answer["id"], said["id"], "{text}");
+            let echo = &answer["result"]["structuredContent"];
+            assert_eq!(echo["params"], said["params"], "{text}");
+            if server == "far" {
+                let [version, method, name] = ["mcp-protocol-version", "mcp-method", "mcp-name"]
+                    .map(|name| echo["headers"][name].as_str().unwrap_or_default());
+                assert_eq!((version, method, name), ("2026-07-28", "tools/call", "echo"));
+            }
+            for (name, value) in [
+                ("MCP-Protocol-Version", "2025-11-25"),
+                ("Mcp-Method", "tools/list"),
+                ("Mcp-Name", "ECHO"),
+                ("Mcp-Name", "=?base64?ZWNoby4=?="),
+            ] {
+                let wrong = send(&|request| request.header(name, value));
+                let missing = send(&|request| request.without(name));
+                for refused in [wrong, missing] {
+                    let refused = refused.expect(400);
+                    assert_eq!(refused.error_code(), -32020, "{name}: {text}");
+                    assert_eq!(refused.json()["id"], said["id"], "{name}: {text}");
+                }
+            }
+            let coded = send(&|request| request.header("Mcp-Name", "=?base64?ZWNobw==?="));
+            let coded = coded.expect(200).json();
+            let echo = &coded["result"]["structuredContent"];
+            assert!(server == "near" || echo["headers"]["mcp-name"] == "=?base64?ZWNobw==?=");
         }
     });
 }

@@ -13,6 +13,7 @@ use crate::protocol::catalog::Catalog;
 use crate::protocol::initialize::ClientSet;
 use crate::sync::Locked;
 
+use super::era_marks::{EraMarks, KnownMarks};
 use super::extensions::KnownExtensions;
 use super::kept;
 use super::merge::ScopeCatalog;
@@ -87,6 +88,7 @@ pub struct Catalogs {
     changes: watch::Sender<u64>,
     pub budgets: NodeBudgets,
     pub extensions: KnownExtensions,
+    marks: KnownMarks,
 }
 
 impl Default for Catalogs {
@@ -99,6 +101,7 @@ impl Default for Catalogs {
             changes: watch::Sender::new(0),
             budgets: NodeBudgets::default(),
             extensions: KnownExtensions::default(),
+            marks: KnownMarks::default(),
         }
     }
 }
@@ -178,6 +181,16 @@ impl Catalogs {
         set: ClientSet,
     ) -> Option<Arc<Catalog>> {
         newest(&self.entries.lock(), topology, server, set).and_then(CatalogEntry::catalog)
+    }
+
+    /// What a server says of the eras that it serves.
+    pub fn marks(&self, topology: &Topology, server: &ServerName) -> EraMarks {
+        // Read before the catalogs: what is found later than that is found again.
+        let state = (*self.changes.borrow(), topology.generation);
+        self.marks.in_state(state, server, || {
+            let known = self.known(topology, server, ClientSet::default());
+            known.map(|catalog| EraMarks::of(catalog.initialize.get())).unwrap_or_default()
+        })
     }
 
     /// What one replica offers, if its lists differ from those that [`Self::known`] gives and are

@@ -2,6 +2,7 @@
 
 pub mod app_links;
 pub mod cache;
+pub mod era_marks;
 pub mod extensions;
 pub mod fetch;
 pub mod kept;

@@ -96,6 +96,7 @@ impl ListenedServer {
             method,
             named,
             trace,
+            read: None,
         };
         let Some(response) = pass.at(node).await else { return };
         let status = response.status();

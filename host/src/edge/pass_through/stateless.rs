@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response};
 
+use crate::edge::catalog::era_marks::EraMarks;
 use crate::edge::client_request::ClientRequest;
 use crate::edge::delivery::call::Call;
 use crate::edge::delivery::outgoing::Outgoing;
@@ -27,13 +28,12 @@ use crate::edge::routing::bind::Chosen;
 use crate::edge::scope;
 use crate::edge::session::client_session::{Origin, Session};
 use crate::edge::worker::Worker;
-use crate::model::{Node, NodeId, Principal, Scope, ServerName};
+use crate::model::{Node, NodeId, Principal, Reach, Scope, ServerName};
 use crate::net::{Body, Failure, collect, is_event_stream};
 use crate::protocol::era::answered::code_of;
-use crate::protocol::era::discovered::{has_no_sessions, is_marked};
 use crate::protocol::era::methods::Method;
+use crate::protocol::era::usual_request::ReadPlaces;
 use crate::protocol::headers::{NAME, is_stateless};
-use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
 use crate::protocol::trace_context::TraceContext;
@@ -60,6 +60,8 @@ pub struct StatelessPass<'a> {
     pub named: Option<HeaderValue>,
     /// The span that the request belongs to, if it is traced.
     pub trace: Option<Box<TraceContext>>,
+    /// What was read in the message and its headers, for a runner of this process.
+    pub read: Option<ReadPlaces>,
 }
 
 /// A server's own response.
@@ -76,20 +78,18 @@ impl Worker {
     #[must_use]
     pub(in crate::edge) fn stateless_server<'a>(&self, scope: &'a Scope) -> Option<&'a ServerName> {
         let server = scope::pass_through_server(&self.edge, scope)?;
-        self.says_of_itself(server, is_marked).then_some(server)
+        self.era_marks(server).takes_requests.then_some(server)
     }
 
     /// The servers of a scope that have no sessions themselves.
     #[must_use]
     pub(in crate::edge) fn stateless_members(&self, scope: &Scope) -> Vec<ServerName> {
         let members = scope::members(self, scope).into_iter().map(|member| member.server);
-        members.filter(|server| self.says_of_itself(server, has_no_sessions)).collect()
+        members.filter(|server| self.era_marks(server).has_no_sessions).collect()
     }
 
-    fn says_of_itself(&self, server: &ServerName, what: fn(&str) -> bool) -> bool {
-        let topology = self.edge.topology.load();
-        let catalog = self.edge.catalogs.known(&topology, server, ClientSet::default());
-        catalog.is_some_and(|catalog| what(catalog.initialize.get()))
+    fn era_marks(&self, server: &ServerName) -> EraMarks {
+        self.edge.catalogs.marks(&self.edge.topology.load(), server)
     }
 }
 
@@ -156,7 +156,7 @@ impl StatelessPass<'_> {
     pub async fn at(&self, node: &Node) -> Option<Response<Body>> {
         let session = self.session();
         let call = Call::of_client(self.worker, self.context, &session, self.server);
-        let facts = self.facts(&session);
+        let facts = self.facts(&session, node);
         let response = call.exchange(node, facts, self.request(&call, node)).await.ok()?;
         let is_answered = matches!(Outcome::read(response.headers()), None | Some(Outcome::Sent));
         is_answered.then(|| relay(response))
@@ -169,14 +169,22 @@ impl StatelessPass<'_> {
         Session { origin: Origin::Request, ..session }
     }
 
-    fn facts(&self, session: &Session) -> Facts {
+    fn facts(&self, session: &Session, node: &Node) -> Facts {
         let quota = Some(self.context.quota.clone());
-        Facts { is_stateless: true, quota, ..session.facts() }
+        Facts { is_stateless: true, read: self.read_for(node), quota, ..session.facts() }
+    }
+
+    /// What the runner of a node is told of the message. That of another process reads it itself.
+    fn read_for(&self, node: &Node) -> Option<ReadPlaces> {
+        self.read.filter(|_| node.reach == Reach::Local)
     }
 
     fn request(&self, call: &Call<'_>, node: &Node) -> Request<Body> {
         let outgoing = Outgoing::post(self.message.clone()).within(self.trace.clone());
         let mut request = call.request(node, &outgoing);
+        if self.read_for(node).is_some() {
+            return request;
+        }
         for (name, value) in &self.context.headers {
             if is_stateless(name) && !(*name == NAME && self.named.is_some()) {
                 request.headers_mut().append(name.clone(), value.clone());
@@ -272,7 +280,7 @@ impl Pass<'_> {
         node: &Arc<Node>,
     ) -> Result<Result<Response<Body>, NotOpened>, Refusal> {
         let StatelessPass { worker, server, method, .. } = *self.of;
-        let facts = self.of.facts(self.call.session);
+        let facts = self.of.facts(self.call.session, node);
         let request = self.of.request(&self.call, node);
         Ok(Err(match self.call.exchange(node, facts, request).await {
             Ok(response) => match Outcome::read(response.headers()) {

@@ -11,7 +11,7 @@ use super::meta;
 
 members! {
     /// The members of `_meta` that say it.
-    struct MetaMembers {
+    pub(super) struct MetaMembers {
         version = "io.modelcontextprotocol/protocolVersion",
         capabilities = "io.modelcontextprotocol/clientCapabilities",
         client = "io.modelcontextprotocol/clientInfo",

@@ -56,6 +56,13 @@ pub fn decoded(value: &[u8]) -> Result<Cow<'_, str>, Unreadable> {
     }
 }
 
+/// Whether a text stands in a header as it is, and nothing else does that stands for it but its code.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    let is_visible = |byte: u8| matches!(byte, b' '..=b'~' | b'\t');
+    text.bytes().all(is_visible) && text.trim_ascii() == text && !text.starts_with(BEGIN)
+}
+
 /// A header's text. Of those that repeat the body it is what the value stands for.
 #[must_use]
 pub fn text(name: &HeaderName, value: &[u8]) -> Option<String> {
@@ -68,9 +75,7 @@ pub fn text(name: &HeaderName, value: &[u8]) -> Option<String> {
 /// The value that stands for a text. `None` only for a text that is far too long for a header.
 #[must_use]
 pub fn encoded(text: &str) -> Option<HeaderValue> {
-    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
-    let is_trimmed = text.trim_ascii() == text;
-    if is_plain && is_trimmed && !text.starts_with(BEGIN) {
+    if is_plain(text) {
         return HeaderValue::from_str(text).ok();
     }
     HeaderValue::from_str(&format!("{BEGIN}{}{END}", STANDARD.encode(text))).ok()

@@ -22,6 +22,7 @@ pub mod methods;
 pub mod outgoing;
 pub mod result;
 pub mod tasks;
+pub mod usual_request;
 
 /// The newest revision without sessions, and the only one that is served.
 pub const REVISION: &str = "2026-07-28";

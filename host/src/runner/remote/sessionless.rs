@@ -2,7 +2,8 @@
 //! which is made once and keeps no cookies.
 //!
 //! Their head is that of the server's other requests, written once; what a client says in the headers
-//! of the revision is put behind it.
+//! of the revision is put behind it: as they came, or as they follow from a request that the edge has
+//! read.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 
 use crate::net::{Body, Failure, Pool, Written, written_lines};
+use crate::protocol::era::usual_request::UsualRequest;
 use crate::protocol::headers::is_stateless;
 
 use super::redirects;
@@ -49,6 +51,33 @@ impl fmt::Debug for KeptClient {
     }
 }
 
+/// The headers by which a request repeats what it says.
+#[derive(Clone, Copy)]
+pub enum Repeated<'a> {
+    /// Among all that came, of which those that the revision knows go on.
+    Sent(&'a HeaderMap),
+    /// They follow from the request.
+    Read(&'a UsualRequest<'a>),
+}
+
+impl Repeated<'_> {
+    /// As they are sent.
+    fn lines(self) -> Vec<u8> {
+        match self {
+            Self::Sent(sent) => written_lines(sent.iter().filter(|(name, _)| is_stateless(name))),
+            Self::Read(request) => request.lines(),
+        }
+    }
+
+    /// The client's headers that the server gets: those that the operator lets through, and these.
+    fn beside(self, forwarded: HeaderMap) -> HeaderMap {
+        match self {
+            Self::Sent(sent) => with_own(forwarded, sent),
+            Self::Read(request) => with_own(forwarded, &request.headers()),
+        }
+    }
+}
+
 /// Sends requests of clients without sessions to one server.
 pub struct SessionlessClient {
     client: UpstreamClient,
@@ -63,8 +92,7 @@ impl SessionlessClient {
         Self { client: UpstreamClient::without_cookies(upstream), is_written }
     }
 
-    /// Posts a request. `forwarded` are the client's headers that the operator lets through, `sent`
-    /// those that came, of which the ones that the revision knows go on.
+    /// Posts a request. `forwarded` are the client's headers that the operator lets through.
     ///
     /// # Errors
     /// If no response head arrives.
@@ -73,27 +101,26 @@ impl SessionlessClient {
         pool: &Pool,
         message: Bytes,
         forwarded: HeaderMap,
-        sent: &HeaderMap,
+        repeated: Repeated<'_>,
     ) -> Result<Response<Body>, Failure> {
         let client = &self.client;
         if !self.is_written || !forwarded.is_empty() {
-            let headers = with_own(forwarded, sent);
+            let headers = repeated.beside(forwarded);
             return Ok(Box::pin(client.post(pool, None, message, &headers)).await?.response);
         }
-        let more = written_lines(sent.iter().filter(|(name, _)| is_stateless(name)));
+        let more = repeated.lines();
         let written = Written { head: client.posting().clone(), more, body: message.clone() };
         let response = pool.send(&client.upstream().target, written).await?;
         let response = client.received(response, MAX_DECODED);
         if !redirects::is_redirect(response.status()) {
             return Ok(response);
         }
-        let headers = with_own(forwarded, sent);
+        let headers = repeated.beside(forwarded);
         Box::pin(client.follow_post(pool, response, (message, &headers), None)).await
     }
 }
 
-/// The client's headers that the server gets: those that the operator lets through, and those of
-/// the revision.
+/// Headers that the operator lets through, and those of the revision among what was sent.
 fn with_own(mut forwarded: HeaderMap, sent: &HeaderMap) -> HeaderMap {
     for name in sent.keys().filter(|name| is_stateless(name)) {
         forwarded.remove(name);
@@ -140,6 +167,18 @@ mod tests {
             Message::Request(made) => assert!(!made.headers().contains_key(header::COOKIE)),
             Message::Written(_) => panic!("a head that all share"),
         }
+    }
+
+    #[test]
+    fn headers_that_follow_from_a_request_go_out_as_those_that_came() {
+        let request = UsualRequest { id: "1", method: "tools/call", named: Some("a b") };
+        let sent = request.headers();
+        let lines = |repeated: Repeated<'_>| String::from_utf8(repeated.lines()).unwrap();
+        assert_eq!(lines(Repeated::Read(&request)), lines(Repeated::Sent(&sent)));
+        let forwarded = || HeaderMap::from_iter([(header::TE, HeaderValue::from_static("x"))]);
+        let headers = Repeated::Read(&request).beside(forwarded());
+        assert_eq!(headers, Repeated::Sent(&sent).beside(forwarded()));
+        assert_eq!(headers.len(), 4);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Step 3 for messages that name no session, or a revision without sessions.
 
+use bytes::Bytes;
 use http::Response;
 
 use crate::edge::client_request::ClientRequest;
@@ -17,6 +18,7 @@ use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::ladder::{self, Era};
 use crate::protocol::era::methods::{LISTEN, Method};
 use crate::protocol::era::tasks;
+use crate::protocol::era::usual_request::UsualRequest;
 use crate::protocol::jsonrpc::Envelope;
 
 use super::request::{ModernRequest, for_modern};
@@ -40,8 +42,59 @@ impl Worker {
         body: Body,
         otherwise: Refusal,
     ) -> Result<Response<Body>, Refused> {
+        let message = self.whole(body, sent.context).await?;
+        // Nearly all requests to a server without sessions. Their way is not boxed.
+        if let Some((server, read)) = self.usual_pass(sent, &message) {
+            let passed = self.pass_usual(sent, server, &message, &read).await;
+            return passed.map_err(|refusal| (for_modern(refusal), Some(read.id.to_owned())));
+        }
+        Box::pin(self.by_ladder(sent, message, otherwise)).await
+    }
+
+    /// The server that takes a message as it came, and what the message says, if both is plain to see.
+    fn usual_pass<'a>(
+        &self,
+        sent: Sessionless<'a>,
+        message: &'a [u8],
+    ) -> Option<(&'a ServerName, UsualRequest<'a>)> {
+        let server = self.stateless_server(sent.scope)?;
+        let is_counted = self.pass_counts(Some(sent.context), server).is_some();
+        let read = UsualRequest::of(message, &sent.context.headers).filter(|_| !is_counted)?;
+        Some((server, read))
+    }
+
+    async fn pass_usual(
+        &self,
+        sent: Sessionless<'_>,
+        server: &ServerName,
+        message: &Bytes,
+        read: &UsualRequest<'_>,
+    ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, .. } = sent;
-        let message = self.whole(body, context).await?;
+        let (worker, named, trace) = (self, None, None);
+        let (method, read) = (read.method, read.places(message));
+        let pass = StatelessPass {
+            worker,
+            context,
+            scope,
+            principal,
+            server,
+            message,
+            method,
+            named,
+            trace,
+            read,
+        };
+        pass.run().await
+    }
+
+    async fn by_ladder(
+        &self,
+        sent: Sessionless<'_>,
+        message: Bytes,
+        otherwise: Refusal,
+    ) -> Result<Response<Body>, Refused> {
+        let Sessionless { context, scope, principal, .. } = sent;
         let envelope = Envelope::parse(&message).map_err(|why| malformed(why, &message))?;
         let id = || envelope.id_text().map(str::to_owned);
         match ladder::era(&envelope, &context.headers) {
@@ -69,7 +122,7 @@ impl Worker {
     async fn modern(
         &self,
         sent: Sessionless<'_>,
-        message: &bytes::Bytes,
+        message: &Bytes,
         envelope: &Envelope<'_>,
         claim: &EraClaim<'_>,
     ) -> Result<Response<Body>, Refusal> {
@@ -122,7 +175,7 @@ impl Worker {
         &self,
         sent: Sessionless<'_>,
         server: &ServerName,
-        message: &bytes::Bytes,
+        message: &Bytes,
         (method, id): (&str, &str),
     ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, .. } = sent;
@@ -137,7 +190,7 @@ impl Worker {
             };
             return respond(listened.merged(), id, self.edge.config.keep_alive).await;
         }
-        let (worker, named, trace) = (self, None, None);
+        let (worker, named, trace, read) = (self, None, None, None);
         let pass = StatelessPass {
             worker,
             context,
@@ -148,6 +201,7 @@ impl Worker {
             method,
             named,
             trace,
+            read,
         };
         pass.run().await
     }

@@ -129,6 +129,7 @@ impl ModernRequest<'_> {
             method: request.envelope.method(),
             named: (is_renamed && has_name).then(|| field::encoded(&own)).flatten(),
             trace: request.call.trace(),
+            read: None,
         };
         let Passed { response, node, token } = pass.pass(&pass.session()).await?;
         request.call.was_at(&node);
