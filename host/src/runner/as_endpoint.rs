@@ -1,5 +1,6 @@
 //! The runner as the seam sees it.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -23,7 +24,7 @@ impl Endpoint for Runner {
         facts: Facts,
         mut request: Request<Body>,
     ) -> BoxFuture<'_, Response<Body>> {
-        Box::pin(async move {
+        boxed(Box::new_uninit(), async move {
             let about = server.clone();
             let is_stateless = facts.is_stateless;
             let mut response = self.answer(server, facts, &mut request).await;
@@ -95,6 +96,15 @@ impl Runner {
             }),
         }
     }
+}
+
+/// Boxes a future in a place that is there before it: one that is made first is copied to its place as a
+/// whole, and of a large one nothing but what it begins with is there yet.
+fn boxed<'a, F: Future<Output = Response<Body>> + Send + 'a>(
+    place: Box<MaybeUninit<F>>,
+    future: F,
+) -> BoxFuture<'a, Response<Body>> {
+    Box::<F>::into_pin(Box::write(place, future))
 }
 
 fn no_content() -> Response<Body> {

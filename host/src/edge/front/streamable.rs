@@ -1,14 +1,14 @@
 //! Streamable HTTP for the revisions with sessions: 2025-03-26, 2025-06-18 and
 //! 2025-11-25 (basic/transports, "Streamable HTTP").
 //!
-//! All branches but the pass-through of a small message are boxed: a future is as large as its
+//! All branches but those by which small messages pass through are boxed: a future is as large as its
 //! largest branch, and this one is made for every request.
 
 use std::mem::take;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 
 use crate::edge::access::admit::Caller;
 use crate::edge::aggregate::reply::rewritten;
@@ -30,6 +30,9 @@ use crate::net::{Body, is_open_stream};
 use crate::protocol::era::ladder::names_modern;
 use crate::protocol::headers::{self, Accepts};
 use crate::streams::response::too_late;
+
+/// Room for headers that a connection keeps between its requests. Most clients send fewer.
+const MOST_KEPT: usize = 12;
 
 impl Worker {
     pub(in crate::edge) async fn streamable(
@@ -60,6 +63,7 @@ impl Worker {
                 if let Some(id) = noted {
                     response.headers_mut().insert(headers::REQUEST_ID, id);
                 }
+                hand_back(context.headers, response.headers_mut());
             }
             Err(_) => {
                 if let Some(told) = context.told() {
@@ -89,7 +93,7 @@ impl Worker {
             None if self.edge.config.eras.modern && names_no_session(context) => {
                 let sent = Sessionless { context, scope, principal: &principal, recent };
                 let missing = Refusal::MissingSession;
-                return Box::pin(self.without_session(sent, take(body), missing)).await;
+                return self.without_session(sent, take(body), missing).await;
             }
             None => {
                 let edge = &self.edge;
@@ -235,13 +239,28 @@ impl Worker {
     }
 }
 
+/// Gives the response the map of its request. hyper reads the head of a connection's next request into
+/// the last response's map, which else has to grow for each of them.
+fn hand_back(mut spare: HeaderMap, headers: &mut HeaderMap) {
+    if spare.capacity() <= headers.capacity() || spare.capacity() > MOST_KEPT {
+        return;
+    }
+    spare.clear();
+    spare.extend(take(headers));
+    *headers = spare;
+}
+
 /// Whether a message is none of a session, by its head: its body then says of which era it is. One
 /// that names a revision without sessions is none, whatever session it names.
 fn names_no_session(context: &ClientRequest) -> bool {
-    !context.headers.contains_key(headers::SESSION) || names_modern(&context.headers)
+    let names_one = context.headers.keys().any(|name| *name == headers::SESSION);
+    !names_one || names_modern(&context.headers)
 }
 
 fn check_media(context: &ClientRequest) -> Result<(), Refusal> {
+    if headers::is_usual_post(&context.headers) {
+        return Ok(());
+    }
     if !headers::is_type(&context.headers, headers::JSON) {
         return Err(Refusal::ContentType);
     }
