@@ -11,8 +11,20 @@ const MAX_URL: usize = 1024;
 /// Bytes of all scopes.
 const MAX_SCOPES: usize = 1024;
 
+/// Whose token an upstream gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TokenGiven {
+    /// One of its settings, or none.
+    #[default]
+    Set,
+    /// One that the gateway fetches.
+    Fetched,
+    /// That of the client's user, who has logged in.
+    OfUser,
+}
+
 /// An upstream's demand for a bearer token.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WantsToken {
     /// Where its authorization is described.
     pub metadata: Option<String>,
@@ -20,6 +32,7 @@ pub struct WantsToken {
     pub scopes: Vec<String>,
     /// Whether the token that it got does not suffice.
     pub is_refused: bool,
+    pub given: TokenGiven,
 }
 
 impl WantsToken {
@@ -57,6 +70,7 @@ impl WantsToken {
                 metadata: param("resource_metadata").filter(is_url).cloned(),
                 scopes: scopes.map(str::to_owned).collect(),
                 is_refused: param("error").is_some(),
+                given: TokenGiven::default(),
             };
             // The one that says more.
             if bearer.as_ref().is_none_or(|known| known.metadata.is_none()) {
@@ -77,7 +91,22 @@ impl WantsToken {
             Some(url) => format!("its metadata is at {url}; "),
             None => String::new(),
         };
-        format!("{refused}{metadata}put a token into its \"oauth.accessToken\" or \"headers\"")
+        let scopes = match self.scopes.as_slice() {
+            [] => String::new(),
+            scopes => format!("it wants the scopes \"{}\"; ", scopes.join(" ")),
+        };
+        let advice = match self.given {
+            TokenGiven::Set => "put a token into its \"oauth.accessToken\" or \"headers\"",
+            TokenGiven::Fetched => {
+                "it refuses the access token that was fetched; check scope, resource and audience in \
+                 its \"oauth\""
+            }
+            TokenGiven::OfUser => {
+                "it refuses the token of this client's user: if \"scopes\" in its \"oauth\" ask for \
+                 more, users are asked to log in again"
+            }
+        };
+        format!("{refused}{scopes}{metadata}{advice}")
     }
 }
 
@@ -158,7 +187,7 @@ mod tests {
         let url = "https://mcp.example/.well-known/oauth-protected-resource/mcp";
         let some = |metadata: Option<&str>, is_refused| {
             let metadata = metadata.map(str::to_owned);
-            Some(WantsToken { metadata, scopes: Vec::new(), is_refused })
+            Some(WantsToken { metadata, is_refused, ..WantsToken::default() })
         };
         for (values, expect) in [
             (&[&*format!("Bearer resource_metadata=\"{url}\"")][..], some(Some(url), false)),
@@ -195,5 +224,19 @@ mod tests {
         let scope = format!("Bearer error=\"insufficient_scope\", resource_metadata=\"{url}\"");
         assert_eq!(wanted(403, &[&scope]), some(Some(url), true));
         assert_eq!(wanted(200, &[&scope]), None);
+    }
+
+    #[test]
+    fn the_advice_is_about_the_token_that_was_given() {
+        let scope = "Bearer error=\"insufficient_scope\", scope=\"a b\"";
+        let wanted = wanted(401, &[scope]).unwrap();
+        for (given, part) in [
+            (TokenGiven::Set, "oauth.accessToken"),
+            (TokenGiven::Fetched, "the access token that was fetched"),
+            (TokenGiven::OfUser, "asked to log in again"),
+        ] {
+            let advice = WantsToken { given, ..wanted.clone() }.advice();
+            assert!(advice.contains(part) && advice.contains("the scopes \"a b\""), "{advice}");
+        }
     }
 }

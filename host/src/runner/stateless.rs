@@ -30,7 +30,7 @@ use super::bridge::exchange::{Heard, Outgoing, Unanswered};
 use super::bridge::mux::{MuxExchange, Place};
 use super::bridge::passing::{OwnNames, wants_logs};
 use super::channel::answer::mark_own;
-use super::channel::judge::{self, Judged, ResponseHead};
+use super::channel::judge::{self, Judged};
 use super::channel::message_ids::check_token;
 use super::channel::responses;
 use super::endpoint::{Asks, Runner, Sender};
@@ -177,7 +177,7 @@ impl Passing<'_> {
 
     /// What goes on of a response that is not the usual answer.
     async fn judged(&self, upstream: &Upstream, mut response: Response<Body>) -> Response<Body> {
-        let head = ResponseHead::of(&response).through(upstream.target.forwarder());
+        let head = upstream.head_of(&response);
         if head.status.is_success()
             && let Err(error) = name_events(&mut response).await
         {

@@ -247,11 +247,11 @@ fn a_token_server_that_is_down_is_asked_seldom_and_costs_no_session() {
         let opened = far.opened();
         tokens.set_instead(Some(("503 Service Unavailable", "down")));
         let before = tokens.asked().len();
-        let error = eventually("the token has expired", || {
-            let answer = ask(&session, "ask");
-            answer["error"]["message"].as_str().map(str::to_owned)
+        let answer = eventually("the token has expired", || {
+            Some(ask(&session, "ask")).filter(|answer| answer["error"].is_object())
         });
-        assert!(error.contains("answers 503 Service Unavailable"), "{error}");
+        assert_eq!(answer["error"]["code"], -31002, "{}: {answer}", way.name());
+        assert!(answer.to_string().contains("answers 503 Service Unavailable"), "{answer}");
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(2) {
             assert!(ask(&session, "ask")["error"].is_object());

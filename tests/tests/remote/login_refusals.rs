@@ -110,6 +110,73 @@ fn a_client_over_http_and_sse_logs_in_and_goes_on() {
 }
 
 #[test]
+fn a_stream_that_ends_is_opened_again_with_the_token_of_then() {
+    let issuer = AuthorizationServer::start();
+    let guard = issuer.guard();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = std::sync::Mutex::new(ended);
+    let streams = std::sync::atomic::AtomicUsize::new(0);
+    let far = Scripted::start(move |asked, out| {
+        let out = guard(asked, out)?;
+        if asked.method != "GET" {
+            out.as_usual(asked);
+            return None;
+        }
+        let mut out = out.events();
+        if streams.fetch_add(1, std::sync::atomic::Ordering::AcqRel) == 0 {
+            // It ends when the test says so.
+            let _ = ended.lock().map(|ended| ended.recv());
+            return None;
+        }
+        let params = json!({"level": "error", "data": "heard"});
+        out.event(&json!({
+            "jsonrpc": "2.0", "method": "notifications/message", "params": params,
+        }));
+        out.wait_for_end();
+        None
+    });
+    let oauth = json!({"oauth": {"grant": "authorization-code"}, "type": "streamable-http"});
+    let server = settings::merged(far.entry(), oauth);
+    let alone = settings::merged(settings::standalone(json!({"far": server})), keys());
+    let gateway = Gateway::start_with(&alone);
+    let session = session(&gateway, ANN);
+    log_in(&gateway, &issuer, &session, "ann");
+    let mut stream = session.listen();
+    far.wait_for("the gateway's stream", |asked| {
+        asked.method == "GET" && asked.header("authorization").is_some()
+    });
+    issuer.revoke_access();
+    assert_eq!(text(&ask(&session, "ask")), "as usual");
+    end.send(()).unwrap();
+    let heard = stream.message(|message| message["method"] == "notifications/message");
+    assert_eq!(heard["params"]["data"], "heard");
+}
+
+#[test]
+fn what_a_users_token_lacks_is_told_with_what_to_do() {
+    let issuer = AuthorizationServer::start();
+    let guard = issuer.guard();
+    let far = OddServer::guarded(Way::Http, None, move |asked, out| {
+        let out = guard(asked, out)?;
+        if asked.rpc() != "tools/call" {
+            return Some(out);
+        }
+        let challenge = "WWW-Authenticate: Bearer error=\"insufficient_scope\", \
+                         scope=\"mcp.write\", resource_metadata=\"http://127.0.0.1/metadata\"";
+        out.reply("403 Forbidden", &[challenge], b"no");
+        None
+    });
+    let gateway = gateway(&far, json!({}));
+    let session = session(&gateway, ANN);
+    log_in(&gateway, &issuer, &session, "ann");
+    let error = ask(&session, "ask").to_string();
+    for part in ["mcp.write", "does not suffice", "this client's user", "asked to log in again"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(!error.contains("accessToken"), "{error}");
+}
+
+#[test]
 fn nobody_waits_for_an_issuer_while_a_token_is_good() {
     let issuer = AuthorizationServer::start();
     let far = far(&issuer);

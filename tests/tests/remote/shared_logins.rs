@@ -73,8 +73,9 @@ fn a_login_that_one_coordinator_has_begun_ends_at_another_and_once() {
     let far = far(&issuer);
     let Some(shared) = Shared::start(&entry(&far, json!({}))) else { return };
     let session = shared.client(0).initialize();
+    let mut stream = session.listen();
     assert_eq!(session.tools(), [TOOL]);
-    let (url, _) = invitation(&session);
+    let (url, id) = invitation(&session);
     assert!(url.starts_with("https://hub.example.com/hub/oauth/login?id="), "{url}");
     // The page may come from either, and so may the end.
     let (cookie, back) = issuer.come_back(&shared.coordinators[1], "ann", &url);
@@ -85,6 +86,10 @@ fn a_login_that_one_coordinator_has_begun_ends_at_another_and_once() {
         shared.get(at, &back, &cookie, 404);
     }
     assert_eq!(issuer.grants(), ["authorization_code"]);
+    // The client is told where it listens, whichever coordinator has ended the login.
+    let told = stream.message(|message| message["method"] == "notifications/elicitation/complete");
+    assert_eq!(told["params"]["elicitationId"], id.as_str());
+    stream.message(|message| message["method"] == "notifications/tools/list_changed");
     wait_for_tools(&session);
     assert_eq!(text(&ask(&session, "ask")), "as usual");
     let other = Session::resumed(&client(&shared.coordinators[1], PATH, ANN), &session.id);

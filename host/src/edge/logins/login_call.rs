@@ -10,11 +10,12 @@ use crate::edge::refusal::Refusal;
 use crate::model::Principal;
 use crate::oauth::LoginTerms;
 
+use super::ended_elsewhere;
 use super::invitation::LoginInvitation;
 use super::login_refusal::LoginRefusal;
 use super::login_routes;
 use super::user_lists::LoginKey;
-use super::user_tokens::NotReady;
+use super::user_tokens::{IsNew, NotReady};
 
 impl Call<'_> {
     /// Makes sure that the client's user is logged in, where the server wants that.
@@ -88,8 +89,11 @@ impl Call<'_> {
         let redirect = format!("{base}{}", login_routes::CALLBACK);
         let (asked, pool) = ((terms, &*redirect), self.worker.link.pool());
         match edge.logins.invite(key, asked, self.session.id, pool).await {
-            Ok(login) => {
+            Ok((login, is_new)) => {
                 let id = login.id();
+                if is_new == IsNew(true) && edge.sharing.is_some() {
+                    ended_elsewhere::watch(self.worker, id.clone(), key.clone(), Arc::clone(terms));
+                }
                 let url = format!("{base}{}?id={id}", login_routes::LOGIN);
                 let invitation = LoginInvitation { server, id, url };
                 let opens_urls = self.session.client_set().opens_urls();

@@ -167,7 +167,7 @@ impl UserTokens {
             Kept::Shared(Some(record)) => {
                 let is_refused = record.access().is_some_and(|(token, _)| Some(&token) == used);
                 if self.held_record(key).is_none_or(|own| own.to_bytes() != record.to_bytes()) {
-                    self.hold(key, record);
+                    self.hold(key, *record);
                 }
                 if !is_refused {
                     return;

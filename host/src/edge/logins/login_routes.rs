@@ -10,6 +10,7 @@ use crate::edge::access::admit;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::get_streams::say_lists_changed;
 use crate::edge::worker::Worker;
+use crate::model::SessionId;
 use crate::net::Body;
 use crate::protocol::jsonrpc;
 use crate::protocol::methods::List;
@@ -164,8 +165,8 @@ async fn end(worker: &Worker, query: &Query, headers: &HeaderMap) -> Response<Bo
     let pool = worker.link.pool().clone();
     match logins.log_in(login, terms, code.to_owned(), pool).await {
         Ok(logged_in) => {
-            tell(worker, &id, &logged_in);
-            let LoggedIn { principal, server, .. } = logged_in;
+            let LoggedIn { principal, server, sessions } = logged_in;
+            tell(worker, &id, &sessions);
             let text = format!(
                 "The client that is known as \u{201c}{}\u{201d} can now use the server \
                  \u{201c}{server}\u{201d} for you. You can close this page and go back to it.",
@@ -203,10 +204,10 @@ fn failed(status: StatusCode, text: &str) -> Response<Body> {
 
 /// Tells the sessions that have asked for the login: their clients may send their requests again, and
 /// list the server's tools.
-fn tell(worker: &Worker, id: &str, logged_in: &LoggedIn) {
+pub fn tell(worker: &Worker, id: &str, sessions: &[SessionId]) {
     let params = format!("{{\"elicitationId\":{}}}", splice::quoted(id));
     let told = jsonrpc::notification_with("notifications/elicitation/complete", &params);
-    for session in &logged_in.sessions {
+    for session in sessions {
         if let Some(own) = worker.edge.streams.get(*session) {
             own.stream.put(told.clone(), Part::Notice);
             say_lists_changed(&own.stream, &List::NOTIFIED);

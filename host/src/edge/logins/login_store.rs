@@ -21,7 +21,7 @@ pub enum Kept {
     /// Nobody else can have changed it.
     Own,
     /// As the coordinators have it; `None` if it is over.
-    Shared(Option<LoginRecord>),
+    Shared(Option<Box<LoginRecord>>),
     /// The coordinators' store does not answer.
     Away,
 }
@@ -45,7 +45,10 @@ impl LoginStore {
     pub async fn shared(&self, key: &LoginKey) -> Kept {
         match self.is_shared() {
             false => Kept::Own,
-            true => self.read(key).await.map_or(Kept::Away, Kept::Shared),
+            true => match self.read(key).await {
+                Ok(record) => Kept::Shared(record.map(Box::new)),
+                Err(StoreAway) => Kept::Away,
+            },
         }
     }
 

@@ -7,6 +7,7 @@
 //! call ── token ──► runner ──► server          kept, sealed ◄── /oauth/callback
 //! ```
 
+pub mod ended_elsewhere;
 pub mod held_login;
 pub mod invitation;
 pub mod issuers;

@@ -126,6 +126,18 @@ struct Entry {
     ends_at: Instant,
     /// Whether the other coordinators do not know of it.
     is_alone: bool,
+    /// Whether it has come to its end at another one, of which its sessions are still to be told.
+    is_over: bool,
+}
+
+/// What has become of a login that has begun here.
+#[derive(Debug)]
+pub enum LoginFate {
+    NotYet,
+    /// It has ended at another coordinator: these sessions have asked for it.
+    Elsewhere(Vec<SessionId>),
+    /// It has ended here, or given way.
+    Here,
 }
 
 /// The logins of this process, and where several coordinators share them, those of all.
@@ -165,6 +177,7 @@ impl PendingLogins {
         let is_it = |entry: &&mut Entry| {
             let login = &entry.login;
             entry.ends_at > least
+                && !entry.is_over
                 && login.principal == principal.as_str()
                 && login.server == server.as_str()
                 && login.fingerprint == fingerprint
@@ -187,7 +200,8 @@ impl PendingLogins {
                 let oldest = oldest.map(|(id, _)| id.clone());
                 oldest.and_then(|id| own.remove(&id));
             }
-            let entry = Entry { login: login.clone(), ends_at: now + PATIENCE, is_alone: true };
+            let (login, ends_at) = (login.clone(), now + PATIENCE);
+            let entry = Entry { login, ends_at, is_alone: true, is_over: false };
             own.insert(id.clone(), entry);
         }
         if self.kept.is_shared() {
@@ -216,10 +230,26 @@ impl PendingLogins {
         match self.kept.read(LoginName { kind: KIND, parts: &[id] }).await {
             Ok(Some(bytes)) => own.or_else(|| serde_json::from_slice(&bytes).ok()),
             Ok(None) => {
-                self.own.lock().remove(id);
+                if let Some(entry) = self.own.lock().get_mut(id) {
+                    entry.is_over = true;
+                }
                 None
             }
             Err(_) => own,
+        }
+    }
+
+    /// What has become of a login that has begun here, as far as the coordinators know together.
+    pub async fn fate(&self, id: &str) -> LoginFate {
+        drop(self.get(id).await);
+        let mut own = self.own.lock();
+        match own.get(id) {
+            None => LoginFate::Here,
+            Some(entry) if !entry.is_over => LoginFate::NotYet,
+            Some(_) => {
+                let ended = own.remove(id);
+                LoginFate::Elsewhere(ended.map(|entry| entry.login.sessions()).unwrap_or_default())
+            }
         }
     }
 

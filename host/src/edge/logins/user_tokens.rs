@@ -37,6 +37,10 @@ pub enum NotReady {
     Failed { why: String, after: Duration },
 }
 
+/// Whether a login has begun just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IsNew(pub bool);
+
 /// A login that is over, well.
 pub struct LoggedIn {
     pub principal: Principal,
@@ -159,16 +163,16 @@ impl UserTokens {
         (terms, redirect): (&Arc<LoginTerms>, &str),
         session: SessionId,
         pool: &Pool,
-    ) -> Result<PendingLogin, Denied> {
+    ) -> Result<(PendingLogin, IsNew), Denied> {
         let fingerprint = terms.fingerprint();
         let again = || self.pending.again((principal, server), (&fingerprint, redirect), session);
         if let Some(login) = again().await {
-            return Ok(login);
+            return Ok((login, IsNew(false)));
         }
         let turn = self.turn(&(principal.clone(), server.clone()));
         let _turn = turn.lock().await;
         if let Some(login) = again().await {
-            return Ok(login);
+            return Ok((login, IsNew(false)));
         }
         let (at, client) = self.issuers.of(server, terms, redirect, pool).await?;
         let random = || pkce::random().ok_or_else(|| Denied::from("no randomness".to_owned()));
@@ -185,7 +189,7 @@ impl UserTokens {
         login.issuer.clone_from(&at.issuer);
         login.names_itself = at.names_itself;
         self.pending.begin(login.clone(), session).await;
-        Ok(login)
+        Ok((login, IsNew(true)))
     }
 
     /// Ends a login with the code that the user's browser has brought.
@@ -241,7 +245,11 @@ impl UserTokens {
         let key = (login.principal(), server);
         let turn = self.turn(&key);
         let _turn = turn.lock().await;
-        if !self.kept.write(&key, &record).await {
+        // What another coordinator renews of the login before goes before it.
+        let shared = self.kept.turn(&key).await;
+        let is_kept = self.kept.write(&key, &record).await;
+        shared.end().await;
+        if !is_kept {
             tracing::warn!(server = %key.1, "a user's login is not kept: it ends with this process");
         }
         self.hold(&key, record);

@@ -74,7 +74,7 @@ impl HttpServer {
     #[must_use]
     pub fn wanted(&self, head: &ResponseHead) -> Option<WantsToken> {
         let is_of_user = head.status == StatusCode::UNAUTHORIZED && self.upstream().is_of_users;
-        let silent = || WantsToken { metadata: None, scopes: Vec::new(), is_refused: true };
+        let silent = || WantsToken { is_refused: true, ..WantsToken::default() };
         head.wanted.clone().or_else(|| is_of_user.then(silent))
     }
 
@@ -108,8 +108,7 @@ impl HttpServer {
     async fn begin(self: Arc<Self>, message: Bytes, headers: HeaderMap) -> Result<Begun, Failure> {
         let Came { mut response, moved } =
             self.client.post(&self.pool, None, message, &headers).await?;
-        let proxy = self.client.upstream().target.forwarder();
-        let head = ResponseHead::of(&response).through(proxy);
+        let head = self.client.upstream().head_of(&response);
         if head.status.is_success() {
             let begun = name_events(&mut response).await;
             begun.map_err(|error| Failure::Broken(error.to_string()))?;

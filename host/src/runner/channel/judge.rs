@@ -27,7 +27,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, splice};
 
 use super::message_ids::{is_same_number, other_forms};
-use crate::oauth::challenge::WantsToken;
+use crate::oauth::challenge::{TokenGiven, WantsToken};
 
 /// Bytes that are quoted of what came.
 const WORDS: usize = 300;
@@ -59,6 +59,15 @@ impl ResponseHead {
         let coding = text(header::CONTENT_ENCODING).map(|name| visible(name, 40).to_string());
         let (retry_after, wanted) = (wait(status, headers), WantsToken::of(response));
         Self { status, retry_after, place, coding, wanted, of_proxy: None }
+    }
+
+    /// The same, from an upstream that gets such tokens.
+    #[must_use]
+    pub fn with_token(mut self, given: TokenGiven) -> Self {
+        if let Some(wanted) = &mut self.wanted {
+            wanted.given = given;
+        }
+        self
     }
 
     /// The same, of a response that has come through this proxy.

@@ -172,7 +172,7 @@ async fn late_head(
     if is_unnamed || is_stream(&response) {
         return Ok(Some(response.into_body()));
     }
-    let head = ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
+    let head = session.client.upstream().head_of(&response);
     if head.status.is_success() {
         take_all(session, pool, &head, response.into_body(), stream, ids).await?;
         return Ok(None);

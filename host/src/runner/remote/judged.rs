@@ -41,8 +41,7 @@ impl RemoteHttp {
     ) -> Response<Body> {
         let session = &self.session;
         let response = response.map(without_mark);
-        let head =
-            ResponseHead::of(&response).through(session.client.upstream().target.forwarder());
+        let head = session.client.upstream().head_of(&response);
         let is_of_users = session.client.upstream().is_of_users;
         if is_of_users && head.status == StatusCode::UNAUTHORIZED {
             // A server that answers so has not executed it, and still waits for an answer.

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use tokio::runtime::Handle;
 
 use crate::net::{Body, EventReader, Pool, Read, is_event_stream};
@@ -81,7 +81,7 @@ impl StreamPosition {
 }
 
 /// Reads the upstream's GET stream for as long as the session lives.
-pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: HeaderMap) {
+pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, mut forwarded: HeaderMap) {
     let mut place = StreamPosition::default();
     loop {
         let Some(held) = session.upgrade() else { return };
@@ -103,6 +103,7 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
                     place.has_ended(opened);
                     true
                 }
+                Ok(response) if refuses_user(&held, &response) => true,
                 Ok(response) if is_refused(&response) => {
                     // The upstream has no GET stream or refuses it. If it had opened one before,
                     // the status may mean that the session is lost.
@@ -128,6 +129,8 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
         if !goes_on {
             return;
         }
+        // From then on it carries what the client's last message has brought: its token may be another.
+        forwarded.clear();
         drop(held);
         place.resumptions = (place.resumptions + 1).min(MAX_RESUMPTIONS);
         tokio::select! {
@@ -136,6 +139,11 @@ pub async fn listen(session: Weak<UpstreamSession>, pool: Pool, forwarded: Heade
             () = closing.raised() => return,
         }
     }
+}
+
+/// Whether the upstream refuses the token of its client's user: a later message may bring another.
+fn refuses_user(session: &UpstreamSession, response: &Response<Body>) -> bool {
+    response.status() == StatusCode::UNAUTHORIZED && session.client.upstream().is_of_users
 }
 
 /// Whether another attempt would be answered alike.

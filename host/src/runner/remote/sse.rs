@@ -14,7 +14,7 @@ use crate::net::{Body, EventReader, Pool, collect, is_event_stream};
 use crate::oauth::challenge::WantsToken;
 use crate::protocol::jsonrpc::{Envelope, Kind, code};
 use crate::protocol::own_id;
-use crate::runner::channel::judge::{self, Judged, ResponseHead};
+use crate::runner::channel::judge::{self, Judged};
 use crate::runner::channel::pipe::Pipe;
 use crate::runner::channel::queue::Unwritten;
 use crate::runner::channel::sink::MessageSink;
@@ -99,7 +99,7 @@ async fn open(
 ) -> Result<(EventReader, Uri), StreamRefusal> {
     let came = client.get(pool, None, forwarded).await.map_err(|failure| failure.to_string())?;
     let Came { response, moved } = came;
-    let head = ResponseHead::of(&response).through(client.upstream().target.forwarder());
+    let head = client.upstream().head_of(&response);
     if let Some(wanted) = head.wanted.clone() {
         let why = judge::complaint(&head, b"");
         let wanted = Some((head.status, wanted));
@@ -208,13 +208,19 @@ impl Posting {
         forwarded: &HeaderMap,
         closing: &Watcher,
     ) -> Result<(), String> {
+        if let Err(why) = self.client.token(&self.pool, forwarded).await {
+            if let Some(id) = id {
+                let text = format!("server {}: {why}; the request has not run", self.pipe.server);
+                self.pipe.answer_for_server(id, code::UNAVAILABLE, &text);
+            }
+            return Ok(());
+        }
         let post = self.client.post(&self.pool, Some(&self.endpoint), message, forwarded);
         let came = tokio::time::timeout(POST_TIMEOUT, post)
             .await
             .map_err(|_| "did not accept the message in time; it may have run".to_owned())?
             .map_err(|failure| format!("cannot be reached: {failure}"))?;
-        let proxy = self.client.upstream().target.forwarder();
-        let head = ResponseHead::of(&came.response).through(proxy);
+        let head = self.client.upstream().head_of(&came.response);
         let body = came.response.into_body();
         if head.status.is_success() {
             if let Some(id) = id {

@@ -18,8 +18,10 @@ use crate::sync::Locked;
 
 use super::cookies::Cookies;
 use super::redirects;
+use crate::oauth::challenge::TokenGiven;
 use crate::oauth::source::{AccessToken, TokenSource};
 use crate::oauth::tokens::NoToken;
+use crate::runner::channel::judge::ResponseHead;
 
 pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 pub const EVENTS: HeaderValue = HeaderValue::from_static(headers::EVENT_STREAM);
@@ -71,6 +73,23 @@ impl Upstream {
     #[must_use]
     pub fn of_users(self, is_of_users: bool) -> Self {
         Self { is_of_users, ..self }
+    }
+
+    /// Whose token it gets.
+    #[must_use]
+    pub fn token_given(&self) -> TokenGiven {
+        match (self.is_of_users, &self.tokens) {
+            (true, _) => TokenGiven::OfUser,
+            (false, Some(_)) => TokenGiven::Fetched,
+            (false, None) => TokenGiven::Set,
+        }
+    }
+
+    /// What the head of a response from it decides.
+    #[must_use]
+    pub fn head_of(&self, response: &Response<Body>) -> ResponseHead {
+        let head = ResponseHead::of(response).through(self.target.forwarder());
+        head.with_token(self.token_given())
     }
 
     /// The target of a request for this path: the whole URL for a proxy that reads it.

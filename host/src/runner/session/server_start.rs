@@ -183,7 +183,7 @@ impl ServerStart<'_> {
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
         let response = remote.pipe().post(message.clone(), &envelope, true).await;
         if is_token_refused(response.headers()) {
-            let wanted = WantsToken { metadata: None, scopes: Vec::new(), is_refused: true };
+            let wanted = WantsToken { is_refused: true, ..WantsToken::default() };
             return Err(self.needs_oauth(upstream, StatusCode::UNAUTHORIZED, &wanted));
         }
         let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
@@ -344,7 +344,7 @@ impl ServerStart<'_> {
     /// What a server wants that refuses a user's token, or lacks one, without a word about it.
     fn refused_user(&self, upstream: &Upstream, status: StatusCode) -> Option<WantsToken> {
         let is_refused = upstream.is_of_users && status == StatusCode::UNAUTHORIZED;
-        is_refused.then_some(WantsToken { metadata: None, scopes: Vec::new(), is_refused: true })
+        is_refused.then_some(WantsToken { is_refused: true, ..WantsToken::default() })
     }
 
     fn refused(&self, error: CallError) -> OpenError {
