@@ -85,7 +85,7 @@ pub use connection::tls::{ListenerTls, TlsRules};
 pub use delivery::doubts::Doubts;
 pub use delivery::own_ids::OwnIds;
 pub use front::legacy_sse::MOST_POSTED;
-pub use front::modern::listen::MOST_LISTENED;
+pub use front::modern::listener_place::MOST_LISTENED;
 pub use front::sse_session::SseSessions;
 pub use leaving::Leaving;
 pub use logins::login_routes::ROUTES as LOGIN_ROUTES;

@@ -248,6 +248,12 @@ impl<'a> Envelope<'a> {
     pub fn id_text(&self) -> Option<&'a str> {
         self.id.map(RawValue::get)
     }
+
+    /// Whether the id, if there is one, is the same for every reader.
+    #[must_use]
+    pub fn has_plain_id(&self) -> bool {
+        self.id.is_none_or(is_plain_id)
+    }
 }
 
 impl<'a> From<UsualMessage<'a>> for Envelope<'a> {

@@ -45,6 +45,30 @@ fn text(result: &Value) -> String {
     result["content"][0]["text"].as_str().unwrap_or_default().to_owned()
 }
 
+/// As when a connection breaks and the request is sent once more: one of the two has the answer.
+#[test]
+fn input_that_comes_twice_at_once_does_not_end_the_call() {
+    let gateway = super::gateway(json!({"fixture": asking()}));
+    gateway.wait_until_discovered(&["fixture"]);
+    let tool = "test_input_required_result_elicitation";
+    for path in ["/mcp/fixture", "/mcp"] {
+        let tool = if path == "/mcp" { format!("fixture-{tool}") } else { tool.to_owned() };
+        let client = Stateless::new(gateway.address(), path).able(able());
+        for round in 0..6 {
+            let asks = client.call(&tool, json!({}));
+            let params = again(&tool, &asks, responses(&asks));
+            let answers: Vec<Value> = std::thread::scope(|scope| {
+                let sent: Vec<_> = (0..3)
+                    .map(|_| scope.spawn(|| client.answer("tools/call", params.clone())))
+                    .collect();
+                sent.into_iter().map(|sent| sent.join().expect("an answer")).collect()
+            });
+            let done = answers.iter().filter(|answer| answer["result"].is_object()).count();
+            assert!(done >= 1, "{path} {round}: {answers:?}");
+        }
+    }
+}
+
 #[test]
 fn a_question_becomes_input_that_is_required_and_its_answer_reaches_the_call() {
     let http = super::crossing::HttpFixture::start();

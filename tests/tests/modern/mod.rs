@@ -6,6 +6,7 @@ mod asked_aside;
 mod conversations;
 mod crossing;
 mod endurance;
+mod handover;
 mod input;
 mod listeners;
 mod listening;

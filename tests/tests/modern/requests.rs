@@ -147,6 +147,64 @@ fn annotated_arguments_have_to_stand_in_headers() {
     }
 }
 
+/// Two numbers that are one to a reader who takes them for floating-point ones are two.
+#[test]
+fn a_number_in_a_header_is_compared_to_its_last_digit() {
+    let gateway = gateway(json!({"near": super::upstreams::near(&[])}));
+    gateway.wait_until_discovered(&["near"]);
+    let client = stateless(&gateway, "/mcp/near");
+    let _ = client.result("tools/list", json!({}));
+    let send = |size: &Value, header: &str| {
+        let params = json!({"name": "region", "arguments": {"size": size}});
+        let request = client.request("tools/call", params).0;
+        let response = request.header("Mcp-Param-Size", header).send(gateway.address());
+        (response.status == 400).then(|| response.error_code())
+    };
+    let size = json!(9_007_199_254_740_993_u64);
+    for same in ["9007199254740993", "9007199254740993.0"] {
+        assert_eq!(send(&size, same), None, "{same}");
+    }
+    for other in ["9007199254740992", "9007199254740994", "9.007199254740992e15"] {
+        assert_eq!(send(&size, other), Some(-32020), "{other}");
+    }
+}
+
+#[test]
+fn what_no_reader_can_take_for_two_things_is_asked_of_every_scope() {
+    let servers = json!({"counter": servers::counter(), "near": super::upstreams::near(&[])});
+    let gateway = gateway(servers);
+    gateway.wait_until_discovered(&["counter", "near"]);
+    for path in ["/mcp", "/mcp/counter", "/mcp/near"] {
+        let client = stateless(&gateway, path);
+        let request = || client.request("tools/list", json!({})).0;
+        for second in [STATELESS, "2025-11-25"] {
+            let twice = request().header("MCP-Protocol-Version", second);
+            let refused = twice.send(gateway.address()).expect(400);
+            assert_eq!(refused.error_code(), -32020, "{path}: {}", refused.text());
+        }
+        let message = |id: &str, token: &str| {
+            let mut meta = client.meta.clone();
+            meta["progressToken"] = serde_json::from_str(token).unwrap();
+            let params = json!({"_meta": meta});
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list","params":{params}}}"#)
+        };
+        for (id, token, code) in [
+            ("1.5", "1", -32600),
+            ("1e3", "1", -32600),
+            ("2", "1.5", -32602),
+            ("2", "[]", -32602),
+            ("2", "{}", -32602),
+        ] {
+            let refused = request().body(message(id, token)).send(gateway.address()).expect(400);
+            assert_eq!(refused.error_code(), code, "{path} {id} {token}: {}", refused.text());
+        }
+        for (id, token) in [("-7", "0"), ("\"\"", "\"\""), ("12345678901234567890", "-1")] {
+            let answer = request().body(message(id, token)).send(gateway.address()).expect(200);
+            assert!(answer.json()["result"].is_object(), "{path} {id} {token}: {}", answer.text());
+        }
+    }
+}
+
 /// The server is one of sessions: it gets none of what the client says of its own era, and gets
 /// the rest as it came.
 #[test]

@@ -354,6 +354,8 @@ fn changes_come_on_the_stream_of_the_session() {
         // have missed.
         let _ = session.call(&format!("{prefix}hang_up"), json!({}));
         stream.message(|m| m["method"] == "notifications/tools/list_changed");
+        let updated = stream.message(|m| m["method"] == "notifications/resources/updated");
+        assert!(updated["params"]["uri"].as_str().unwrap().starts_with(scheme), "{updated}");
         session.request("resources/unsubscribe", json!({"uri": format!("{scheme}://b")}));
     });
 }

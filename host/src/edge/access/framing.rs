@@ -6,6 +6,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, ORIGIN, TRANSFER_ENCODING}
 use http::{HeaderMap, HeaderName, Request, Version};
 
 use crate::edge::refusal::Refusal;
+use crate::protocol::era::fault::EraFault;
+use crate::protocol::era::ladder::names_modern;
 use crate::protocol::headers;
 
 /// Headers with one value, which decide who asks and for what.
@@ -74,6 +76,10 @@ fn check_single(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let is_several = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
     match SINGLE.iter().find(is_several) {
+        // A client without a session is told in the words of its revision.
+        Some(name) if *name == headers::PROTOCOL_VERSION && names_modern(headers) => {
+            Err(EraFault::Header("MCP-Protocol-Version comes more than once".into()).into())
+        }
         Some(name) => Err(Refusal::Several(name.clone())),
         None => Ok(()),
     }
@@ -110,6 +116,18 @@ mod tests {
         assert_eq!(noted("x-mooring"), Some((false, false)));
         assert_eq!(noted("origin"), Some((true, false)));
         assert_eq!(noted("Mooring-Principal"), Some((false, true)));
+    }
+
+    #[test]
+    fn a_revision_that_is_named_twice_is_refused_in_the_words_of_one_without_sessions() {
+        let named = |version: &str| {
+            let request = Request::builder().header("host", "a");
+            let request = request.header("mcp-protocol-version", version);
+            let request = request.header("mcp-protocol-version", "2025-11-25");
+            check(&request.body(()).unwrap()).unwrap_err()
+        };
+        assert!(matches!(named("2026-07-28"), Refusal::Era(fault) if fault.code() == -32020));
+        assert!(matches!(named("2025-06-18"), Refusal::Several(_)));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::conversation::Conversation;
 /// for one that has not.
 const ENDED: u8 = 32;
 
-/// Keeps an inner session while a request uses it. That of one request ends with this.
+/// Keeps an inner session while a request uses it. That of one request ends with the last of these.
 pub struct InnerInUse {
     worker: Worker,
     session: Session,
@@ -41,7 +41,8 @@ impl InnerInUse {
 impl Drop for InnerInUse {
     fn drop(&mut self) {
         drop(self.held.take());
-        if !self.ends {
+        // A client may have come back with its input twice: the other request goes on.
+        if !self.ends || self.worker.edge.bindings.is_held(self.session.id) {
             return;
         }
         let (worker, session) = (self.worker.clone(), self.session.clone());

@@ -152,21 +152,31 @@ impl StatelessPass<'_> {
         (Response::from_parts(parts, answer.into()), is_unknown)
     }
 
-    /// The response of the server at this node. `None` if the request has not reached it.
-    pub async fn at(&self, node: &Node) -> Option<Response<Body>> {
+    /// The response of the server at this node.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn at(&self, node: &Node) -> Result<Response<Body>, NotOpened> {
         let session = self.session();
         let call = Call::of_client(self.worker, self.context, &session, self.server);
         let facts = self.facts(&session, node);
-        let response = call.exchange(node, facts, self.request(&call, node)).await.ok()?;
-        let is_answered = matches!(Outcome::read(response.headers()), None | Some(Outcome::Sent));
-        is_answered.then(|| relay(response))
+        match call.exchange(node, facts, self.request(&call, node)).await {
+            Ok(response) => match Outcome::read(response.headers()) {
+                None | Some(Outcome::Sent) => Ok(relay(response)),
+                Some(Outcome::NotSent | Outcome::UnknownSession) => {
+                    Err(Box::pin(not_opened(node, response)).await)
+                }
+            },
+            Err(Failure::NotSent(why) | Failure::Short(why) | Failure::Broken(why)) => {
+                self.worker.suspect(&node.id, &why);
+                Err(why.into())
+            }
+        }
     }
 
-    /// It is of no session: strategies see an id that no other request has.
+    /// See [`session_of`].
     pub fn session(&self) -> Session {
-        let params = Bytes::from_static(b"{}");
-        let session = Session::mint(self.principal.clone(), params, false);
-        Session { origin: Origin::Request, ..session }
+        session_of(self.principal)
     }
 
     fn facts(&self, session: &Session, node: &Node) -> Facts {
@@ -195,6 +205,13 @@ impl StatelessPass<'_> {
         }
         request
     }
+}
+
+/// The session of a request that belongs to none: strategies see an id that no other request has.
+#[must_use]
+pub fn session_of(principal: &Principal) -> Session {
+    let session = Session::mint(principal.clone(), Bytes::from_static(b"{}"), false);
+    Session { origin: Origin::Request, ..session }
 }
 
 /// A request on its way, and where it was in vain.

@@ -4,6 +4,8 @@
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 
+use crate::protocol::lenient::Members;
+
 use super::fault::EraFault;
 use super::field::{self, PARAMETER};
 
@@ -64,8 +66,8 @@ pub fn check(
     arguments: Option<&str>,
     headers: &HeaderMap,
 ) -> Result<(), EraFault> {
-    let arguments: Value =
-        arguments.and_then(|arguments| serde_json::from_str(arguments).ok()).unwrap_or(Value::Null);
+    let given = arguments.unwrap_or("null");
+    let arguments: Value = serde_json::from_str(given).unwrap_or(Value::Null);
     for Mirrored { path, header } in mirrored {
         let wrong = |why: String| EraFault::Header(format!("{header} {why}"));
         let value = field::only(headers, header).map_err(|why| wrong(why.to_string()))?;
@@ -83,6 +85,10 @@ pub fn check(
             (Some(value), Some(argument)) => (value, argument),
         };
         let text = field::decoded(value).map_err(|why| wrong(why.to_string()))?;
+        if is_twice(given, path) {
+            // Readers differ about which of them counts, and the server may take the other one.
+            return Err(wrong(format!("repeats the argument {}, which is there twice", named())));
+        }
         if !is_same(&text, argument) {
             return Err(wrong(format!("differs from the argument {}", named())));
         }
@@ -162,16 +168,68 @@ fn is_annotated_well(schema: &Value, is_reached: bool, names: &mut Vec<String>) 
     is_reached && is_simple && is_own && HeaderName::try_from(format!("{PARAMETER}{name}")).is_ok()
 }
 
-/// Whether a header's text stands for the argument. Numbers are compared as numbers.
+/// Whether one of the names that lead to an argument is there twice.
+fn is_twice(arguments: &str, path: &[String]) -> bool {
+    let mut text = arguments;
+    for name in path {
+        let Some(members) = Members::of(text) else { return false };
+        let mut values = members.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
+        let Some(value) = values.next() else { return false };
+        if values.next().is_some() {
+            return true;
+        }
+        text = value.get();
+    }
+    false
+}
+
+/// Whether a header's text stands for the argument. Numbers are compared as numbers, to the last digit.
 fn is_same(text: &str, argument: &Value) -> bool {
     match argument {
         Value::String(argument) => text == argument,
         Value::Bool(argument) => text == if *argument { "true" } else { "false" },
+        Value::Number(argument) if argument.is_i64() || argument.is_u64() => {
+            Decimal::of(text).is_some_and(|said| Some(said) == Decimal::of(&argument.to_string()))
+        }
         Value::Number(argument) => {
-            let whole = argument.as_i64().is_some_and(|whole| text.parse() == Ok(whole));
-            whole || argument.as_f64().is_some_and(|number| text.parse() == Ok(number))
+            argument.as_f64().is_some_and(|number| text.parse() == Ok(number))
         }
         Value::Null | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
+/// A number, without what can be written in several ways.
+#[derive(PartialEq, Eq)]
+struct Decimal {
+    is_negative: bool,
+    /// Without zeros at either end; empty for zero.
+    digits: String,
+    /// The power of ten of the last digit.
+    power: i64,
+}
+
+impl Decimal {
+    fn of(text: &str) -> Option<Self> {
+        let (text, is_negative) = match text.strip_prefix('-') {
+            Some(text) => (text, true),
+            None => (text.strip_prefix('+').unwrap_or(text), false),
+        };
+        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
+            None => (text, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let digits = [whole, fraction].concat();
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let significant = digits.trim_end_matches('0');
+        let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+        let power = i64::from(exponent) - i64::try_from(fraction.len()).ok()? + zeros;
+        let digits = significant.trim_start_matches('0').to_owned();
+        let is_zero = digits.is_empty();
+        let power = if is_zero { 0 } else { power };
+        Some(Self { is_negative: is_negative && !is_zero, digits, power })
     }
 }
 
@@ -212,6 +270,33 @@ mod tests {
         check_with(r#"{"deep":{"n":42.0}}"#, &[("mcp-param-n", "42")], true);
         check_with(r#"{"deep":{"n":42}}"#, &[("mcp-param-n", "43")], false);
         check_with("{}", &[("mcp-param-other", "x")], true);
+        check_with(r#"{"region":"eu","region":"us"}"#, &[region("us")], false);
+        let twice = r#"{"deep":{"n":1},"deep":{"n":1}}"#;
+        check_with(twice, &[("mcp-param-n", "1")], false);
+    }
+
+    #[test]
+    fn numbers_are_the_same_if_they_are_to_the_last_digit() {
+        let n = |argument: &str, header: &str, is_good| {
+            let arguments = format!(r#"{{"deep":{{"n":{argument}}}}}"#);
+            let mut headers = HeaderMap::new();
+            headers.insert("mcp-param-n", HeaderValue::from_str(header).unwrap());
+            let got = check(&mirrored(TOOL.as_bytes()), Some(&arguments), &headers);
+            assert_eq!(got.is_ok(), is_good, "{argument} {header}");
+        };
+        for same in ["9007199254740993", "9007199254740993.0", "90071992547409930e-1"] {
+            n("9007199254740993", same, true);
+        }
+        for other in ["9007199254740992", "9007199254740993.5", "-9007199254740993", "", ".", "e1"]
+        {
+            n("9007199254740993", other, false);
+        }
+        n("18446744073709551615", "18446744073709551614", false);
+        n("-120", "-1.2e2", true);
+        n("0", "-0.00", true);
+        n("7", "inf", false);
+        n("7", "7e99999999999", false);
+        n("1180591620717411303424", "1180591620717411303424", true);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde_json::value::RawValue;
 
+use crate::protocol::jsonrpc::is_plain_id;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::members::members;
 use crate::protocol::splice;
@@ -121,6 +122,10 @@ impl<'a> EraClaim<'a> {
             ),
             None => None,
         };
+        let progress_token = present(said.progress_token);
+        if !progress_token.is_none_or(is_plain_id) {
+            return Err(wrong("progressToken", "must be a string or a whole number"));
+        }
         let conversation = match present(said.conversation) {
             Some(named) => Some(
                 splice::string(named)
@@ -133,7 +138,7 @@ impl<'a> EraClaim<'a> {
             capabilities: capabilities.get(),
             client: client.map(RawValue::get),
             log_level,
-            progress_token: present(said.progress_token).map(RawValue::get),
+            progress_token: progress_token.map(RawValue::get),
             conversation,
             meta: raw,
         }))
@@ -217,6 +222,8 @@ mod tests {
             ),
             format!("{{{VERSION},{NONE},\"io.modelcontextprotocol/logLevel\":\"loud\"}}"),
             format!("{{{VERSION},{NONE},\"mooring/conversation\":[]}}"),
+            format!("{{{VERSION},{NONE},\"progressToken\":{{}}}}"),
+            format!("{{{VERSION},{NONE},\"progressToken\":1.5}}"),
         ] {
             let params = said(&meta);
             let read = EraClaim::of(Some(raw(&params)));

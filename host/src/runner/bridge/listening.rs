@@ -2,7 +2,8 @@
 //! had sent it there by itself (2026-07-28, basic/patterns/subscriptions).
 //!
 //! A change of the resources opens another subscription first, and then ends the one before, so that
-//! nothing is missed between the two. After a break lists may have changed unseen, which is told.
+//! nothing is missed between the two. After a break lists and resources may have changed unseen, which
+//! is told.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,9 +23,11 @@ use super::server::Exchange;
 use super::talk::{Acknowledged, Talk, Turn};
 
 /// First pause before a subscription that broke is opened again; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The doubling stops here.
 const LAST_PAUSE: Duration = Duration::from_secs(60);
+/// A subscription that has lasted for so long makes the next pause a short one.
+const LASTED: Duration = Duration::from_secs(10);
 /// Longest wait for an acknowledgement while an earlier subscription is kept for it, and until a
 /// client is told that it has subscribed.
 const ACKNOWLEDGES: Duration = Duration::from_secs(2);
@@ -69,7 +72,7 @@ pub async fn listen(talk: &Talk) {
                 was_broken = false;
             }
             End::Broken => {
-                let lasted = opened.elapsed() > LAST_PAUSE;
+                let lasted = opened.elapsed() > LASTED;
                 pause = if lasted { FIRST_PAUSE } else { pause };
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LAST_PAUSE);
@@ -210,8 +213,10 @@ impl Subscription<'_> {
 
     fn acknowledge(&mut self, envelope: &Envelope<'_>) {
         self.before = None;
-        let honoured = Some(acknowledged(envelope.params));
-        let asked = self.asked.clone();
+        let honoured = acknowledged(envelope.params);
+        let told_of: Vec<String> =
+            self.asked.iter().filter(|uri| honoured.contains(uri)).cloned().collect();
+        let (asked, honoured) = (self.asked.clone(), Some(honoured));
         self.talk.acknowledged.send_replace(Acknowledged { asked, honoured });
         if !std::mem::take(&mut self.was_broken) {
             return;
@@ -225,6 +230,10 @@ impl Subscription<'_> {
             if is_announced {
                 self.talk.hand(jsonrpc::notification(list.changed()));
             }
+        }
+        for uri in told_of {
+            let params = format!("{{\"uri\":{}}}", quoted(&uri));
+            self.talk.hand(jsonrpc::notification_with(methods::UPDATED, &params));
         }
     }
 }

@@ -181,6 +181,12 @@ impl Bindings {
         }
     }
 
+    /// Whether anybody keeps the session now.
+    #[must_use]
+    pub fn is_held(&self, session: SessionId) -> bool {
+        self.with(session, |records| records.get(&session).is_some_and(is_held))
+    }
+
     /// Forgets sessions that have waited for a second message for longer than `patience`. Returns
     /// how many.
     pub fn sweep_unused(&self, patience: Duration) -> usize {

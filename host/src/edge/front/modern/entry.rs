@@ -19,10 +19,9 @@ use crate::protocol::era::ladder::{self, Era};
 use crate::protocol::era::methods::{LISTEN, Method};
 use crate::protocol::era::tasks;
 use crate::protocol::era::usual_request::UsualRequest;
-use crate::protocol::jsonrpc::Envelope;
+use crate::protocol::jsonrpc::{Envelope, Malformed};
 
 use super::request::{ModernRequest, for_modern};
-use super::respond::respond;
 
 /// Who has sent a message, and to what.
 #[derive(Clone, Copy)]
@@ -127,11 +126,14 @@ impl Worker {
         claim: &EraClaim<'_>,
     ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, recent } = sent;
+        if !envelope.has_plain_id() {
+            let text = "\"id\" must be a string or a whole number";
+            return Err(Refusal::Malformed(Malformed::Message(text)));
+        }
         if let Some(server) = self.stateless_server(scope) {
             let counts = self.pass_counts(Some(context), server);
             let under_way = counts.map(|counts| counts.count_one(envelope)).transpose()?.flatten();
-            let id = envelope.id_text().unwrap_or("null");
-            let passing = self.pass_whole(sent, server, message, (envelope.method(), id));
+            let passing = self.pass_whole(sent, server, message, envelope.method());
             let response = Box::pin(passing).await?;
             return Ok(match under_way {
                 Some(under_way) => response.map(|body| body.with_guard(under_way)),
@@ -176,10 +178,10 @@ impl Worker {
         sent: Sessionless<'_>,
         server: &ServerName,
         message: &Bytes,
-        (method, id): (&str, &str),
+        method: &str,
     ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, .. } = sent;
-        if method == LISTEN && ListenedServer::nodes(self, server).len() > 1 {
+        if method == LISTEN && !ListenedServer::nodes(self, server).is_empty() {
             let listened = ListenedServer {
                 worker: self.clone(),
                 context: context.clone(),
@@ -188,7 +190,7 @@ impl Worker {
                 server: server.clone(),
                 message: message.clone(),
             };
-            return respond(listened.merged(), id, self.edge.config.keep_alive).await;
+            return listened.respond().await;
         }
         let (worker, named, trace, read) = (self, None, None, None);
         let pass = StatelessPass {

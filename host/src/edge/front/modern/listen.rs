@@ -1,11 +1,12 @@
 //! `subscriptions/listen`: notifications for as long as the client reads them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use http::Response;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::edge::access::fair_share::SharePlace;
@@ -17,18 +18,20 @@ use crate::edge::pass_through::listened::NodeSaid;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
-use crate::model::Scope;
+use crate::model::{NodeId, Scope, ServerName};
 use crate::net::{Body, collect};
 use crate::protocol::jsonrpc::{self, Envelope};
 use crate::protocol::methods::{SUBSCRIBE, UNSUBSCRIBE};
 use crate::protocol::{splice, sse};
 
+use super::changed_lists::{ChangedLists, until};
 use super::own_view::OwnView;
 use super::request::ModernRequest;
 use super::respond::event_stream;
 use super::subscribed::{Heard, Wanted, ended};
 use super::task_watch::TaskWatch;
 use super::tasks::KnownTask;
+use super::unheard::{Unheard, next_change};
 
 /// How long servers are waited for before the client is told what it gets. One that is not open yet
 /// has to start meanwhile.
@@ -37,16 +40,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ACKNOWLEDGES: Duration = Duration::from_secs(2);
 /// Between two looks whether the servers that have granted resources are still heard.
 const LOOK: Duration = Duration::from_secs(1);
-/// Looks between two attempts to subscribe anew; they double up to these.
-const LONGEST_PAUSE: u32 = 32;
+/// How long one that is not heard any more may take to be heard elsewhere by itself.
+const SETTLE: Duration = Duration::from_millis(100);
 /// Resources about which servers are asked at the same time, for one client: it may name many, and the
 /// memory of each question is a hundred times what the client has said.
 const AT_A_TIME: usize = 4;
-
-/// Bytes of what is kept for all clients that listen.
-pub const MOST_LISTENED: usize = 128 * 1024 * 1024;
-/// What each of them costs beside what it says: its tasks, its connection to a session's feed.
-const EACH: usize = 8 * 1024;
 
 /// A client that listens.
 struct Listening {
@@ -64,7 +62,7 @@ struct Listening {
     /// What of all this is for the client; `None` if everything is.
     view: Option<OwnView>,
     /// What servers without sessions say of their lists, and how many of their nodes are asked.
-    at_servers: mpsc::Receiver<NodeSaid>,
+    at_servers: mpsc::Receiver<(NodeId, NodeSaid)>,
     asked: usize,
 }
 
@@ -86,7 +84,8 @@ impl ModernRequest<'_> {
         mut session: Session,
     ) -> Result<Response<Body>, Refusal> {
         // From here on something is kept for it.
-        let place = self.listener_place(&session, &wanted)?;
+        let bytes = session.params.len() + wanted.bytes();
+        let place = self.worker.listener_place(self.context, bytes)?;
         let mut in_use = self.worker.use_inner(self.context, &session)?;
         // What its servers are, and whether it has ended, may be known to another coordinator alone.
         if let Some(sharing) = &self.worker.edge.sharing
@@ -124,22 +123,6 @@ impl ModernRequest<'_> {
         Ok(self.worker.while_let_in(response, self.scope, client))
     }
 
-    /// Room for what is kept for as long as the client listens.
-    fn listener_place(&self, session: &Session, wanted: &Wanted) -> Result<SharePlace, Refusal> {
-        let (edge, whom) = (&self.worker.edge, &self.context.quota);
-        let of_client = self.context.head_bytes() + session.params.len();
-        edge.listened.take(whom, EACH + of_client + wanted.bytes()).ok_or_else(|| {
-            edge.bindings.met.listened.note_refused(|since| {
-                tracing::warn!(
-                    since,
-                    "clients of {whom} that listen (subscriptions/listen) hold as much as they may: \
-                     one more is refused"
-                );
-            });
-            Refusal::HoldsTooMuch("subscriptions/listen; close one of those streams, or name less")
-        })
-    }
-
     /// Those of the wanted tasks that are the client's.
     async fn listened(
         &self,
@@ -151,35 +134,6 @@ impl ModernRequest<'_> {
             tasks.extend(self.known_task(id, session).await?);
         }
         Ok(tasks)
-    }
-}
-
-/// For how many looks a server was not heard, and at which the next attempt is made.
-struct Unheard {
-    looks: u32,
-    next: u32,
-}
-
-impl Default for Unheard {
-    /// A server that is opened is not heard at once.
-    fn default() -> Self {
-        Self { looks: 0, next: 2 }
-    }
-}
-
-impl Unheard {
-    /// Whether an attempt is due after one more look.
-    fn is_due(&mut self, is_cut_off: bool) -> bool {
-        if !is_cut_off {
-            *self = Self::default();
-            return false;
-        }
-        self.looks += 1;
-        let is_due = self.looks >= self.next;
-        if is_due {
-            self.next = self.looks + self.next.min(LONGEST_PAUSE);
-        }
-        is_due
     }
 }
 
@@ -217,9 +171,9 @@ impl Listening {
         while awaited > 0 && early.len() < AHEAD {
             let said = tokio::time::timeout_at(until, self.at_servers.recv()).await;
             match said {
-                Ok(Some(said)) if said.is_acknowledgement() => awaited -= 1,
-                Ok(Some(NodeSaid::Note(note))) => early.push(note),
-                Ok(Some(NodeSaid::End(..))) => awaited -= 1,
+                Ok(Some((_, said))) if said.is_acknowledgement() => awaited -= 1,
+                Ok(Some((_, NodeSaid::Note(note)))) => early.push(note),
+                Ok(Some((_, NodeSaid::End(..) | NodeSaid::Failed(_)))) => awaited -= 1,
                 Ok(None) | Err(_) => break,
             }
         }
@@ -233,31 +187,46 @@ impl Listening {
         sender: &mpsc::Sender<Bytes>,
         early: Vec<Bytes>,
     ) {
-        for note in early {
-            if let Some(message) = self.told_by_server(&note).await
-                && sender.send(sse::event(&splice::on_one_line(message))).await.is_err()
-            {
-                return;
-            }
-        }
         let keep_alive = self.worker.edge.config.keep_alive;
         let mut leaving = self.worker.edge.leaving.watch();
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unheard = Unheard::default();
+        let mut heard_servers = self.heard_servers();
         let mut quiet = Instant::now();
+        let mut changed = ChangedLists::default();
+        for note in &early {
+            changed.put(note, self.has_open(), Instant::now());
+        }
         loop {
             let heard = tokio::select! {
                 heard = tokio::time::timeout_at(quiet + keep_alive, feed.recv()) => heard,
-                Some(said) = self.at_servers.recv() => {
-                    let NodeSaid::Note(note) = said else { continue };
-                    let Some(message) = self.told_by_server(&note).await else { continue };
-                    if sender.send(sse::event(&splice::on_one_line(message))).await.is_err() {
-                        return;
+                Some((_, said)) = self.at_servers.recv() => {
+                    if let NodeSaid::Note(note) = said {
+                        changed.put(&note, self.has_open(), Instant::now());
+                    }
+                    continue;
+                }
+                () = until(changed.due()) => {
+                    for list in changed.take() {
+                        let note = jsonrpc::notification(list.changed());
+                        let Some(message) = self.told(&note).await else { continue };
+                        if sender.send(sse::event(&splice::on_one_line(message))).await.is_err() {
+                            return;
+                        }
+                    }
+                    quiet = Instant::now();
+                    continue;
+                }
+                () = next_change(&mut heard_servers), if !self.wanted.resources.is_empty() => {
+                    if unheard.is_none() && self.is_cut_off() {
+                        unheard.begin();
+                        look.reset_after(SETTLE);
                     }
                     continue;
                 }
                 _ = look.tick(), if !self.wanted.resources.is_empty() => {
+                    heard_servers = heard_servers.or_else(|| self.heard_servers());
                     if unheard.is_due(self.is_cut_off()) && self.renew().await {
                         unheard = Unheard::default();
                         // Nobody knows what has changed meanwhile.
@@ -273,6 +242,8 @@ impl Listening {
             };
             let told: Vec<Bytes> = match heard {
                 Ok(Ok(FeedItem::Message(message))) => {
+                    // It stands for what was said before.
+                    changed.told(&message);
                     self.told(&message).await.into_iter().collect()
                 }
                 Ok(Ok(FeedItem::Unsubscribed(uri))) => {
@@ -298,12 +269,6 @@ impl Listening {
                 }
             }
         }
-    }
-
-    /// What a server without sessions says of its lists. What else it says was not asked for.
-    async fn told_by_server(&mut self, note: &[u8]) -> Option<Bytes> {
-        let Some(Heard::Changed(_)) = Heard::of(note) else { return None };
-        self.told(note).await
     }
 
     /// What a message of the session is to this client.
@@ -369,6 +334,18 @@ impl Listening {
         record.subscriptions.iter().any(|(server, _)| !heard.contains_key(server))
     }
 
+    /// Where it shows at once that a server is not heard any more. `None` while the session has no
+    /// stream here.
+    fn heard_servers(&self) -> Option<watch::Receiver<BTreeMap<ServerName, NodeId>>> {
+        Some(self.worker.edge.streams.get(self.session.id)?.heard.subscribe())
+    }
+
+    /// Whether the conversation has any server open, and so may hear of it by itself.
+    fn has_open(&self) -> bool {
+        let record = self.worker.edge.bindings.record(self.session.id);
+        record.is_some_and(|record| !record.servers.is_empty())
+    }
+
     /// Subscribes anew, which opens the servers again. Whether one of them has granted it.
     async fn renew(&self) -> bool {
         let end = Instant::now() + PATIENCE;
@@ -418,19 +395,5 @@ impl Listening {
         let decoded =
             sse::EventDecoder::new(most).feed(&answer, |event| is_granted |= is_grant(&event.data));
         decoded.is_ok() && is_granted
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attempts_become_rare_until_the_server_is_heard() {
-        let mut unheard = Unheard::default();
-        let due: Vec<u32> = (1..=200).filter(|_| unheard.is_due(true)).collect();
-        assert_eq!(due[..5], [2, 4, 8, 16, 32]);
-        assert!(due.windows(2).all(|pair| pair[1] - pair[0] <= LONGEST_PAUSE), "{due:?}");
-        assert!(!unheard.is_due(false) && !unheard.is_due(true) && unheard.is_due(true));
     }
 }

@@ -19,7 +19,7 @@ use crate::edge::pass_through::listened::{ListenedServer, NodeSaid};
 use crate::edge::pass_through::stateless::{Passed, StatelessPass};
 use crate::edge::refusal::{Refusal, lost_words};
 use crate::edge::session::client_session::Session;
-use crate::model::ServerName;
+use crate::model::{NodeId, ServerName};
 use crate::net::Body;
 use crate::protocol::era::answered::without;
 use crate::protocol::era::methods::{LISTEN, Method};
@@ -174,7 +174,11 @@ impl ModernRequest<'_> {
 
     /// Listens to the lists of the servers that have no sessions themselves. Those with sessions are
     /// heard in the conversation's own. Returns how many nodes are asked.
-    pub(super) fn ask_for_lists(&self, wanted: &Wanted, sender: &mpsc::Sender<NodeSaid>) -> usize {
+    pub(super) fn ask_for_lists(
+        &self,
+        wanted: &Wanted,
+        sender: &mpsc::Sender<(NodeId, NodeSaid)>,
+    ) -> usize {
         if wanted.lists.is_empty() {
             return 0;
         }

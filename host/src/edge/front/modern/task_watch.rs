@@ -144,6 +144,14 @@ fn described(task: &RawValue) -> Option<Description> {
     Some(Description { seen, members, pause, is_over })
 }
 
+/// The notification of a task's present state, by the result of a question about it. `None` if that is
+/// no task.
+#[must_use]
+pub fn changed(task: &RawValue, shown: &str, id: &str) -> Option<Bytes> {
+    let now = described(task)?;
+    Some(jsonrpc::notification_with(tasks::CHANGED, &params(shown, &now.members, id)))
+}
+
 fn params(shown: &str, members: &str, id: &str) -> String {
     let shown = splice::quoted(shown);
     format!("{{\"taskId\":{shown},{members},\"_meta\":{{\"{}\":{id}}}}}", meta::SUBSCRIPTION)
