@@ -15,7 +15,10 @@ use super::answer::ApiAnswer;
 use super::extract::{AtCoordinator, PathName, QueryParams, StatusCaller};
 use super::{Admin, ApiCaller, ProcessRole};
 
-pub async fn status(_: StatusCaller, State(admin): State<Arc<Admin>>) -> ApiAnswer {
+pub async fn status(
+    StatusCaller(caller): StatusCaller,
+    State(admin): State<Arc<Admin>>,
+) -> ApiAnswer {
     let (mode, node_id) = match admin.role {
         ProcessRole::Standalone => {
             return ApiAnswer::Data(json!({
@@ -31,7 +34,9 @@ pub async fn status(_: StatusCaller, State(admin): State<Arc<Admin>>) -> ApiAnsw
         .iter()
         .filter(|entry| entry.status == LeaseStatus::Active)
         .flat_map(|entry| entry.servers.keys())
+        .filter(|server| caller.as_ref().is_none_or(|caller| caller.sees(server)))
         .collect();
+    let rights = caller.as_ref().and_then(ApiCaller::rights);
     ApiAnswer::Data(json!({
         "enabled": true,
         "mode": mode,
@@ -40,7 +45,7 @@ pub async fn status(_: StatusCaller, State(admin): State<Arc<Admin>>) -> ApiAnsw
             "nodes": entries.len(),
             "activeNodes": entries.iter().filter(|e| e.status == LeaseStatus::Active).count(),
             "servers": servers.len(),
-            "sessions": admin.bindings.sessions(),
+            "sessions": admin.bindings.seen(rights),
         },
     }))
 }

@@ -107,7 +107,8 @@ const OF_CLOSED_NODE: &str = "this node serves its coordinator only";
 
 /// A caller of `/api/cluster/status`, which a node without a key answers to everyone but pages of
 /// other sites: it says only that the process is a node, and how many servers and sessions it has.
-pub struct StatusCaller;
+/// `None`: everyone.
+pub struct StatusCaller(pub Option<ApiCaller>);
 
 impl FromRequestParts<Arc<Admin>> for StatusCaller {
     type Rejection = ApiAnswer;
@@ -120,9 +121,9 @@ impl FromRequestParts<Arc<Admin>> for StatusCaller {
             (ProcessRole::Node { .. }, Err(ApiAnswer::Failure(StatusCode::FORBIDDEN, text)))
                 if text.contains(OF_CLOSED_NODE) =>
             {
-                Ok(Self)
+                Ok(Self(None))
             }
-            (_, admitted) => admitted.map(|_| Self),
+            (_, admitted) => admitted.map(|caller| Self(Some(caller.0))),
         }
     }
 }

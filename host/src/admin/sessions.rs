@@ -43,15 +43,11 @@ pub async fn sessions(
 ) -> ApiAnswer {
     let limit = filter.limit.unwrap_or(USUAL).clamp(1, MOST);
     let query = match query(filter) {
-        Ok(query) => query,
+        Ok(query) => SessionQuery { seen_with: caller.rights().cloned(), ..query },
         Err(refused) => return refused,
     };
     let page = admin.bindings.list(&query, limit);
-    let is_seen = |record: &Record| {
-        caller.rights().is_none() || record.servers.iter().any(|(server, _)| caller.sees(server))
-    };
-    let seen = page.sessions.iter().filter(|(_, record)| is_seen(record));
-    let sessions = seen.map(|(session, record)| {
+    let sessions = page.sessions.iter().map(|(session, record)| {
         let mut shown = json!({
             "session": session.short(),
             "createdAt": record.created.0,
@@ -85,6 +81,7 @@ fn query(filter: SessionFilter) -> Result<SessionQuery, ApiAnswer> {
         server: server.map_err(|error| bad("server", &error))?,
         node: node.map_err(|error| bad("node", &error))?,
         after: hash("after", filter.after)?,
+        seen_with: None,
     })
 }
 
@@ -114,7 +111,8 @@ pub async fn session(
 
 /// The session that a line of the log names.
 fn by_short(admin: &Admin, caller: &ApiCaller, short: String) -> ApiAnswer {
-    let query = SessionQuery { short, ..SessionQuery::default() };
+    let seen_with = caller.rights().cloned();
+    let query = SessionQuery { short, seen_with, ..SessionQuery::default() };
     let found = admin.bindings.list(&query, 2);
     match &found.sessions[..] {
         [] => ApiAnswer::failure(StatusCode::NOT_FOUND, "Session affinity not found"),

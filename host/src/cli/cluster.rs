@@ -41,6 +41,16 @@ pub fn run(command: &ClusterCommand) -> ExitCode {
 fn init(dir: &Path, nodes: &[String], hosts: &[String], days: u64) -> Result<(), String> {
     let roles: Result<Vec<Role>, String> = nodes.iter().map(|name| role_of(name)).collect();
     let roles = roles?;
+    let mut known = vec![&Role::Coordinator];
+    for (role, name) in roles.iter().zip(nodes) {
+        if known.contains(&role) {
+            return Err(format!(
+                "{name} would get two certificates: name each node once, and not the coordinator, \
+                 which gets its own anyway"
+            ));
+        }
+        known.push(role);
+    }
     let folder = Folder::make(dir)?;
     let (mut authority, own) = Authority::make()?;
     folder.write(CA_KEY, &own.key, PRIVATE)?;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{NodeId, ServerName, SessionId};
+use crate::model::{NodeId, Rights, ServerName, SessionId, SessionMap};
+use crate::sync::Locked;
 
 use super::bindings::Bindings;
 use super::record::Record;
@@ -18,6 +19,9 @@ pub struct SessionQuery {
     pub node: Option<NodeId>,
     /// Only those whose short hash comes after this one.
     pub after: Option<String>,
+    /// Only those at servers that exist for the holder of these rights, to whom no other binding is
+    /// one.
+    pub seen_with: Option<Arc<Rights>>,
 }
 
 /// A page of sessions.
@@ -35,8 +39,10 @@ impl SessionQuery {
         let is_bound = |server: &ServerName, node: &NodeId| {
             self.server.as_ref().is_none_or(|wanted| wanted == server)
                 && self.node.as_ref().is_none_or(|wanted| wanted == node)
+                && self.seen_with.as_ref().is_none_or(|rights| rights.has(server))
         };
-        let needs_binding = self.server.is_some() || self.node.is_some();
+        let needs_binding =
+            self.server.is_some() || self.node.is_some() || self.seen_with.is_some();
         let mut bound = record.servers.iter();
         session.short().starts_with(&self.short)
             && (!needs_binding || bound.any(|(server, binding)| is_bound(server, &binding.node)))
@@ -44,6 +50,20 @@ impl SessionQuery {
 }
 
 impl Bindings {
+    /// How many sessions exist for the holder of these rights. `None`: all of them.
+    #[must_use]
+    pub fn seen(&self, rights: Option<&Arc<Rights>>) -> usize {
+        if rights.is_none() {
+            return self.sessions();
+        }
+        let query = SessionQuery { seen_with: rights.cloned(), ..SessionQuery::default() };
+        let count = |shard: &Locked<SessionMap<SessionId, Record>>| {
+            let records = shard.lock();
+            records.iter().filter(|(session, record)| query.takes(session, record)).count()
+        };
+        self.shards.iter().map(count).sum()
+    }
+
     /// The sessions that match, `limit` of them, or a few more: those with the same short hash are
     /// never parted. Does not count as use.
     #[must_use]

@@ -105,6 +105,8 @@ fn a_folder_has_one_authority_and_its_mistakes_are_told() {
         (&["certificate", "a", "--dir", dir][..], "mooring cluster init"),
         (&["revoke", "a", "--dir", dir], "mooring cluster init"),
         (&["init", dir, "a b"], "not allowed here"),
+        (&["init", dir, "a", "b", "a"], "a would get two certificates"),
+        (&["init", dir, "coordinator"], "coordinator would get two certificates"),
     ] {
         let output = command(args);
         assert_eq!(output.status.code(), Some(2));

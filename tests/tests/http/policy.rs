@@ -372,6 +372,23 @@ fn the_management_api_shows_what_its_caller_may_use() {
             assert!(has(&all, "a") && has(&all, "b"), "{path}: {all}");
             assert!(has(&some, "a") && !has(&some, "b"), "{path}: {some}");
         }
+        // Nor is anything counted that does not exist for it.
+        let count = |name: &str, path: &str| get(name, path).expect(200).json()["data"].clone();
+        let all = count("boss", "/api/cluster/sessions");
+        let all = all["sessions"].as_array().unwrap();
+        let of_a = all.iter().filter(|session| session["bindings"][0]["serverId"] == "a").count();
+        assert!(of_a > 0 && of_a < all.len(), "{all:?}");
+        let seen = count("looker", &format!("/api/cluster/sessions?limit={of_a}"));
+        assert_eq!((&seen["total"], &seen["next"]), (&json!(of_a), &Value::Null), "{all:?}");
+        let of = |server: &str| count("looker", &format!("/api/cluster/sessions?server={server}"));
+        assert_eq!(of("b"), of("nobody-knows-it"));
+        assert_eq!(of("a")["total"], of_a);
+        if count("boss", "/api/cluster/status")["mode"] == "coordinator" {
+            let stats = |name: &str| count(name, "/api/cluster/status")["stats"].clone();
+            let (whole, some) = (stats("boss"), stats("looker"));
+            assert_eq!([&whole["servers"], &whole["sessions"]], [2, all.len()], "{whole}");
+            assert_eq!([&some["servers"], &some["sessions"]], [1, of_a], "{some}");
+        }
         get("looker", "/api/logs?server=a").expect(200);
         let (hidden, unknown) =
             (get("looker", "/api/logs?server=b"), get("looker", "/api/logs?server=c"));
