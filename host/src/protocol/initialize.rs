@@ -109,12 +109,14 @@ pub fn extensions_of(capabilities: Option<&RawValue>) -> Option<String> {
 }
 
 /// The capabilities of a client without a session, as it declares them for a session: equal ones have
-/// one text, and tasks are left out, which are others there. `None` if they are no object.
+/// one text; `null` declares nothing, and tasks are left out, which are others there. `None` if they are
+/// no object.
 #[must_use]
 pub fn legacy_capabilities(declared: &str) -> Option<String> {
     let mut read: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(declared).ok()?;
     read.shift_remove("tasks");
+    read.retain(|_, declared| !declared.is_null());
     if let Some(extensions) = read.get_mut("extensions").and_then(|all| all.as_object_mut()) {
         extensions.shift_remove(crate::protocol::era::tasks::EXTENSION);
         // Whether a client takes tasks goes with each request, of one conversation.
@@ -366,6 +368,8 @@ mod tests {
         assert_eq!(legacy_capabilities(extensions).unwrap(), r#"{"extensions":{"a/b":{}}}"#);
         let tasks = r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#;
         assert_eq!(legacy_capabilities(tasks), legacy_capabilities("{}"));
+        let unset = r#"{"elicitation":null,"sampling":null}"#;
+        assert_eq!(legacy_capabilities(unset), legacy_capabilities("{}"), "null declares nothing");
         assert_eq!(legacy_capabilities("[]"), None);
     }
 

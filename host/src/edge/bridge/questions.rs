@@ -42,7 +42,8 @@ pub fn may_be_asked(
     capabilities: &str,
 ) -> Result<(), NotAsked> {
     let declared = Members::of(capabilities).unwrap_or_default();
-    let needed = needs(method).filter(|needed| declared.get(needed).is_some());
+    let is_declared = |needed: &&str| declared.get(needed).is_some_and(|raw| raw.get() != "null");
+    let needed = needs(method).filter(is_declared);
     let needed = needed.ok_or(NotAsked::Undeclared)?;
     if needed != "elicitation" {
         return Ok(());
@@ -190,6 +191,7 @@ mod tests {
             (elicitation, url, r#"{"elicitation":{"form":{}}}"#, Err(NotAsked::OtherWay)),
             (elicitation, "{}", r#"{"elicitation":{"url":{}}}"#, Err(NotAsked::OtherWay)),
             (elicitation, "{}", r#"{"sampling":{}}"#, Err(NotAsked::Undeclared)),
+            (elicitation, "{}", r#"{"elicitation":null}"#, Err(NotAsked::Undeclared)),
             ("roots/list", "{}", r#"{"roots":{}}"#, Ok(())),
             ("tasks/get", "{}", r#"{"tasks":{},"elicitation":{}}"#, Err(NotAsked::Undeclared)),
         ] {

@@ -51,7 +51,7 @@ impl ListenedServer {
                 Ok(worker.while_let_in(response, &scope, client))
             }
             Err(refusal) => {
-                observed.refused(&refusal);
+                observed.refused(&refusal, Some(&id));
                 Err(refusal)
             }
         }

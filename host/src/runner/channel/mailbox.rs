@@ -227,6 +227,7 @@ impl Mailbox {
                 }
             }
         }
+        self.put_early(&stream, asker, began);
         Ok(stream)
     }
 

@@ -104,7 +104,10 @@ pub async fn take_one(
             let (notice, stream) = {
                 let mut mailbox = session.mailbox();
                 let notice = mailbox.with_question(message.clone(), &envelope);
-                (notice, mailbox.place_notice_of(stream, envelope.method()))
+                let Some(stream) = mailbox.place_notice_of(stream, envelope.method()) else {
+                    return mailbox.hold_notice(notice);
+                };
+                (notice, stream)
             };
             put(session, pool, &stream, notice, Part::Notice).await;
         }

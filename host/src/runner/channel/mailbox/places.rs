@@ -7,6 +7,7 @@
 //! read waits: for the next one, or for the client that comes back to one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -16,6 +17,9 @@ use crate::runner::channel::in_flight::{Asker, InFlight};
 use crate::streams::{Part, Stream};
 
 use super::{Delivery, Mailbox};
+
+/// Notices that wait are kept like progress, under this in place of a token, which is none.
+const NOTICES: &str = "notices";
 
 /// Whether the answer to a request may ask its client for input. A task is asked for by the request
 /// that waits for its result.
@@ -45,14 +49,30 @@ impl Mailbox {
         }
     }
 
-    /// The stream for a notice that came on this one.
+    /// The stream for a notice that came on this one. `None` if it is about a call that has not been
+    /// entered yet.
     #[must_use]
-    pub fn place_notice_of(&self, stream: &Arc<Stream>, method: &str) -> Arc<Stream> {
+    pub fn place_notice_of(&self, stream: &Arc<Stream>, method: &str) -> Option<Arc<Stream>> {
         // The edge reads the GET stream for what concerns no call, and no client else does.
         let is_about_call = self.asks_in_calls && !methods::is_unrelated(method);
-        match (stream.is_without_end() && is_about_call) || self.passes_by(stream) {
-            true => self.related(),
-            false => Arc::clone(stream),
+        if stream.is_without_end() && is_about_call {
+            return Self::newest(self.of_client());
+        }
+        Some(if self.passes_by(stream) { self.related() } else { Arc::clone(stream) })
+    }
+
+    /// Keeps a notice about a call that may not have been entered yet.
+    pub fn hold_notice(&mut self, notice: Bytes) {
+        self.early_progress.hold(NOTICES.to_owned(), notice);
+    }
+
+    /// Puts the notices that were kept since a request began onto its stream.
+    pub(super) fn put_early(&mut self, stream: &Stream, asker: Asker, began: Instant) {
+        if !self.asks_in_calls || asker != Asker::Client {
+            return;
+        }
+        for notice in self.early_progress.take(NOTICES, began) {
+            stream.put(notice, Part::Notice);
         }
     }
 

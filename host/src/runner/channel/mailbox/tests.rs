@@ -197,7 +197,10 @@ fn the_gateways_own_requests_take_their_answer_and_nobodys_place() {
     deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":"own-2","result":{}}"#);
     // The second has ended.
     for stream in [&streams[0], &streams[1], &call] {
-        assert!(Arc::ptr_eq(&mailbox.place_notice_of(stream, "notifications/message"), &call));
+        assert!(Arc::ptr_eq(
+            &mailbox.place_notice_of(stream, "notifications/message").unwrap(),
+            &call
+        ));
     }
     assert_eq!(texts(&call), [question]);
     assert_eq!((texts(&streams[0]).len(), texts(&streams[1]).len()), (0, 1));
@@ -292,10 +295,10 @@ fn without_a_session_a_question_waits_for_a_request_that_can_bring_it() {
     assert_eq!(texts(&one), [ASKS]);
     // Its client thinks: what is asked meanwhile waits until the client comes back.
     assert_eq!(deliver(&mut mailbox, ASKS), "done");
-    assert!(texts(&one).len() == 1);
+    assert!(texts(&one).is_empty());
     mailbox.put_held(&list);
     mailbox.put_held(&one);
-    assert_eq!(texts(&one), [ASKS, ASKS]);
+    assert_eq!(texts(&one), [ASKS]);
     let cancels =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
     deliver(&mut mailbox, ASKS);
@@ -342,4 +345,24 @@ fn what_is_known_to_be_about_a_request_goes_to_it() {
         panic!("it has a place")
     };
     assert!(Arc::ptr_eq(&stream, &calls[0]), "though the other one is newer");
+}
+
+#[test]
+fn without_a_session_a_notice_on_the_get_stream_reaches_the_call_that_it_came_for() {
+    let log = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{}}"#;
+    let (method, changed) = ("notifications/message", "notifications/tools/list_changed");
+    let mut mailbox = inner();
+    let get = Arc::clone(mailbox.unrelated());
+    assert!(Arc::ptr_eq(&mailbox.place_notice_of(&get, changed).unwrap(), &get));
+    assert!(mailbox.place_notice_of(&get, method).is_none(), "its call is still to be entered");
+    mailbox.hold_notice(Bytes::from_static(b"{}"));
+    let began = Instant::now();
+    mailbox.hold_notice(Bytes::from_static(log.as_bytes()));
+    let text = call(1, "tools/call");
+    let envelope = Envelope::parse(text.as_bytes()).unwrap();
+    let one = mailbox.adopt(&[&envelope], began, Asker::Client).unwrap();
+    let reader = one.read_on();
+    assert!(Arc::ptr_eq(&mailbox.place_notice_of(&get, method).unwrap(), &one));
+    drop(reader);
+    assert_eq!(texts(&one), [log], "and nothing of before");
 }
