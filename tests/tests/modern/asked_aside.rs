@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mooring_tests::odd_server::{self, OddServer, Way};
 use mooring_tests::scripted::{Asked, Out, Scripted, said};
-use mooring_tests::{Front, Stateless};
+use mooring_tests::{Front, Stateless, eventually};
 use serde_json::{Value, json};
 
 use super::both;
@@ -236,23 +236,26 @@ fn calls_that_run_at_once_are_all_asked_and_answered() {
     }
 }
 
-/// A question while no request is under way is asked with the next one that can bring it.
+/// A question while no request is under way is asked with the next one that can bring it, also if that
+/// is answered at once: somebody waits for it.
 #[test]
 fn a_question_between_calls_is_asked_with_the_next_one() {
-    let server = OddServer::good_but(Way::Stdio, |message, say| {
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&heard);
+    let server = OddServer::good_but(Way::Stdio, move |message, say| {
         let params =
             json!({"message": "late?", "requestedSchema": {"type": "object", "properties": {}}});
         let asks = json!({"jsonrpc": "2.0", "id": "late", "method": "elicitation/create", "params": params});
-        match message["method"].as_str() {
-            Some("tools/call") if message["params"]["arguments"]["leaves"] == true => {
-                odd_server::as_usual(message, say);
-                say(asks.to_string());
-                true
-            }
-            // The next one is not answered, but asks.
-            Some("tools/call") => true,
-            _ => false,
+        if message["id"] == "late" {
+            let action = message["result"]["action"].as_str().unwrap_or("none").to_owned();
+            told.lock().unwrap_or_else(PoisonError::into_inner).push(action);
         }
+        if message["params"]["arguments"]["leaves"] != true {
+            return false;
+        }
+        odd_server::as_usual(message, say);
+        say(asks.to_string());
+        true
     });
     Front::each(&json!({"one": server.entry()}), &both(&json!(["handle"])), |front| {
         front.wait_until_discovered(&["one"]);
@@ -260,5 +263,11 @@ fn a_question_between_calls_is_asked_with_the_next_one() {
         let _ = client.call("ask", json!({"leaves": true}));
         let asks = client.call("ask", json!({}));
         assert_eq!(asks["inputRequests"]["input-1"]["params"]["message"], "late?", "{asks}");
+        let done = again(&client, "ask", &json!({}), &asks);
+        assert_eq!(done["content"][0]["text"], "as usual", "{done}");
+        let answer = eventually("the answer at the server", || {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        });
+        assert_eq!(answer, "accept");
     });
 }

@@ -130,6 +130,15 @@ impl InnerCall {
         Some((StatusCode::OK, self.input_required(asked, &state)?))
     }
 
+    /// Whether questions that came with this call are still to be asked though it is answered: they are
+    /// about another call of the conversation then, which waits for them.
+    #[must_use]
+    pub fn asks_for_others(&self, answer: &[u8]) -> bool {
+        let error = Envelope::parse(answer).ok().and_then(|answer| answer.error);
+        let code = error.and_then(|error| error_kind::code_of(error.get()));
+        self.session.origin == Origin::Conversation && code != Some(code::SERVER_LOST)
+    }
+
     /// Ends the client's request with what the server asks.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ use crate::protocol::jsonrpc::{self, Envelope, Kind, MAX_ID, code};
 use crate::protocol::lenient::Members;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::request_state::{MOST_QUESTIONS, RequestState, WaitingQuestion};
+use crate::protocol::splice::RequestTarget;
 use crate::protocol::{methods, splice};
 use crate::streams::EventId;
 use crate::sync::Locked;
@@ -110,6 +111,8 @@ enum Meaning {
     Task(String),
     Note(Bytes),
     Ask(ClientQuestion),
+    /// The server asks this no more.
+    TakenBack(String),
     Answer(StatusCode, Bytes),
 }
 
@@ -216,7 +219,15 @@ impl InnerCall {
                     let _ = ahead::put(sender, note.len(), CallOutput::Note(note)).await;
                 }
                 Meaning::Ask(asked) => progress.asked.push(asked),
-                Meaning::Answer(status, answer) => return Ok((status, answer)),
+                Meaning::TakenBack(id) => progress.asked.retain(|asked| asked.question.id != id),
+                Meaning::Answer(status, answer) => {
+                    if progress.asked.is_empty() || !self.asks_for_others(&answer) {
+                        return Ok((status, answer));
+                    }
+                    // The answer is kept, and read when the client comes back.
+                    let Progress { asked, named, seen, .. } = progress;
+                    return self.suspend(&asked, named, seen);
+                }
             }
         }
     }
@@ -270,6 +281,11 @@ impl InnerCall {
         }
         match envelope.kind() {
             Kind::Request => self.asked(&envelope, event, is_seen, progress).await,
+            Kind::Notification if envelope.method() == methods::CANCELLED => {
+                let target = RequestTarget::of(envelope.params);
+                let id = target.and_then(|target| target.request_id);
+                id.map_or(Meaning::On, |id| Meaning::TakenBack(id.get().to_owned()))
+            }
             Kind::Notification if is_seen => Meaning::On,
             Kind::Notification | Kind::Response => {
                 self.note(&message, &envelope).map_or(Meaning::On, Meaning::Note)

@@ -268,7 +268,7 @@ impl Mailbox {
             insert(&mut self.in_flight, key, in_flight);
         }
         self.next_stream += 1;
-        self.put_held(&stream);
+        self.put_held(&stream, Some(began));
         Ok(stream)
     }
 

@@ -36,7 +36,7 @@ pub fn listen(
         }
         let tag = mailbox.tag(&stream, place.request.as_deref());
         mailbox.publish(&stream);
-        mailbox.put_held(&stream);
+        mailbox.put_held(&stream, None);
         return events::event_stream(reader, tag, way);
     }
     if let (Some(place), Some(last)) = (&place, last)

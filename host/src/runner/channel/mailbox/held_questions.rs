@@ -1,28 +1,30 @@
 //! Questions of a server that wait for a request of the client which can bring them.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use crate::protocol::jsonrpc::Envelope;
+use crate::sync::now;
 
 /// Most questions that wait.
 const MOST: usize = 64;
 
-/// The oldest first.
+/// When each came, the oldest first.
 #[derive(Default)]
-pub struct HeldQuestions(VecDeque<Bytes>);
+pub struct HeldQuestions(VecDeque<(Instant, Bytes)>);
 
 impl HeldQuestions {
     /// Keeps a question, of all together at most `bytes`. False if there is no room for it.
     #[must_use]
     pub fn keep(&mut self, question: Bytes, bytes: usize) -> bool {
-        let held: usize = self.0.iter().map(Bytes::len).sum();
+        let held: usize = self.0.iter().map(|(_, question)| question.len()).sum();
         let has_room = self.0.is_empty() || held.saturating_add(question.len()) <= bytes;
         if self.0.len() >= MOST || !has_room {
             return false;
         }
-        self.0.push_back(question);
+        self.0.push_back((now(), question));
         true
     }
 
@@ -30,13 +32,18 @@ impl HeldQuestions {
         self.0.is_empty()
     }
 
-    pub fn take(&mut self) -> VecDeque<Bytes> {
-        std::mem::take(&mut self.0)
+    /// Takes those that have come since then; all of them without a time.
+    pub fn take(&mut self, since: Option<Instant>) -> Vec<Bytes> {
+        let is_meant = |(at, _): &(Instant, Bytes)| since.is_none_or(|since| *at >= since);
+        let (taken, left) = std::mem::take(&mut self.0).into_iter().partition(is_meant);
+        self.0 = left;
+        let taken: VecDeque<(Instant, Bytes)> = taken;
+        taken.into_iter().map(|(_, question)| question).collect()
     }
 
     /// Drops those whose ids are not wanted any more.
     pub fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
-        self.0.retain(|question| {
+        self.0.retain(|(_, question)| {
             Envelope::parse(question).is_ok_and(|it| it.id_text().is_some_and(&is_wanted))
         });
     }
@@ -64,7 +71,11 @@ mod tests {
         }
         assert!(!held.keep(question(MOST), usize::MAX));
         held.retain(|id| id != "1");
-        assert_eq!(held.take().len(), MOST - 1);
+        let since = now();
+        assert!(held.take(Some(since + std::time::Duration::from_secs(1))).is_empty());
+        assert!(held.keep(question(MOST), usize::MAX));
+        assert!(held.take(Some(since)).contains(&question(MOST)));
+        assert_eq!(held.take(None).len(), MOST - 1);
         assert!(held.is_empty());
     }
 }

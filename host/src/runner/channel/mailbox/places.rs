@@ -84,16 +84,18 @@ impl Mailbox {
         Some(Arc::clone(stream))
     }
 
-    /// Puts the questions that wait onto the stream of a request which is read from now on.
-    pub fn put_held(&mut self, stream: &Arc<Stream>) {
+    /// Puts the questions that wait onto the stream of a request which is read from now on: of one that
+    /// has just `begun` those that may be about it, if another one may be meant by the rest.
+    pub fn put_held(&mut self, stream: &Arc<Stream>, begun: Option<Instant>) {
         if self.held.is_empty() {
             return;
         }
-        let is_meant = |request: &InFlight| request.may_ask && Arc::ptr_eq(&request.stream, stream);
-        if !self.of_client().any(is_meant) {
+        let may_ask = || self.of_client().filter(|request| request.may_ask);
+        if !may_ask().any(|request| Arc::ptr_eq(&request.stream, stream)) {
             return;
         }
-        for question in self.held.take() {
+        let is_only = may_ask().all(|request| Arc::ptr_eq(&request.stream, stream));
+        for question in self.held.take(begun.filter(|_| !is_only)) {
             for unread in stream.put(question, Part::Question) {
                 // There was room for it before.
                 let _ = self.held.keep(unread, usize::MAX);
@@ -117,7 +119,7 @@ impl Mailbox {
         stream.has_ended() || own.any(is_this)
     }
 
-    /// The newest of these requests. A question usually comes soon after the request that it is about.
+    /// The newest of these requests, of those that are read if any are.
     fn newest<'a>(requests: impl Iterator<Item = &'a InFlight>) -> Option<Arc<Stream>> {
         let key = |request: &&InFlight| (request.stream.is_attached(), request.order);
         let newest = requests.filter(|request| request.stream.can_be_read()).max_by_key(key);
@@ -140,10 +142,12 @@ impl Mailbox {
             return Some(self.related());
         }
         let read = || self.of_client().filter(|request| request.stream.is_attached());
-        match self.of_client().any(|request| request.may_ask) {
-            true => Self::newest(read().filter(|request| request.may_ask)),
+        if !self.of_client().any(|request| request.may_ask) {
             // No other request could have it asked, so the edge refuses it.
-            false => Self::newest(read()),
+            return Self::newest(read());
         }
+        // The oldest: calls that are soon answered come and go while one waits for its question.
+        let may_ask = read().filter(|request| request.may_ask && request.stream.can_be_read());
+        may_ask.min_by_key(|request| request.order).map(|request| Arc::clone(&request.stream))
     }
 }

@@ -269,18 +269,18 @@ fn call(id: u32, method: &str) -> String {
 #[test]
 fn without_a_session_a_question_goes_to_a_request_whose_answer_may_ask() {
     let mut mailbox = inner();
-    let calls = [1, 2].map(|id| expect(&mut mailbox, &call(id, "tools/call")));
     let list = expect(&mut mailbox, &call(3, "tools/list"));
+    let calls = [1, 2].map(|id| expect(&mut mailbox, &call(id, "tools/call")));
     let mut readers = vec![calls[0].read_on(), calls[1].read_on(), list.read_on()];
     // Somebody hears the GET stream, and could not answer.
     let _listener = Arc::clone(mailbox.unrelated()).read_on();
     assert_eq!(deliver(&mut mailbox, ASKS), "sent");
-    drop(readers.remove(1));
-    assert_eq!(texts(&calls[1]), [ASKS], "it is the newest");
-    mailbox.publish(&calls[1]);
+    drop(readers.remove(0));
+    assert_eq!(texts(&calls[0]), [ASKS], "it is the oldest");
+    mailbox.publish(&calls[0]);
     assert_eq!(deliver(&mut mailbox, ASKS), "sent");
     drop(readers.remove(0));
-    assert_eq!(texts(&calls[0]), [ASKS], "its client is there");
+    assert_eq!(texts(&calls[1]), [ASKS], "its client is there");
     assert!(texts(mailbox.unrelated()).is_empty() && texts(&list).is_empty());
 }
 
@@ -293,18 +293,27 @@ fn without_a_session_a_question_waits_for_a_request_that_can_bring_it() {
     let one = expect(&mut mailbox, &call(2, "tools/call"));
     mailbox.publish(&one);
     assert_eq!(texts(&one), [ASKS]);
-    // Its client thinks: what is asked meanwhile waits until the client comes back.
+    // Its client thinks: what is asked meanwhile waits until the client comes back, and is not for
+    // another call that begins only now.
     assert_eq!(deliver(&mut mailbox, ASKS), "done");
-    assert!(texts(&one).is_empty());
-    mailbox.put_held(&list);
-    mailbox.put_held(&one);
+    let other = expect(&mut mailbox, &call(3, "tools/call"));
+    mailbox.put_held(&list, None);
+    assert!(texts(&one).is_empty() && texts(&other).is_empty() && texts(&list).is_empty());
+    mailbox.put_held(&one, None);
     assert_eq!(texts(&one), [ASKS]);
+    // A call that is entered late may have asked since it began.
+    let began = now();
+    assert_eq!(deliver(&mut mailbox, ASKS), "done");
+    let text = call(4, "tools/call");
+    let late = Envelope::parse(text.as_bytes()).unwrap();
+    let late = mailbox.adopt(&[&late], began, Asker::Client).unwrap();
+    assert_eq!(texts(&late), [ASKS]);
     let cancels =
         r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"q"}}"#;
     deliver(&mut mailbox, ASKS);
     deliver(&mut mailbox, cancels);
-    let two = expect(&mut mailbox, &call(3, "prompts/get"));
-    assert!(texts(&two).is_empty(), "the server asks no more");
+    mailbox.put_held(&one, None);
+    assert!(texts(&one).iter().all(|text| text == cancels), "the server asks no more");
 }
 
 #[test]
