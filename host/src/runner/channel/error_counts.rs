@@ -11,6 +11,8 @@ use crate::protocol::jsonrpc::{Envelope, code};
 pub struct ErrorCounts {
     of_server: [AtomicU64; ErrorKind::ALL.len()],
     of_runner: [AtomicU64; ErrorKind::ALL.len()],
+    /// Calls and openings that a server elsewhere has not answered, whatever became of them.
+    unreached: AtomicU64,
 }
 
 impl ErrorCounts {
@@ -37,15 +39,20 @@ impl ErrorCounts {
         }
     }
 
-    /// Counts an error of this kind.
-    pub fn note_kind(&self, emitter: Emitter, kind: ErrorKind) {
-        let counts = match emitter {
-            Emitter::Server => &self.of_server,
-            Emitter::Node | Emitter::Gateway => &self.of_runner,
-        };
-        if let Some(count) = counts.get(kind.index()) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    /// Counts an answer with an error in the server's place.
+    pub fn note_error(&self, answer: &[u8]) {
+        let error = Envelope::parse(answer).ok().and_then(|answer| code_of(answer.error?.get()));
+        self.note_own(error.unwrap_or(code::INTERNAL));
+    }
+
+    /// Notes that the server could not be reached, or has broken a call off.
+    pub fn note_unreached(&self) {
+        self.unreached.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    pub fn unreached(&self) -> u64 {
+        self.unreached.load(Ordering::Relaxed)
     }
 
     /// All counts that are not 0.

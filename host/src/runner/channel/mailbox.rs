@@ -327,10 +327,27 @@ impl Mailbox {
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
         let Some((own, request)) = self.in_flight.give_up(id) else { return false };
-        self.errors.note_own(code);
+        if self.counts(&request) {
+            self.errors.note_own(code);
+        }
         let id = own.as_deref().unwrap_or(id);
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
+    }
+
+    /// Answers a request with this error in the server's place, if it is still in flight.
+    pub fn answer_instead(&mut self, id: &str, error: Bytes) {
+        let Some((_, request)) = self.in_flight.give_up(id) else { return };
+        if self.counts(&request) {
+            self.errors.note_error(&error);
+        }
+        request.stream.put(error, Part::Answer);
+    }
+
+    /// Whether a client gets the answer to this request: not that of the gateway's own requests, and
+    /// not that of the opening, of which the client is told in other words.
+    fn counts(&self, request: &InFlight) -> bool {
+        request.asker == Asker::Client && self.absent != Some(Absent::NotYet)
     }
 
     /// Forgets a request that was not sent after all.
@@ -420,8 +437,11 @@ impl Mailbox {
 
     /// Fails every request in flight; each may have run.
     pub fn fail_all(&mut self, message: &str) {
+        let is_open = self.absent != Some(Absent::NotYet);
         for (id, request) in self.in_flight.drain() {
-            self.errors.note_own(code::SERVER_LOST);
+            if is_open && request.asker == Asker::Client {
+                self.errors.note_own(code::SERVER_LOST);
+            }
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
             request.stream.put_lost(error, Reached::Perhaps);
         }

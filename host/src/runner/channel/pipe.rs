@@ -142,6 +142,16 @@ impl Pipe {
         self.mailbox().is_gone()
     }
 
+    /// The client's `initialize` is answered, by somebody else than the server.
+    pub fn opened(&self) {
+        self.mailbox().opened();
+    }
+
+    /// Answers a request with this error in the server's place.
+    pub fn answer_instead(&self, id: &str, error: Bytes) {
+        self.mailbox().answer_instead(id, error);
+    }
+
     /// Sends one message. The response to a request carries its answer.
     pub async fn post(
         self: &Arc<Self>,

@@ -105,19 +105,19 @@ impl SharedRunner {
         Some(Trouble { failures, ..Trouble::of(ServerStatus::Failed.as_str(), why) })
     }
 
-    /// How many calls of clients each server elsewhere has lost, or could not be opened for.
+    /// How many calls of clients each server elsewhere has lost, or could not be reached for.
     #[must_use]
     pub fn lost_elsewhere(&self) -> BTreeMap<ServerName, u64> {
         let counted = self.errors();
         let is_elsewhere =
             |served: &Served| !matches!(served.recipe, Recipe::Stdio(_) | Recipe::Broken(_));
         let lost = |server: &ServerName| {
-            let all = counted.get(server)?.each();
-            let lost = all.filter(|(emitter, kind, _)| {
-                *emitter == Emitter::Node
-                    && matches!(kind, ErrorKind::ServerLost | ErrorKind::Unavailable)
-            });
-            Some((server.clone(), lost.map(|(_, _, count)| count).sum()))
+            let counts = counted.get(server)?;
+            let is_lost = |(emitter, kind, _): &(Emitter, ErrorKind, u64)| {
+                *emitter == Emitter::Node && *kind == ErrorKind::ServerLost
+            };
+            let lost: u64 = counts.each().filter(is_lost).map(|(_, _, count)| count).sum();
+            Some((server.clone(), lost + counts.unreached()))
         };
         let servers = self.servers.load();
         let elsewhere = servers.iter().filter(|(_, served)| is_elsewhere(served));

@@ -14,8 +14,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect, is_like_events};
 use crate::protocol::answer;
 use crate::protocol::jsonrpc::{self, code};
-use crate::runner::channel::judge::{self, ResponseHead};
-use crate::runner::channel::responses;
+use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 
@@ -230,8 +229,10 @@ async fn take_judged(
             return;
         }
         // One that was answered already is not in flight any more, and gets nothing.
-        let message = judge::judge(&session.server, id, head, body).message();
-        take_one(session, pool, stream, message).await;
+        match judge::judge(&session.server, id, head, body) {
+            Judged::Answer(message) => take_one(session, pool, stream, message).await,
+            Judged::Error(message) => session.mailbox().answer_instead(id, message),
+        }
     }
 }
 

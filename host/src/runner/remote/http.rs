@@ -455,6 +455,11 @@ impl RemoteHttp {
                 Outcome::Sent
             }
         };
+        self.session.errors.note_unreached();
+        // What was not sent is refused by the edge, which counts it.
+        if outcome == Outcome::Sent {
+            self.session.errors.note_own(code::SERVER_LOST);
+        }
         let text = errors::unreachable(&self.session.server, failure);
         let mut response =
             events::json(jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text));

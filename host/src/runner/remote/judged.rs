@@ -142,7 +142,7 @@ impl RemoteHttp {
         for judged in &judged {
             match judged {
                 Judged::Answer(answer) => self.session.errors.note_text(answer),
-                Judged::Error(_) => self.session.errors.note_own(code::INTERNAL),
+                Judged::Error(error) => self.session.errors.note_error(error),
             }
         }
         let is_servers = judged.iter().all(|judged| matches!(judged, Judged::Answer(_)));

@@ -254,7 +254,9 @@ impl Posting {
         let Some(id) = id else { return Err(judge::complaint(&head, &text)) };
         match judge::judge(&self.pipe.server, id, &head, &text) {
             Judged::Answer(answer) => self.pipe.take(answer).await,
-            Judged::Error(error) if head.retry_after.is_some() => self.pipe.take(error).await,
+            Judged::Error(error) if head.retry_after.is_some() => {
+                self.pipe.answer_instead(id, error);
+            }
             Judged::Error(_) => return Err(judge::complaint(&head, &text)),
         }
         Ok(())

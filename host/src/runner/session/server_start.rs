@@ -61,6 +61,7 @@ impl ServerStart<'_> {
         let attempt = self.resources.starts.begin_elsewhere(server).await;
         let attempt =
             attempt.map_err(|pause| OpenError::Paused { server: server.clone(), pause })?;
+        let errors = self.terms().errors;
         let opened = tokio::time::timeout(patience, self.run()).await;
         let opened =
             opened.unwrap_or_else(|_| Err(OpenError::Silent { server: server.clone(), patience }));
@@ -70,7 +71,11 @@ impl ServerStart<'_> {
                 attempt.refused(opener, &format!("it refused initialize: {reason}"));
             }
             // What cannot be reached is asked again with the next message.
-            Err(_) => {}
+            Err(error) => {
+                if error.is_failed_start() {
+                    errors.note_unreached();
+                }
+            }
         }
         opened
     }
@@ -140,6 +145,7 @@ impl ServerStart<'_> {
         let requested = params.map(|params| params.protocol_version).unwrap_or_default();
         let result = initialize::result_for(&result, &requested);
         seat.pipe().may_prime(primes(&result));
+        seat.pipe().opened();
         Ok(Some((Backend::Seat(seat), result)))
     }
 

@@ -9,6 +9,7 @@ use crate::protocol::answer::{self, AnswerForm, is_error_object};
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, RequestTarget};
+use crate::runner::channel::in_flight::InFlight;
 use crate::runner::channel::message_ids::key;
 use crate::runner::channel::own_answers::{self, Absent};
 use crate::runner::channel::spoilt;
@@ -90,11 +91,11 @@ impl Mailbox {
             }
             let Some(error) = envelope.error else { return self.nonsense(&spoilt::neither(&line)) };
             let (id, request) = self.in_flight.take_only()?;
-            self.errors.note_answer(envelope);
+            self.note_answer(&request, envelope);
             return Some((request.stream, error_under(&id, error)));
         };
         let (own, request) = self.in_flight.answered(id.get())?;
-        self.errors.note_answer(envelope);
+        self.note_answer(&request, envelope);
         self.notices.answered(request.order);
         self.task_tokens.answered(&request, envelope.result);
         self.opened();
@@ -110,10 +111,18 @@ impl Mailbox {
         Some((request.stream, answer.unwrap_or_else(|| no_answer(id, &line))))
     }
 
+    fn note_answer(&self, request: &InFlight, answer: &Envelope<'_>) {
+        if self.counts(request) {
+            self.errors.note_answer(answer);
+        }
+    }
+
     /// Fails the only request in flight for an answer that says of none that it is meant.
     pub fn nonsense(&mut self, text: &str) -> Option<(Arc<Stream>, Bytes)> {
         let (id, request) = self.in_flight.take_only()?;
-        self.errors.note_own(code::INTERNAL);
+        if self.counts(&request) {
+            self.errors.note_own(code::INTERNAL);
+        }
         Some((request.stream, jsonrpc::error(Some(&id), code::INTERNAL, text)))
     }
 
@@ -126,7 +135,9 @@ impl Mailbox {
         let mut of_stream = self.in_flight.ids_at(stream).into_iter();
         let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
         let request = self.in_flight.remove(&id)?;
-        self.errors.note_own(code::INTERNAL);
+        if self.counts(&request) {
+            self.errors.note_own(code::INTERNAL);
+        }
         Some((request.stream, jsonrpc::error(Some(&id), code::INTERNAL, text)))
     }
 
@@ -138,7 +149,7 @@ impl Mailbox {
             return None;
         }
         let (own, request) = self.in_flight.take_only()?;
-        self.errors.note_answer(envelope);
+        self.note_answer(&request, envelope);
         Some((request.stream, error_under(&own, error)))
     }
 
