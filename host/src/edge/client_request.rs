@@ -27,10 +27,8 @@ pub struct ClientRequest {
     takes_tasks: OnceLock<()>,
     /// What named its conversation, of a client without a session, once that is known.
     named_by: OnceLock<Box<str>>,
-    /// Set once something is noted about the request.
-    id: OnceLock<Box<str>>,
-    /// Set once the logs tell of it as a call.
-    told: OnceLock<()>,
+    /// Set once something is noted about the request, on whichever part of it.
+    id: Arc<OnceLock<Box<str>>>,
 }
 
 /// Marks a refused request that the logs tell of as a call.
@@ -48,8 +46,7 @@ impl ClientRequest {
             identity: None,
             takes_tasks: OnceLock::new(),
             named_by: OnceLock::new(),
-            id: OnceLock::new(),
-            told: OnceLock::new(),
+            id: Arc::default(),
         }
     }
 

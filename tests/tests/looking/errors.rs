@@ -1,6 +1,8 @@
 //! Errors that clients get, counted by kind, server and who has made them: `/metrics`.
 
-use mooring_tests::{Gateway, Stateless, eventually, servers, settings};
+use std::collections::BTreeMap;
+
+use mooring_tests::{Gateway, Scripted, eventually, servers, settings};
 use serde_json::json;
 
 /// The value of one counter; 0 while there is none.
@@ -61,28 +63,52 @@ fn a_server_that_does_not_start_is_the_nodes_error_and_a_late_one_too() {
     });
 }
 
+/// All counters of one server, by their other labels.
+fn all_of(gateway: &Gateway, server: &str) -> BTreeMap<String, u64> {
+    let text = gateway.get("/metrics").expect(200).text();
+    let named = format!("server=\"{server}\"");
+    let lines = text.lines().filter(|line| line.starts_with("mooring_errors_total{"));
+    let of_server = lines.filter(|line| line.contains(&named));
+    let read = |line: &str| {
+        let (labels, count) = line.rsplit_once(' ')?;
+        Some((labels.replace(&named, ""), count.parse().ok()?))
+    };
+    of_server.filter_map(read).collect()
+}
+
 #[test]
-fn errors_of_a_server_without_sessions_are_counted_for_clients_of_either_kind() {
-    let server = json!({"command": "mooring-stateless-server", "args": ["stdio"], "era": "modern"});
-    let base = settings::standalone(json!({"near": server}));
-    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
-    let gateway = Gateway::start_with(&settings::merged(base, eras));
-    gateway.wait_until_discovered(&["near"]);
-    let mut count = 0;
-    for (scope, tool) in [("/mcp/near", "incapable"), ("/mcp", "near-incapable")] {
-        let client = Stateless::new(gateway.address(), scope);
-        for _ in 0..2 {
-            let params = json!({"name": tool, "arguments": {}});
-            let response = client.send("tools/call", params);
-            assert_eq!(response.error_code(), -32021);
-            count += 1;
-            assert_eq!(errors(&gateway, "other", "near", "server"), count, "{scope}");
+fn an_error_counts_once_and_as_what_the_client_was_told() {
+    let remote = Scripted::start(|asked, out| {
+        let tool = asked.json()["params"]["name"].clone();
+        match tool.as_str().filter(|_| asked.rpc() == "tools/call") {
+            Some("close") => drop(out),
+            Some("busy") => out.reply("429 Too Many Requests", &["Retry-After: 1"], b""),
+            _ => out.as_usual(asked),
         }
-    }
-    let client = Stateless::new(gateway.address(), "/mcp/near");
-    let response = client.send("tools/call", json!({"name": "die", "arguments": {}}));
-    assert_eq!(response.error_code(), -31001);
-    eventually("the loss is counted", || {
-        (errors(&gateway, "server-lost", "near", "node") == 1).then_some(())
+        None
     });
+    let refusal = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no licence"}}"#;
+    let refuses = format!("while read -r line; do echo '{refusal}'; done");
+    let gateway = Gateway::start_with(&settings::standalone(json!({
+        "remote": remote.entry(),
+        "dies": {"command": "sh", "args": ["-c", "read -r line; exit 3"]},
+        "refuses": {"command": "sh", "args": ["-c", refuses]},
+    })));
+    for (tool, kind, code) in [("close", "server-lost", -31001), ("busy", "unavailable", -31002)] {
+        let session = gateway.client("/mcp/remote").initialize();
+        let before = all_of(&gateway, "remote").values().sum::<u64>();
+        let answer = session.answer("tools/call", json!({"name": tool, "arguments": {}}));
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        let now = all_of(&gateway, "remote");
+        assert_eq!(now.values().sum::<u64>(), before + 1, "{tool}: {now:?}");
+        assert_eq!(errors(&gateway, kind, "remote", "node"), 1, "{tool}: {now:?}");
+    }
+    // A client whose session could not be opened was told one thing.
+    for server in ["dies", "refuses"] {
+        assert_eq!(all_of(&gateway, server), BTreeMap::new());
+        let _ = gateway.client(&format!("/mcp/{server}")).try_initialize();
+        assert_eq!(errors(&gateway, "unavailable", server, "node"), 1);
+        let now = all_of(&gateway, server);
+        assert_eq!(now.values().sum::<u64>(), 1, "{server}: {now:?}");
+    }
 }

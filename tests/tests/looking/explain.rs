@@ -1,6 +1,6 @@
 //! Why sessions are where they are: `/api/cluster/explain` and `mooring explain`.
 
-use mooring_tests::{Cluster, Gateway, Request, Session, Setup, servers, settings};
+use mooring_tests::{Cluster, Gateway, Request, Session, Setup, Stateless, servers, settings};
 use serde_json::{Value, json};
 
 const EXPLAIN: &str = "/api/cluster/explain";
@@ -199,4 +199,25 @@ fn the_command_says_it_in_words() {
     let unknown = run(&["0a1b2c3d"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("No decision is known"));
+}
+
+#[test]
+fn a_client_without_a_session_learns_the_id_of_its_request_too() {
+    let settings = settings::merged(
+        settings::standalone(json!({"counter": servers::counter()})),
+        json!({"systemConfig": {"eras": ["legacy", "modern"]}}),
+    );
+    let gateway = Gateway::start_with(&settings);
+    let client = Stateless::new(gateway.address(), "/mcp/counter");
+    for given in [None, Some("its-own-77")] {
+        let (mut request, _) = client.request("tools/call", json!({"name": "whoami"}));
+        if let Some(given) = given {
+            request = request.header("X-Request-Id", given);
+        }
+        let response = request.send(gateway.address()).expect(200);
+        let id = response.header("x-request-id").expect("an id").to_owned();
+        assert!(given.is_none_or(|given| given == id), "{id}");
+        let found = gateway.data(&format!("{EXPLAIN}?request={id}"));
+        assert_eq!(found["decisions"][0]["server"], "counter", "{found}");
+    }
 }

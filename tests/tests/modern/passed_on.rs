@@ -121,6 +121,30 @@ fn however_a_request_is_written_it_passes_and_is_judged_alike() {
 }
 
 #[test]
+fn errors_of_servers_without_sessions_are_counted() {
+    let far = Far::start(&[]);
+    let gateway = gateway(json!({"near": near(&[]), "far": far.entry()}));
+    gateway.wait_until_discovered(&["near", "far"]);
+    for server in ["near", "far"] {
+        let client = Stateless::new(gateway.address(), &format!("/mcp/{server}"));
+        eventually("the server's own answer", || {
+            let result = client.result("server/discover", json!({}));
+            (result["cacheScope"] == "public").then_some(())
+        });
+        let counted = || {
+            let labels = format!("kind=\"invalid-params\",server=\"{server}\",emitter=\"server\"");
+            let text = gateway.get("/metrics").expect(200).text();
+            let line = text.lines().find(|line| line.contains(&labels)).map(str::to_owned);
+            line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or(0)
+        };
+        assert_eq!(counted(), 0, "{server}");
+        let (request, _) = client.request("tools/call", json!({"name": "none"}));
+        assert_eq!(request.send(client.address()).expect(200).error_code(), -32602);
+        assert_eq!(counted(), 1, "{server}");
+    }
+}
+
+#[test]
 fn questions_are_the_servers_own() {
     alone(|client, _| {
         let asks = client.call("ask", json!({}));
