@@ -29,6 +29,8 @@ pub struct ClientRequest {
     named_by: OnceLock<Box<str>>,
     /// Set once something is noted about the request, on whichever part of it.
     id: Arc<OnceLock<Box<str>>>,
+    /// Set once the logs tell of it as a call.
+    told: OnceLock<()>,
 }
 
 /// Marks a refused request that the logs tell of as a call.
@@ -47,6 +49,7 @@ impl ClientRequest {
             takes_tasks: OnceLock::new(),
             named_by: OnceLock::new(),
             id: Arc::default(),
+            told: OnceLock::new(),
         }
     }
 

@@ -17,7 +17,6 @@ use crate::protocol::era::answered::code_of;
 use crate::protocol::era::arguments;
 use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::methods::LISTEN;
-use crate::protocol::glance::begins_with_result;
 use crate::protocol::headers as names;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, Malformed, code};
 use crate::protocol::request_id::RequestId;
@@ -30,8 +29,9 @@ use super::bridge::discover::NotDiscovered;
 use super::bridge::exchange::{Heard, Outgoing, Unanswered};
 use super::bridge::mux::{MuxExchange, Place};
 use super::bridge::passing::{OwnNames, wants_logs};
-use super::channel::error_counts::ErrorCounts;
-use super::channel::judge::{self, Judged, ResponseHead};
+use super::channel::answer::mark_own;
+use super::channel::error_counts::code_in;
+use super::channel::judge::{self, Judged};
 use super::channel::message_ids::check_token;
 use super::channel::responses;
 use super::endpoint::{Asks, Runner, Sender};
@@ -171,9 +171,6 @@ impl Passing<'_> {
             && let Body::Full(body) = response.body()
             && is_answer_to(body, self.id)
         {
-            if !begins_with_result(body.trim_ascii_start()) {
-                self.count(|errors| errors.note_text(body));
-            }
             return responses::passed_on(response);
         }
         Box::pin(self.judged(upstream, response)).await
@@ -205,7 +202,6 @@ impl Passing<'_> {
         };
         match judge::judge(self.server, self.id, &head, &body) {
             Judged::Answer(answer) => {
-                self.count(|errors| errors.note_text(&answer));
                 let mut response = events::json(answer);
                 // The statuses that the revision gives its errors.
                 if matches!(head.status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND) {
@@ -214,21 +210,12 @@ impl Passing<'_> {
                 response
             }
             Judged::Error(error) => {
-                self.count(|errors| errors.note_error(&error));
-                events::json(error)
+                let code = code_in(&error);
+                let mut response = events::json(error);
+                mark_own(&mut response, code);
+                response
             }
         }
-    }
-
-    /// Counts an error that the client gets.
-    fn count(&self, note: impl FnOnce(&ErrorCounts)) {
-        if let Some(errors) = self.errors() {
-            note(&errors);
-        }
-    }
-
-    fn errors(&self) -> Option<Arc<ErrorCounts>> {
-        self.runner.shared.errors().get(self.server).map(Arc::clone)
     }
 
     async fn over_stdio(
@@ -262,18 +249,14 @@ impl Passing<'_> {
         let mut exchange = place.mux().send(outgoing).await;
         let keep_alive = self.runner.shared.config.rules.keep_alive;
         let first = match tokio::time::timeout(keep_alive, exchange.next()).await {
-            Ok(Heard::Answer(answer)) => {
-                self.count(|errors| errors.note_text(&answer));
-                return answered(own.restored(&answer));
-            }
+            Ok(Heard::Answer(answer)) => return answered(own.restored(&answer)),
             Ok(Heard::Failed(why)) => return self.unanswered(&why),
             Ok(Heard::Notice(notice)) => sse::event(&one_line(own.restored(&notice))),
             Err(_) => Bytes::from_static(sse::KEEP_ALIVE),
         };
         let (sayer, said) = mpsc::channel(AHEAD);
         let overhears = (envelope.method() == LISTEN).then(|| self.overhears());
-        let errors = self.errors();
-        let telling = Telling { own, exchange, _place: place, keep_alive, overhears, errors };
+        let telling = Telling { own, exchange, _place: place, keep_alive, overhears };
         tokio::spawn(telling.run(first, sayer));
         let mut response = Response::new(Body::Channel(said));
         let kind = HeaderValue::from_static(names::EVENT_STREAM);
@@ -300,7 +283,9 @@ impl Passing<'_> {
     }
 
     fn unsent(&self, failure: &Failure) -> Response<Body> {
-        self.count(ErrorCounts::note_unreached);
+        if let Some(errors) = self.runner.shared.errors().get(self.server) {
+            errors.note_unreached();
+        }
         let text = errors::unreachable(self.server, failure);
         match failure {
             Failure::Broken(_) => self.error(code::SERVER_LOST, &text, Some(Outcome::Sent)),
@@ -329,7 +314,6 @@ impl Passing<'_> {
     }
 
     fn error(&self, code: i64, text: &str, outcome: Option<Outcome>) -> Response<Body> {
-        self.count(|errors| errors.note_own(code));
         let mut response = events::json(jsonrpc::error(Some(self.id), code, text));
         mark_own(&mut response, code);
         if let Some(outcome) = outcome {
@@ -347,7 +331,6 @@ struct Telling {
     _place: Arc<Place>,
     keep_alive: Duration,
     overhears: Option<Overhearing>,
-    errors: Option<Arc<ErrorCounts>>,
 }
 
 impl Telling {
@@ -370,12 +353,8 @@ impl Telling {
                     }
                     (self.event(&notice), false)
                 }
-                Ok(Heard::Answer(answer)) => {
-                    self.errors.iter().for_each(|errors| errors.note_text(&answer));
-                    (self.event(&answer), true)
-                }
+                Ok(Heard::Answer(answer)) => (self.event(&answer), true),
                 Ok(Heard::Failed(why)) => {
-                    self.errors.iter().for_each(|errors| errors.note_own(code::SERVER_LOST));
                     let id = Some(&*self.own.id);
                     let error = jsonrpc::error(id, code::SERVER_LOST, &why.why);
                     (sse::event(&error), true)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mooring_tests::{Gateway, Scripted, eventually, servers, settings};
+use mooring_tests::{Gateway, Scripted, Stateless, eventually, servers, settings};
 use serde_json::json;
 
 /// The value of one counter; 0 while there is none.
@@ -60,6 +60,32 @@ fn a_server_that_does_not_start_is_the_nodes_error_and_a_late_one_too() {
     assert_eq!(answer["error"]["code"], -31004, "{answer}");
     eventually("it is counted", || {
         (errors(&gateway, "timed-out", "late", "node") == 1).then_some(())
+    });
+}
+
+#[test]
+fn errors_of_a_server_without_sessions_are_counted_for_clients_of_either_kind() {
+    let server = json!({"command": "mooring-stateless-server", "args": ["stdio"], "era": "modern"});
+    let base = settings::standalone(json!({"near": server}));
+    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
+    let gateway = Gateway::start_with(&settings::merged(base, eras));
+    gateway.wait_until_discovered(&["near"]);
+    let mut count = 0;
+    for (scope, tool) in [("/mcp/near", "incapable"), ("/mcp", "near-incapable")] {
+        let client = Stateless::new(gateway.address(), scope);
+        for _ in 0..2 {
+            let params = json!({"name": tool, "arguments": {}});
+            let response = client.send("tools/call", params);
+            assert_eq!(response.error_code(), -32021);
+            count += 1;
+            assert_eq!(errors(&gateway, "other", "near", "server"), count, "{scope}");
+        }
+    }
+    let client = Stateless::new(gateway.address(), "/mcp/near");
+    let response = client.send("tools/call", json!({"name": "die", "arguments": {}}));
+    assert_eq!(response.error_code(), -31001);
+    eventually("the loss is counted", || {
+        (errors(&gateway, "server-lost", "near", "node") == 1).then_some(())
     });
 }
 

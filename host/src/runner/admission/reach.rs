@@ -27,11 +27,24 @@ impl Reach {
         true
     }
 
-    /// The server was reached. Returns whether it was not before.
-    pub fn reached(&mut self) -> bool {
-        self.said = None;
-        self.in_vain.take().is_some()
+    /// The server was reached. Returns what was wrong before.
+    pub fn reached(&mut self) -> Before {
+        let (was_told, in_vain) = (self.said.take().is_some(), self.in_vain.take());
+        match (in_vain, was_told) {
+            (Some(_), _) => Before::InVain,
+            (None, true) => Before::Refused,
+            (None, false) => Before::Well,
+        }
     }
+}
+
+/// What was known of a server before it was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Well,
+    /// It had not opened a session, for a reason that the log has told.
+    Refused,
+    InVain,
 }
 
 #[cfg(test)]
@@ -47,9 +60,9 @@ mod tests {
         assert!(reach.is_news("no such host", after(59)));
         assert!(reach.is_news("refused", after(60)));
         assert!(reach.is_news("refused", after(120)));
-        assert!(!reach.reached(), "nothing was in vain");
+        assert_eq!((reach.reached(), reach.reached()), (Before::Refused, Before::Well));
         reach.in_vain = Some("refused".into());
-        assert!(reach.reached() && !reach.reached());
+        assert_eq!((reach.reached(), reach.reached()), (Before::InVain, Before::Well));
         assert!(reach.is_news("refused", after(121)), "it is another outage");
     }
 }

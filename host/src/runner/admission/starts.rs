@@ -18,7 +18,7 @@ use super::caps::{Caps, Permit};
 use super::make_room::Eviction;
 use super::open_error::TURN;
 use super::process_limits::{Full, ProcessCaps};
-use super::reach::Reach;
+use super::reach::{Before, Reach};
 use super::server_state::{ServerState, chance, say};
 use super::turns::{Turn, Turns};
 
@@ -92,13 +92,14 @@ impl Ledger {
         self.backoff.lock()
     }
 
-    /// Notes that the server was reached. Returns whether it could not be before.
+    /// Notes that the server was reached. Returns whether anything was wrong before.
     fn is_back(&self, server: &ServerName) -> bool {
-        let is_back = self.reach.lock().reached();
-        if is_back {
+        let before = self.reach.lock().reached();
+        if before == Before::InVain {
             tracing::info!(server = %server, "the server can be reached again");
         }
-        is_back
+        // Its lists may be unknown since then.
+        before != Before::Well
     }
 
     /// That of the same server with other settings.

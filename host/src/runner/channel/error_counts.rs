@@ -39,10 +39,20 @@ impl ErrorCounts {
         }
     }
 
+    /// Counts an error of this kind.
+    pub fn note_kind(&self, emitter: Emitter, kind: ErrorKind) {
+        let counts = match emitter {
+            Emitter::Server => &self.of_server,
+            Emitter::Node | Emitter::Gateway => &self.of_runner,
+        };
+        if let Some(count) = counts.get(kind.index()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts an answer with an error in the server's place.
     pub fn note_error(&self, answer: &[u8]) {
-        let error = Envelope::parse(answer).ok().and_then(|answer| code_of(answer.error?.get()));
-        self.note_own(error.unwrap_or(code::INTERNAL));
+        self.note_own(code_in(answer));
     }
 
     /// Notes that the server could not be reached, or has broken a call off.
@@ -65,6 +75,13 @@ impl ErrorCounts {
             })
         })
     }
+}
+
+/// The code of an answer that is an error of ours.
+#[must_use]
+pub fn code_in(answer: &[u8]) -> i64 {
+    let error = Envelope::parse(answer).ok().and_then(|answer| code_of(answer.error?.get()));
+    error.unwrap_or(code::INTERNAL)
 }
 
 fn add(counts: &[AtomicU64; ErrorKind::ALL.len()], code: i64) {

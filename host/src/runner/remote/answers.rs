@@ -15,6 +15,7 @@ use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect, is_like_even
 use crate::protocol::answer;
 use crate::protocol::jsonrpc::{self, code};
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
+use crate::runner::channel::responses;
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 

@@ -450,10 +450,7 @@ impl RemoteHttp {
     pub(super) fn unreachable(&self, envelope: &Envelope<'_>, failure: &Failure) -> Response<Body> {
         let outcome = match failure {
             Failure::NotSent(_) | Failure::Short(_) => Outcome::NotSent,
-            Failure::Broken(_) => {
-                self.session.errors.note_own(code::SERVER_LOST);
-                Outcome::Sent
-            }
+            Failure::Broken(_) => Outcome::Sent,
         };
         self.session.errors.note_unreached();
         // What was not sent is refused by the edge, which counts it.
