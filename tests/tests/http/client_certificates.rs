@@ -299,6 +299,15 @@ fn settings_of_client_certificates_are_judged() {
         assert!(errors.contains(words), "{tls}: {errors}");
     }
     let good = settings_with(&certificate, json!({"clientCa": authority.ca}));
+    // A key of such a name would open the sessions of a certificate's holder.
+    for name in ["certificate", "certificate:ann"] {
+        let key = json!({"name": name, "token": "0123456789abcdef", "accessType": "all"});
+        let alike = settings::merged(good.clone(), json!({"bearerKeys": [key]}));
+        let checked = Setup::new(&alike).run(&["check"]);
+        let errors = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(2), "{name}: {errors}");
+        assert!(errors.contains("the holder of a client certificate"), "{name}: {errors}");
+    }
     let checked = Setup::new(&good).run(&["check"]);
     let page = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(page.contains("client certificates"), "{page}");

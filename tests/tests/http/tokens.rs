@@ -498,6 +498,7 @@ fn settings_of_issuers_that_could_not_be_obeyed_refuse_the_start() {
         (json!({"clockSkew": 86_400_000}), "too large"),
         (json!({"aud": "gw"}), "not a known key"),
         (json!({"name": "a:b"}), "cannot stand in front"),
+        (json!({"name": "certificate"}), "holders of client certificates"),
     ] {
         let entry = settings::merged(good.clone(), more.clone());
         let jwt = json!({"systemConfig": {"auth": {"jwt": entry}}});
@@ -511,10 +512,13 @@ fn settings_of_issuers_that_could_not_be_obeyed_refuse_the_start() {
     }});
     let output = Setup::new(&settings::merged(counter(), open)).run(&["check"]);
     assert_eq!(output.status.code(), Some(2));
-    let alike = json!({
-        "systemConfig": {"auth": {"jwt": settings::merged(good, json!({"name": "corp"}))}},
-        "bearerKeys": [{"name": "corp:ann", "token": "0123456789abcdef", "accessType": "all"}],
-    });
-    let output = Setup::new(&settings::merged(counter(), alike)).run(&["check"]);
-    assert_eq!(output.status.code(), Some(2));
+    for (name, expect) in [("corp:ann", 2), ("corp", 2), ("corporate", 0), ("certificate:x", 0)] {
+        let entry = settings::merged(good.clone(), json!({"name": "corp"}));
+        let alike = json!({
+            "systemConfig": {"auth": {"jwt": entry}},
+            "bearerKeys": [{"name": name, "token": "0123456789abcdef", "accessType": "all"}],
+        });
+        let output = Setup::new(&settings::merged(counter(), alike)).run(&["check"]);
+        assert_eq!(output.status.code(), Some(expect), "{name}");
+    }
 }

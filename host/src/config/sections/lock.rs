@@ -11,7 +11,8 @@ use crate::config::reader::source::Sources;
 
 use super::bearer_keys::{self, BearerKey, Keys};
 use super::foreign_locks;
-use super::token_issuers::TokenIssuer;
+use super::listen_tls;
+use super::token_issuers::{CERTIFICATES, TokenIssuer};
 
 /// What is said where all keys of a file are without a value.
 const NONE_IN_FORCE: &str = "no key of the file is in force: the gateway locks itself with a key of its own, generated-key in \
@@ -75,7 +76,7 @@ pub(super) fn read(
     let Keys { in_force, without_value } = bearer_keys::read(&root, &routing, sources);
     if !in_force.is_empty() {
         warn_of_idle_locks(&root);
-        refuse_names_of_tokens(&root, &in_force, issuers);
+        refuse_names_of_others(&root, &in_force, issuers);
         return Lock::Keys(in_force);
     }
     if !issuers.is_empty() {
@@ -109,18 +110,25 @@ pub(super) fn read(
     Lock::Generated
 }
 
-/// A key must not be called as the holder of a token is, whose sessions it would open.
-fn refuse_names_of_tokens(root: &Section<'_>, keys: &[BearerKey], issuers: &[TokenIssuer]) {
-    let is_of_token = |name: &str| {
-        issuers.iter().any(|issuer| {
-            name.strip_prefix(issuer.name.as_str()).is_some_and(|rest| rest.starts_with(':'))
-        })
-    };
+/// A key must not be called as another credential is: its holder would have that one's sessions, or
+/// rules could not tell the two apart.
+fn refuse_names_of_others(root: &Section<'_>, keys: &[BearerKey], issuers: &[TokenIssuer]) {
+    let by_certificate = listen_tls::takes_certificates(&root.section("systemConfig"));
+    let issuers = issuers.iter().map(|issuer| (issuer.name.as_str(), "token"));
+    let certificates = by_certificate.then_some((CERTIFICATES, "client certificate"));
+    let others: Vec<(&str, &str)> = issuers.chain(certificates).collect();
     let Some(list) = root.get("bearerKeys") else { return };
-    for key in keys.iter().filter(|key| is_of_token(&key.name)) {
-        let message =
-            format!("has the key {}, which is called like the holder of a token", quote(&key.name));
-        list.refuse(message, "give the key another name");
+    for key in keys {
+        let rest_of = |other: &str| key.name.strip_prefix(other);
+        let is_like = |(other, _): &&(&str, &str)| {
+            rest_of(other).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        };
+        if let Some((_, what)) = others.iter().find(is_like) {
+            let name = quote(&key.name);
+            let message =
+                format!("has the key {name}, which is called like the holder of a {what}");
+            list.refuse(message, "give the key another name");
+        }
     }
 }
 

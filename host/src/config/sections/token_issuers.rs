@@ -24,6 +24,8 @@ const MAX_ISSUERS: usize = 16;
 const MAX_NAME: usize = 32;
 /// The name of the only issuer, unless it has one.
 const NAME: &str = "jwt";
+/// What rules and principals call client certificates by, where tokens have the name of their issuer.
+pub(super) const CERTIFICATES: &str = "certificate";
 /// Algorithms that sign with a private key.
 const ALGORITHMS: [&str; 10] =
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA", "Ed25519"];
@@ -150,6 +152,11 @@ fn issuer(item: &Item<'_>, is_only: bool, sources: &Sources<'_>) -> Option<Token
 fn name(item: &Item<'_>) -> Option<String> {
     let text = item.text()?;
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if text == CERTIFICATES {
+        let advice = "choose another name";
+        item.refuse("is what the holders of client certificates are called by", advice);
+        return None;
+    }
     if (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(fits) {
         return Some(text);
     }
