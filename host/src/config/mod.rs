@@ -236,7 +236,7 @@ fn assemble(root: &Section<'_>, sources: &Sources<'_>, folder: &Path) -> Config 
     let access = sections::access::read(root, sources, serves_clients(&cluster.mode));
     // Without a key, whoever reaches the port may use everything: only this machine does, until the
     // operator says otherwise. Coordinators and nodes are there for other machines.
-    let has_lock = access.lock != Lock::Open || sections::listen_tls::takes_certificates(&system);
+    let has_lock = access.lock != Lock::Open || sections::lock::takes_certificates(&system);
     let is_for_others = cluster.mode != Mode::Standalone || has_lock;
     let listen = sections::listen::read(&system, sources, is_for_others, folder);
     let in_cluster = section.clone().lenient_unless(cluster.mode != Mode::Standalone);

@@ -67,17 +67,6 @@ pub(in crate::config) fn read(listen: &Section<'_>, folder: &Path) -> Option<Lis
     Some(ListenTls { certificates, only_1_3, plain_from: plain_from(&section), clients })
 }
 
-/// Whether the settings name an authority of clients. What has a wrong form is told by its own reader.
-pub(in crate::config) fn takes_certificates(system: &Section<'_>) -> bool {
-    let tls = object_in(system, "listen").and_then(|listen| object_in(&listen, "tls"));
-    tls.is_some_and(|tls| tls.get("clientCa").is_some())
-}
-
-fn object_in<'d>(section: &Section<'d>, key: &str) -> Option<Section<'d>> {
-    let item = section.get(key)?;
-    item.value.as_object().map(|_| item.section())
-}
-
 fn clients(section: &Section<'_>, folder: &Path) -> Option<ClientAuthorities> {
     let choices = [("required", true), ("optional", false)];
     let what = "way to ask for client certificates";

@@ -11,7 +11,6 @@ use crate::config::reader::source::Sources;
 
 use super::bearer_keys::{self, BearerKey, Keys};
 use super::foreign_locks;
-use super::listen_tls;
 use super::token_issuers::{CERTIFICATES, TokenIssuer};
 
 /// What is said where all keys of a file are without a value.
@@ -110,10 +109,21 @@ pub(super) fn read(
     Lock::Generated
 }
 
+/// Whether the settings name an authority of clients. What has a wrong form is told by its own reader.
+pub(in crate::config) fn takes_certificates(system: &Section<'_>) -> bool {
+    let tls = object_in(system, "listen").and_then(|listen| object_in(&listen, "tls"));
+    tls.is_some_and(|tls| tls.get("clientCa").is_some())
+}
+
+fn object_in<'d>(section: &Section<'d>, key: &str) -> Option<Section<'d>> {
+    let item = section.get(key)?;
+    item.value.as_object().map(|_| item.section())
+}
+
 /// A key must not be called as another credential is: its holder would have that one's sessions, or
 /// rules could not tell the two apart.
 fn refuse_names_of_others(root: &Section<'_>, keys: &[BearerKey], issuers: &[TokenIssuer]) {
-    let by_certificate = listen_tls::takes_certificates(&root.section("systemConfig"));
+    let by_certificate = takes_certificates(&root.section("systemConfig"));
     let issuers = issuers.iter().map(|issuer| (issuer.name.as_str(), "token"));
     let certificates = by_certificate.then_some((CERTIFICATES, "client certificate"));
     let others: Vec<(&str, &str)> = issuers.chain(certificates).collect();

@@ -14,7 +14,7 @@
 //! others who do that, never those of a client of the proxy. The same goes for a request with both
 //! headers that disagree: most proxies write one of the two and let a client's other one pass.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 mod elements;
 pub mod url;
@@ -101,27 +101,12 @@ fn client_in(trusted: &[IpNet], hops: Hops) -> Option<IpAddr> {
 /// The hops of an `X-Forwarded-For`: addresses between commas.
 #[allow(clippy::unnecessary_wraps, reason = "the type that `chain` takes")]
 fn of_list(line: &str) -> Option<Hops> {
-    Some(line.split(',').map(|hop| address(hop.trim_matches([' ', '\t']))).collect())
+    Some(line.split(',').map(|hop| elements::address(hop.trim_matches([' ', '\t']))).collect())
 }
 
 /// The hops of a `Forwarded`: the `for` of each element.
 fn of_forwarded(line: &str) -> Option<Hops> {
     Some(elements::read(line)?.into_iter().map(|element| element.address).collect())
-}
-
-/// An address with or without a port, an IPv6 address with or without brackets. `None` for
-/// anything else, as `unknown` or a name that hides one (RFC 7239 §6).
-fn address(text: &str) -> Option<IpAddr> {
-    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let with_port = || {
-        let socket: SocketAddr = text.parse().ok()?;
-        Some(socket.ip())
-    };
-    let address = match bracketed {
-        Some(inner) => inner.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6),
-        None => text.parse().ok().or_else(with_port),
-    };
-    address.map(|address| address.to_canonical())
 }
 
 #[cfg(test)]

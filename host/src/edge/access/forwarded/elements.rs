@@ -1,8 +1,7 @@
-//! The elements of `Forwarded` (RFC 7239 §4): what each proxy says of the request that it had.
+//! The elements of `Forwarded` (RFC 7239 §4): what each proxy says of the request that it had. And addresses
+//! as proxies write them.
 
-use std::net::IpAddr;
-
-use super::address;
+use std::net::{IpAddr, SocketAddr};
 
 /// What one proxy says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -83,4 +82,19 @@ fn value(text: &str) -> Option<(String, &str)> {
         }
     }
     None
+}
+
+/// An address with or without a port, an IPv6 address with or without brackets. `None` for
+/// anything else, as `unknown` or a name that hides one (RFC 7239 §6).
+pub(super) fn address(text: &str) -> Option<IpAddr> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let with_port = || {
+        let socket: SocketAddr = text.parse().ok()?;
+        Some(socket.ip())
+    };
+    let address = match bracketed {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().ok().map(IpAddr::V6),
+        None => text.parse().ok().or_else(with_port),
+    };
+    address.map(|address| address.to_canonical())
 }
