@@ -18,11 +18,19 @@ pub fn example(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The value of a settings file of `examples/`, whose comments are lines of their own.
+/// The value of a settings file of `examples/` or of a page, whose comments are lines of their own, and
+/// whose trailing commas end their lines.
 #[must_use]
 pub fn value_of(text: &str) -> Value {
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    serde_json::from_str(&lines.collect::<Vec<_>>().join("\n")).expect("settings")
+    let mut plain = String::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        if line.trim_start().starts_with(['}', ']']) && plain.trim_end().ends_with(',') {
+            plain.truncate(plain.trim_end().len() - 1);
+        }
+        plain.push_str(line);
+        plain.push('\n');
+    }
+    serde_json::from_str(&plain).expect("settings")
 }
 
 #[must_use]

@@ -36,14 +36,24 @@ fn every_example_is_valid_and_mistakes_are_found() {
     if !borrowed::at_hand("the schema of the settings", &["kubernetes_validate"]) {
         return;
     }
-    let paths = sources::files(&settings::repository().join("examples"), &["json"]);
-    let examples: Vec<Value> = paths
-        .iter()
-        .map(|path| settings::value_of(&std::fs::read_to_string(path).unwrap()))
-        .collect();
-    assert!(examples.len() >= 7);
-    for (path, found) in paths.iter().zip(judged(&examples)) {
-        assert_eq!(found, "", "{}", path.display());
+    let root = settings::repository();
+    let mut texts = Vec::new();
+    for path in sources::files(&root.join("examples"), &["json"]) {
+        texts.push((path.display().to_string(), std::fs::read_to_string(&path).unwrap()));
+    }
+    assert!(texts.len() >= 7);
+    // Those of the pages, which pass `mooring check` as well.
+    for path in sources::files(&root.join("docs"), &["md"]) {
+        let page = std::fs::read_to_string(&path).unwrap();
+        for block in page.split("```json settings\n").skip(1) {
+            let text = block.split("```").next().unwrap();
+            texts.push((path.display().to_string(), text.to_owned()));
+        }
+    }
+    assert!(texts.len() >= 20, "{}", texts.len());
+    let examples: Vec<Value> = texts.iter().map(|(_, text)| settings::value_of(text)).collect();
+    for ((place, text), found) in texts.iter().zip(judged(&examples)) {
+        assert_eq!(found, "", "{place}: {text}");
     }
     let good = json!({
         "$schema": "http://127.0.0.1:3000/api/schema",
@@ -73,7 +83,12 @@ fn every_example_is_valid_and_mistakes_are_found() {
         json!({"groups": "all"}),
         json!({"groups": [{"name": "g", "servers": "a"}]}),
         json!({"bearerKeys": {"name": "n"}}),
+        json!({"bearerKeys": [{"name": "n", "tokne": "t"}]}),
+        json!({"bearerKeys": [{"name": "n", "token": "t", "accessType": "everything"}]}),
         json!({"systemConfig": {"policy": {}}}),
+        json!({"systemConfig": {"policy": [{"effect": "maybe"}]}}),
+        json!({"systemConfig": {"policy": [{"effect": "allow", "who": {"users": ["a"]}}]}}),
+        json!({"systemConfig": {"limits": {"rates": [{"requests": 0}]}}}),
         json!({"systemConfig": {"eras": ["new"]}}),
         json!({"systemConfig": {"allowedHosts": "a"}}),
         json!({"systemConfig": {"telemetry": {"traces": {"ratio": 2}}}}),

@@ -2,6 +2,7 @@
 //! know, `mooring check` warns of, and the other way round.
 
 mod forms;
+mod inner;
 mod types;
 
 use serde_json::{Map, Value, json};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::reader::keys::{ACCEPTED, IGNORED};
 use super::reader::words::{server_words, spellings, tool_lists};
 
+use inner::INNER;
 use types::{TYPES, Takes};
 
 /// Where a gateway serves it.
@@ -125,7 +127,7 @@ fn full(pattern: &str, name: &str) -> String {
 
 /// The patterns directly below one, without what stands in front of them.
 fn children(pattern: &str) -> impl Iterator<Item = (&'static str, Takes, &'static str)> {
-    TYPES.iter().filter_map(move |(known, takes, description)| {
+    TYPES.iter().chain(INNER).filter_map(move |(known, takes, description)| {
         let name = directly_below(pattern, known)?;
         Some((name, *takes, *description))
     })
@@ -357,5 +359,7 @@ mod tests {
         );
         let sticky = &schema["properties"]["systemConfig"]["properties"]["cluster"]["properties"]["stickySession"];
         assert!(sticky["additionalProperties"].is_null(), "a plugin has settings of its own");
+        let policy = &schema["properties"]["systemConfig"]["properties"]["policy"];
+        assert_eq!(policy["items"]["properties"]["who"]["additionalProperties"], false);
     }
 }

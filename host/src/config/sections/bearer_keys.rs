@@ -27,9 +27,10 @@ const EXAMPLE: &str = "write { \"name\": \"laptop\", \"token\": \"…\", \"enabl
      or with accessType groups, servers or custom and allowedGroups, allowedServers";
 
 /// Members of a key that change nothing about what it opens.
-const HARMLESS: [&str; 4] = ["createdAt", "updatedAt", "lastUsedAt", "description"];
+pub(in crate::config) const HARMLESS: [&str; 4] =
+    ["createdAt", "updatedAt", "lastUsedAt", "description"];
 /// Members of a key that are read.
-const MEMBERS: [&str; 9] = [
+pub(in crate::config) const MEMBERS: [&str; 9] = [
     "id",
     "name",
     "token",

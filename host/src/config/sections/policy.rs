@@ -19,9 +19,9 @@ const MAX_RULES: usize = 1000;
 /// Bytes of a rule's name.
 const MAX_NAME: usize = 128;
 
-const MEMBERS: [&str; 9] =
+pub(in crate::config) const MEMBERS: [&str; 9] =
     ["name", "effect", "who", "servers", "groups", "tools", "prompts", "resources", "management"];
-const WHO: [&str; 3] = ["principals", "keys", "groups"];
+pub(in crate::config) const WHO: [&str; 3] = ["principals", "keys", "groups"];
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,7 +24,7 @@ const WITHIN_MS: u64 = 60_000;
 const MAX_WITHIN_MS: u64 = 86_400_000;
 const MAX_CONCURRENT: u64 = 1_000_000;
 
-const MEMBERS: [&str; 9] =
+pub(in crate::config) const MEMBERS: [&str; 9] =
     ["name", "per", "who", "servers", "tools", "requests", "within", "burst", "concurrent"];
 
 /// What is counted apart.
