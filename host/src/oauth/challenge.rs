@@ -50,9 +50,10 @@ impl WantsToken {
 
     fn in_headers(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all(header::WWW_AUTHENTICATE).iter();
-        let texts = values.filter_map(|value| value.to_str().ok());
+        // A word outside ASCII, say in a description, takes nothing from the rest.
+        let texts = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let mut bearer: Option<Self> = None;
-        for challenge in texts.flat_map(challenges) {
+        for challenge in texts.flat_map(|text| challenges(&text)) {
             if !challenge.scheme.eq_ignore_ascii_case("bearer") {
                 continue;
             }

@@ -189,7 +189,7 @@ fn issuers_of_tokens_lock_a_gateway_beside_keys_and_without() {
     let [issuer] = &config.access.issuers[..] else { panic!("one issuer") };
     assert_eq!((issuer.name.as_str(), issuer.principal_claim.as_str()), ("jwt", "sub"));
     assert_eq!(issuer.audience, ["gw"]);
-    assert_eq!(issuer.algorithms.len(), 9);
+    assert_eq!(issuer.algorithms.len(), 10);
 }
 
 #[test]

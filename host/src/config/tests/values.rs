@@ -302,7 +302,8 @@ fn the_eras_and_what_names_a_conversation() {
         "1:27: systemConfig.eras: leaves out legacy: clients with sessions are always served; \
          write [\"legacy\", \"modern\"]",
         "1:57: systemConfig.conversations[0]: \"handel\" does not name a conversation; \
-         use plugin, handle, cookie, principal, address, connection, header:NAME or meta:NAME (did you mean \"handle\"?)",
+         use plugin, handle, cookie, principal, address, connection, header:NAME, meta:NAME or \
+         argument:NAME (did you mean \"handle\"?)",
         "1:67: systemConfig.conversations[1]: names no header; write it like header:X-Conversation-Id",
         "1:78: systemConfig.conversations[2]: names no member of _meta; write it like meta:com.example/thread",
         "1:87: systemConfig.conversations[3]: must be a string, not a number; write it in quotes",
