@@ -276,6 +276,7 @@ fn no_spelling_of_a_message_runs_what_is_hidden_over_http_sse() {
 fn only_a_clients_own_notifications_reach_the_servers_of_a_judged_url() {
     let server = server();
     let gateway = Gateway::start_with(&file(server.entry(), server.entry()));
+    gateway.wait_until_discovered(&["srv", "all"]);
     let heard = |path: &str, revision: &str, tool: &str| {
         let session = gateway.client(path).revision(revision).initialize();
         session.call(tool, json!({}));
