@@ -314,8 +314,9 @@ mod tests {
 
     #[test]
     fn a_context_is_found_however_its_name_is_written() {
-        let message =
-            format!(r#"{{"jsonrpc":"2.0","method":"a","params":{{"_meta":{{"trace\u0070arent":"{PARENT}"}}}}}}"#);
+        let message = format!(
+            r#"{{"jsonrpc":"2.0","method":"a","params":{{"_meta":{{"trace\u0070arent":"{PARENT}"}}}}}}"#
+        );
         let context = TraceContext::of_message(message.as_bytes()).unwrap();
         assert_eq!(context.to_string(), PARENT);
     }

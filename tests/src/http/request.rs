@@ -55,6 +55,13 @@ impl Request {
         request
     }
 
+    /// Sets a header beside those of the same name.
+    #[must_use]
+    pub fn also(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     #[must_use]
     pub fn headers(self, headers: &[(String, String)]) -> Self {
         headers.iter().fold(self, |request, (name, value)| request.header(name, value))

@@ -287,7 +287,7 @@ fn several_headers_of_a_context_are_one_list_or_no_context() {
             session.message("tools/call", json!({"name": "ask", "arguments": {"n": n}}));
         let request = headers
             .iter()
-            .fold(session.post(&call), |request, (name, value)| request.header(name, value));
+            .fold(session.post(&call), |request, (name, value)| request.also(name, value));
         request.send(gateway.address()).expect(200);
         let asked =
             upstream.wait_for("the call", |asked| asked.json()["params"]["arguments"]["n"] == n);
