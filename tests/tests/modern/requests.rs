@@ -178,7 +178,7 @@ fn what_no_reader_can_take_for_two_things_is_asked_of_every_scope() {
         let client = stateless(&gateway, path);
         let request = || client.request("tools/list", json!({})).0;
         for second in [STATELESS, "2025-11-25"] {
-            let twice = request().header("MCP-Protocol-Version", second);
+            let twice = request().also("MCP-Protocol-Version", second);
             let refused = twice.send(gateway.address()).expect(400);
             assert_eq!(refused.error_code(), -32020, "{path}: {}", refused.text());
         }

@@ -115,9 +115,9 @@ mod tests {
         let headers = tools.headers(&call, &body);
         for (name, value) in [
             ("mcp-param-region", "eu"),
-            ("mcp-name", "t"),
-            ("mcp-method", "tools/call"),
-            ("mcp-protocol-version", "2026-07-28"),
+            (headers::NAME.as_str(), "t"),
+            (headers::METHOD.as_str(), "tools/call"),
+            (headers::PROTOCOL_VERSION.as_str(), "2026-07-28"),
         ] {
             assert_eq!(headers[name], value);
         }

@@ -42,8 +42,7 @@ impl SharedRunner {
                 state.last_error = Some(Arc::clone(said));
             }
             if state.status == ServerStatus::Running
-                && let Some(why) =
-                    state.unreached.clone().or_else(|| self.discovery.failure(server))
+                && let Some(why) = self.why_unusable(server, state.unreached.clone())
             {
                 (state.status, state.last_error) = (ServerStatus::Failed, Some(why));
             }
@@ -95,14 +94,17 @@ impl SharedRunner {
     fn unusable(&self, server: &ServerName) -> Option<Trouble> {
         let state = self.resources.starts.state(server);
         let unreached = state.as_ref().and_then(|state| state.unreached.clone());
-        let unread = || {
+        let why = self.why_unusable(server, unreached)?;
+        let failures = state.map_or(0, |state| state.failures);
+        Some(Trouble { failures, ..Trouble::of(ServerStatus::Failed.as_str(), why) })
+    }
+
+    fn why_unusable(&self, server: &ServerName, unreached: Option<Arc<str>>) -> Option<Arc<str>> {
+        unreached.or_else(|| {
             // The gateway itself has no token by which it could read the lists of such a server.
             let is_open = self.resources.wanting_tokens.is_open(server);
             if is_open { None } else { self.discovery.failure(server) }
-        };
-        let why = unreached.or_else(unread)?;
-        let failures = state.map_or(0, |state| state.failures);
-        Some(Trouble { failures, ..Trouble::of(ServerStatus::Failed.as_str(), why) })
+        })
     }
 
     /// How many calls of clients each server elsewhere has lost, or could not be reached for.
