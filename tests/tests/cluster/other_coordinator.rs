@@ -252,8 +252,14 @@ fn a_loss_is_told_once_wherever_it_is_found_and_wherever_the_client_listens() {
             };
             let mut stream = pair.elsewhere(listens, path, &session).listen();
             (0..3).for_each(|_| lose(&mut stream));
-            // At the other one nothing of it is told again.
+            // At the other one nothing of it is told again, once it is known that this one has ended.
             drop(stream);
+            eventually("the end of the stream is noticed", || {
+                let metrics = pair.coordinators[listens].get("/metrics").expect(200).text();
+                let open = metrics.lines().filter(|line| line.starts_with("mooring_streams{"));
+                let mut open = open.filter_map(|line| line.rsplit(' ').next());
+                open.all(|count| count == "0").then_some(())
+            });
             let other = pair.elsewhere(1 - listens, path, &session);
             let mut stream = other.listen();
             lose(&mut stream);
