@@ -22,31 +22,36 @@ const SHOWN: [HeaderName; 6] = [
 const OWN: [HeaderName; 2] = [header::CONTENT_LENGTH, header::DATE];
 
 /// The response for the client: its frames pass as they arrive, and so do the headers in [`SHOWN`].
-pub fn relay(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
+pub fn relay(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
     // Most responses have no other headers, those of other nodes two more; their map is kept.
-    if parts.headers.len() > 1 {
+    if headers.len() > 1 {
         for name in OWN {
-            parts.headers.remove(name);
+            headers.remove(name);
         }
     }
     let mut is_nodes = false;
-    if !parts.headers.keys().all(|name| SHOWN.contains(name)) {
-        is_nodes = is_node_answer(&parts.headers);
+    if !headers.keys().all(is_shown) {
+        is_nodes = is_node_answer(headers);
         let mut shown = HeaderMap::with_capacity(SHOWN.len());
         for name in SHOWN {
-            if let Some(value) = parts.headers.remove(&name) {
+            if let Some(value) = headers.remove(&name) {
                 shown.insert(name, value);
             }
         }
-        parts.headers = shown;
+        *headers = shown;
     }
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
+    *response.version_mut() = Version::HTTP_11;
+    response.extensions_mut().clear();
     if is_nodes {
-        parts.extensions.insert(NodeAnswer);
+        response.extensions_mut().insert(NodeAnswer);
     }
-    Response::from_parts(parts, body)
+    response
+}
+
+fn is_shown(name: &HeaderName) -> bool {
+    // The list is made for each search.
+    *name == header::CONTENT_TYPE || SHOWN.contains(name)
 }
 
 /// A JSON response of the edge itself.

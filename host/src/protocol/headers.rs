@@ -89,6 +89,8 @@ pub mod seam {
 
 /// Content type of one message, or of a batch.
 pub const JSON: &str = "application/json";
+/// The same, as it is written.
+pub const JSON_VALUE: HeaderValue = HeaderValue::from_static(JSON);
 /// Content type of server-sent events.
 pub const EVENT_STREAM: &str = "text/event-stream";
 

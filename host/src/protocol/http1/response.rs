@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
+use crate::protocol::headers::{JSON, JSON_VALUE};
+
 use super::{BodyDecoder, ResponseFault};
 
 /// The largest head, in bytes: status line, fields and the empty line.
@@ -20,7 +22,8 @@ const SHOWN: usize = 64;
 /// A final response without its body.
 #[derive(Debug)]
 pub struct Head {
-    /// Status, version and headers, as received.
+    /// Status, version and headers, as received: without the date, and without the length of a body
+    /// that has arrived with them.
     pub response: Response<()>,
     /// The body that follows; already over if the response has none.
     pub body: BodyDecoder,
@@ -58,7 +61,8 @@ impl Scan {
             if end > MAX_HEAD {
                 return Err(ResponseFault::LargeHead);
             }
-            let head = parsed(read.split_to(end).freeze(), method)?;
+            let (bytes, here) = (read.split_to(end).freeze(), read.len());
+            let head = parsed(bytes, method, here)?;
             *self = Self { searched: 0, interim: self.interim + 1 };
             match head.response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => return Err(ResponseFault::Upgrade),
@@ -90,7 +94,8 @@ impl Scan {
     }
 }
 
-fn parsed(bytes: Bytes, method: &Method) -> Result<Head, ResponseFault> {
+/// `here` are the bytes behind the head that have arrived with it.
+fn parsed(bytes: Bytes, method: &Method, here: usize) -> Result<Head, ResponseFault> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut found = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default()
@@ -103,25 +108,39 @@ fn parsed(bytes: Bytes, method: &Method) -> Result<Head, ResponseFault> {
     let status = found.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or_else(|| malformed("status"))?;
     let mut headers = HeaderMap::with_capacity(found.headers.len());
-    // Few responses have either, and to look for them in a map takes longer.
-    let (mut has_coding, mut has_connection) = (false, false);
+    // To look for them in a map takes longer.
+    let (mut has_coding, mut has_connection, mut has_length) = (false, false, false);
     let mut length = Ok(None);
     for field in found.headers.iter() {
         let name = name_of(field.name).ok_or_else(|| malformed("field name"))?;
         if name == header::CONTENT_LENGTH {
+            has_length = true;
             length = length.and_then(|before| agreed_length(before, field.value));
+        }
+        // Nobody asks when a response was made. Its length is told below, where it has to be.
+        if name == header::CONTENT_LENGTH || name == header::DATE {
+            continue;
         }
         has_coding |= name == header::TRANSFER_ENCODING;
         has_connection |= name == header::CONNECTION;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value));
-        headers.append(name, value.map_err(|_| malformed("field value"))?);
+        let value = value_of(&bytes, field.value).ok_or_else(|| malformed("field value"))?;
+        headers.append(name, value);
     }
     let is_11 = found.version == Some(1);
     let codings = has_coding.then(|| codings(&headers)).into_iter().flatten();
     let body = framing(method, status, codings, length)?;
     let is_plain = is_11 && !has_coding && !has_connection;
-    let keeps =
-        (is_plain || stays_open(is_11, &headers)) && !matches!(body, BodyDecoder::UntilClose);
+    let keeps = (is_plain || stays_open(is_11, has_length, &headers))
+        && !matches!(body, BodyDecoder::UntilClose);
+    if has_length && !is_here(&body, here) {
+        for field in found.headers.iter() {
+            if name_of(field.name) == Some(header::CONTENT_LENGTH)
+                && let Some(value) = value_of(&bytes, field.value)
+            {
+                headers.append(header::CONTENT_LENGTH, value);
+            }
+        }
+    }
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = if is_11 { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -137,6 +156,19 @@ fn name_of(name: &str) -> Option<HeaderName> {
         "date" | "Date" => header::DATE,
         other => return HeaderName::from_bytes(other.as_bytes()).ok(),
     })
+}
+
+/// A field's value, which is part of the head. The one that nearly every response has is no part of it.
+fn value_of(head: &Bytes, value: &[u8]) -> Option<HeaderValue> {
+    if value == JSON.as_bytes() {
+        return Some(JSON_VALUE);
+    }
+    HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()
+}
+
+/// Whether a body has arrived with its head, so that nobody needs to be told how long it will be.
+fn is_here(body: &BodyDecoder, here: usize) -> bool {
+    matches!(body, BodyDecoder::Length(length) if *length <= here as u64)
 }
 
 /// The length that the fields so far agree on, and this one too.
@@ -200,7 +232,7 @@ fn number(text: &[u8]) -> Option<u64> {
 
 /// Whether the connection stays open (RFC 9112 §9.3). A response with two framings, or two
 /// codings, is read by its chunks, and its connection is closed (§6.1).
-fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
+fn stays_open(is_11: bool, has_length: bool, headers: &HeaderMap) -> bool {
     let says = |word: &[u8]| {
         headers.get_all(header::CONNECTION).iter().any(|field| {
             let mut words = field.as_bytes().split(|byte| *byte == b',');
@@ -208,9 +240,7 @@ fn stays_open(is_11: bool, headers: &HeaderMap) -> bool {
         })
     };
     let is_unclear = headers.contains_key(header::TRANSFER_ENCODING)
-        && (!is_11
-            || headers.contains_key(header::CONTENT_LENGTH)
-            || codings(headers).nth(1).is_some());
+        && (!is_11 || has_length || codings(headers).nth(1).is_some());
     !is_unclear && !says(b"close") && (is_11 || says(b"keep-alive"))
 }
 
@@ -241,6 +271,19 @@ mod tests {
         assert_eq!(head.body, BodyDecoder::length(3));
         assert!(head.keeps);
         assert_eq!(rest, "abc");
+    }
+
+    #[test]
+    fn the_length_is_told_of_a_body_that_is_to_come() {
+        let text = "HTTP/1.1 200 OK\r\nDate: x\r\nContent-Length: 3, 3\r\n\r\n";
+        for (here, told) in [("", Some("3, 3")), ("ab", Some("3, 3")), ("abc", None)] {
+            let head = head(&format!("{text}{here}"));
+            let length = head.response.headers().get("content-length");
+            assert_eq!(length.map(|length| length.to_str().unwrap()), told, "{here}");
+            assert!(!head.response.headers().contains_key("date"));
+        }
+        let coded = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nab";
+        assert_eq!(head(coded).response.headers()["content-length"], "1");
     }
 
     #[test]

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 
 use crate::model::ServerName;
 use crate::net::Body;
-use crate::protocol::headers;
+use crate::protocol::headers::{self, JSON, JSON_VALUE};
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods::List;
 use crate::seam::{Outcome, write_token_refused};
@@ -82,19 +82,28 @@ fn say_that_lists_changed(mailbox: &Mailbox) {
 
 /// The response with only those headers that are meant for the client. Its body is the answer,
 /// whatever type the upstream has named.
-pub fn passed_on(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    let cached = parts.headers.remove(header::CACHE_CONTROL);
-    // Cleared, not replaced, to reuse its allocation.
-    parts.headers.clear();
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(headers::JSON));
-    if let Some(cached) = cached {
-        parts.headers.insert(header::CACHE_CONTROL, cached);
+pub fn passed_on(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    if !is_type_alone(headers) {
+        let cached = headers.remove(header::CACHE_CONTROL);
+        // Cleared, not replaced, to reuse its allocation.
+        headers.clear();
+        headers.insert(header::CONTENT_TYPE, JSON_VALUE);
+        if let Some(cached) = cached {
+            headers.insert(header::CACHE_CONTROL, cached);
+        }
     }
-    parts.status = StatusCode::OK;
-    parts.version = Version::HTTP_11;
-    parts.extensions.clear();
-    Response::from_parts(parts, body)
+    *response.status_mut() = StatusCode::OK;
+    *response.version_mut() = Version::HTTP_11;
+    response.extensions_mut().clear();
+    response
+}
+
+/// Whether a response has the headers already that it gets here, as most have.
+fn is_type_alone(headers: &HeaderMap) -> bool {
+    let mut all = headers.iter();
+    all.next().is_some_and(|(name, value)| *name == header::CONTENT_TYPE && value == JSON)
+        && all.next().is_none()
 }
 
 pub fn accepted() -> Response<Body> {
@@ -124,4 +133,33 @@ pub fn refuse(envelope: &Envelope<'_>, refused: MailboxRefusal) -> Response<Body
     *response.status_mut() = status;
     mark_own(&mut response, code::INVALID_REQUEST);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_goes_on_with_its_type_and_how_long_it_may_be_kept() {
+        for (came, goes_on) in [
+            (&[("content-type", "application/json")][..], 1),
+            (&[("content-type", "text/plain")], 1),
+            (&[("content-type", "application/json"), ("content-type", "text/plain")], 1),
+            (&[("content-type", "application/json"), ("set-cookie", "a=b")], 1),
+            (&[("set-cookie", "a=b")], 1),
+            (&[("cache-control", "no-store"), ("content-type", "application/json")], 2),
+            (&[], 1),
+        ] {
+            let mut response = Response::new(Body::Empty);
+            for (name, value) in came {
+                response.headers_mut().append(*name, HeaderValue::from_static(value));
+            }
+            *response.status_mut() = StatusCode::CREATED;
+            let response = passed_on(response);
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(response.headers().len(), goes_on, "{came:?}");
+            assert_eq!(response.headers()[header::CONTENT_TYPE], JSON, "{came:?}");
+            assert_eq!(response.headers().contains_key(header::CACHE_CONTROL), goes_on == 2);
+        }
+    }
 }
