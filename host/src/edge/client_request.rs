@@ -28,9 +28,26 @@ pub struct ClientRequest {
     /// What named its conversation, of a client without a session, once that is known.
     named_by: OnceLock<Box<str>>,
     /// Set once something is noted about the request, on whichever part of it.
-    id: Arc<OnceLock<Box<str>>>,
+    id: NotedOnce,
     /// Set once the logs tell of it as a call.
     told: OnceLock<()>,
+}
+
+/// What is noted once for a request and all copies of it. Most requests have neither notes nor copies, so
+/// that the place is made with the first of them.
+#[derive(Debug, Default)]
+struct NotedOnce(OnceLock<Arc<OnceLock<Box<str>>>>);
+
+impl NotedOnce {
+    fn shared(&self) -> &Arc<OnceLock<Box<str>>> {
+        self.0.get_or_init(Arc::default)
+    }
+}
+
+impl Clone for NotedOnce {
+    fn clone(&self) -> Self {
+        Self(OnceLock::from(Arc::clone(self.shared())))
+    }
 }
 
 /// Marks a refused request that the logs tell of as a call.
@@ -48,7 +65,7 @@ impl ClientRequest {
             identity: None,
             takes_tasks: OnceLock::new(),
             named_by: OnceLock::new(),
-            id: Arc::default(),
+            id: NotedOnce::default(),
             told: OnceLock::new(),
         }
     }
@@ -93,7 +110,7 @@ impl ClientRequest {
     /// The name of the request in explanations: its client's `X-Request-Id`, if that can be shown
     /// as it is, else a new one.
     pub fn id(&self) -> &str {
-        self.id.get_or_init(|| {
+        self.id.shared().get_or_init(|| {
             let given = self.headers.get(headers::REQUEST_ID);
             let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_id(id));
             given.map_or_else(|| SessionId::mint().to_string().into(), Into::into)
@@ -125,7 +142,7 @@ impl ClientRequest {
     /// The header that tells the client the id, if something was noted under it.
     #[must_use]
     pub fn noted_id(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.id.get()?).ok()
+        HeaderValue::from_str(self.id.0.get()?.get()?).ok()
     }
 }
 
@@ -149,6 +166,16 @@ mod tests {
         }
         let peer = IpAddr::from([127, 0, 0, 1]);
         ClientRequest::new(given, Uri::default(), peer, QuotaKey::of_address(peer))
+    }
+
+    #[test]
+    fn what_is_noted_of_one_part_is_noted_of_all() {
+        let first = request(None);
+        let second = first.clone();
+        assert!(first.noted_id().is_none());
+        let id = second.id().to_owned();
+        assert_eq!(first.noted_id().unwrap(), id);
+        assert_eq!(first.clone().id(), id);
     }
 
     #[test]
