@@ -14,6 +14,7 @@ use crate::streams::response as events;
 use crate::telemetry::watched;
 
 use super::channel::answer::{RunnerAnswer, Uncounted};
+use super::channel::error_counts::is_result;
 use super::endpoint::Runner;
 use super::unserved::plain;
 
@@ -76,6 +77,11 @@ impl Runner {
 
     /// Counts the errors of a server without sessions, which no instance stands for.
     fn counted(&self, server: &ServerName, response: Response<Body>) -> Response<Body> {
+        if let Body::Full(answer) = response.body()
+            && is_result(answer)
+        {
+            return response;
+        }
         if response.extensions().get::<RunnerAnswer>().is_some()
             || Outcome::read(response.headers()).is_some()
         {

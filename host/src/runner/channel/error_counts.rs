@@ -25,7 +25,7 @@ impl ErrorCounts {
 
     /// The same for an answer that nobody has parsed yet.
     pub fn note_text(&self, answer: &[u8]) {
-        if !begins_with_result(answer.trim_ascii_start())
+        if !is_result(answer)
             && let Ok(answer) = Envelope::parse(answer)
         {
             self.note_answer(&answer);
@@ -75,6 +75,12 @@ impl ErrorCounts {
             })
         })
     }
+}
+
+/// Whether an answer that nobody has parsed yet is plainly no error.
+#[must_use]
+pub fn is_result(answer: &[u8]) -> bool {
+    begins_with_result(answer.trim_ascii_start())
 }
 
 /// The code of an answer that is an error of ours.
