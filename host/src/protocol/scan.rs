@@ -66,13 +66,11 @@ impl<'a> Scan<'a> {
         self.text.get(begin..self.at)
     }
 
-    /// The members of an object that comes next, without white space between them and with names that
-    /// have no escapes. Each name is given with the place of its value, which has to be passed.
+    /// The members of an object that comes next, without white space between them. `take` gets the place of
+    /// each name, and passes it with its value: a name that is expected is passed as a token, in a fraction
+    /// of the time that its end takes to find.
     #[inline]
-    pub fn members(
-        &mut self,
-        mut take: impl FnMut(&'a str, &mut Self) -> Option<()>,
-    ) -> Option<()> {
+    pub fn each_member(&mut self, mut take: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         if !self.takes(b"{") {
             return None;
         }
@@ -80,11 +78,7 @@ impl<'a> Scan<'a> {
             return Some(());
         }
         loop {
-            let name = self.plain_string()?;
-            if !self.takes(b":") {
-                return None;
-            }
-            take(name, self)?;
+            take(self)?;
             if self.takes(b"}") {
                 return Some(());
             }
@@ -92,6 +86,13 @@ impl<'a> Scan<'a> {
                 return None;
             }
         }
+    }
+
+    /// A name without escapes, and the colon behind it.
+    #[inline]
+    pub fn member_name(&mut self) -> Option<&'a str> {
+        let name = self.plain_string()?;
+        self.takes(b":").then_some(name)
     }
 
     #[inline]
@@ -376,18 +377,21 @@ mod tests {
     fn members_are_given_with_their_values() {
         let mut scan = Scan::of(r#"{"a":1,"b c":{"d":[ ]},"e":"f"}!"#);
         let mut read = Vec::new();
-        let whole = scan.members(|name, value| {
-            read.push((name, value.value()?));
+        let whole = scan.each_member(|scan| {
+            read.push((scan.member_name()?, scan.value()?));
             Some(())
         });
         assert_eq!(whole, Some(()));
         assert_eq!(read, [("a", "1"), ("b c", r#"{"d":[ ]}"#), ("e", "\"f\"")]);
         assert!(!scan.is_at_end() && scan.takes(b"!") && scan.is_at_end());
-        assert!(Scan::of("{}").members(|_, _| None).is_some());
+        assert!(Scan::of("{}").each_member(|_| None).is_some());
         for other in
             ["", "[]", "{", "{,}", r#"{"a":1,}"#, r#"{"a" :1}"#, r#"{"\u0061":1}"#, r#"{"a":1"#]
         {
-            let read = Scan::of(other).members(|_, value| value.value().map(|_| ()));
+            let read = Scan::of(other).each_member(|scan| {
+                scan.member_name()?;
+                scan.value().map(|_| ())
+            });
             assert_eq!(read, None, "{other}");
         }
     }

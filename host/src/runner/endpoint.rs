@@ -28,7 +28,7 @@ use super::session::table::{InHand, InstanceKey, Ready};
 use super::session::withheld::{self, Withheld};
 use super::shared::SharedRunner;
 use super::traced::TracedMessage;
-use super::unserved::{cannot_open, malformed, plain, unknown_session, unreadable};
+use super::unserved::{cannot_open, malformed, not_hosted, plain, unknown_session, unreadable};
 
 /// A client that sends only these keeps its session, and its process no longer than others need it.
 const PING: &str = "ping";
@@ -56,21 +56,18 @@ impl Runner {
         facts: Facts,
         request: &mut Request<Body>,
     ) -> Response<Body> {
+        if let Some(places) = facts.read
+            && facts.is_stateless
+            && request.method() == Method::POST
+        {
+            let sender = Sender { principal: facts.principal, quota: facts.quota };
+            return self.read_request(server, sender, places, request).await;
+        }
         let looked_at = self.shared.servers.load().get(&server).map(|served| Asks::of(served));
-        let Some(asks) = looked_at else {
-            let mut response = plain(
-                StatusCode::NOT_FOUND,
-                &format!("server {server} is not hosted on this node"),
-            );
-            Outcome::NotSent.write(response.headers_mut());
-            return response;
-        };
+        let Some(asks) = looked_at else { return not_hosted(&server) };
         if facts.is_stateless && request.method() == Method::POST {
             let sender = Sender { principal: facts.principal, quota: facts.quota };
-            return match facts.read {
-                Some(places) => self.read_request(server, sender, (asks, places), request).await,
-                None => Box::pin(self.stateless(server, sender, asks, request)).await,
-            };
+            return Box::pin(self.stateless(server, sender, asks, request)).await;
         }
         let key = (facts.session, server);
         match (facts.open, request.method()) {
@@ -339,7 +336,7 @@ impl Asks {
         self.withholds
     }
 
-    fn of(served: &Served) -> Self {
+    pub(super) fn of(served: &Served) -> Self {
         Self { passes_headers: served.passes_headers(), withholds: served.selection.is_some() }
     }
 }

@@ -11,13 +11,13 @@ use http::{HeaderMap, Request, Response};
 
 use crate::model::ServerName;
 use crate::net::{Body, collect_request};
-use crate::protocol::era::usual_request::ReadPlaces;
+use crate::protocol::era::read_places::ReadPlaces;
 
 use super::endpoint::{Asks, Runner, Sender};
 use super::remote::sessionless::Repeated;
 use super::session::served::Recipe;
 use super::stateless::Passing;
-use super::unserved::unreadable;
+use super::unserved::{not_hosted, unreadable};
 
 impl Runner {
     /// Answers a request in which the edge has read what stands at these places.
@@ -25,17 +25,19 @@ impl Runner {
         &self,
         server: ServerName,
         sender: Sender,
-        (asks, places): (Asks, ReadPlaces),
+        places: ReadPlaces,
         request: &mut Request<Body>,
     ) -> Response<Body> {
+        let served = self.shared.servers.load().get(&server).map(Arc::clone);
+        let Some(served) = served else { return not_hosted(&server) };
+        let asks = Asks::of(&served);
         let mut body = take(request.body_mut());
         let message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
             Err((error, read)) => return unreadable(&error, read.get()),
         };
         if let Some(read) = places.within(&message) {
-            let served = self.shared.servers.load().get(&server).map(Arc::clone);
-            if let Some(served) = served.filter(|_| !asks.withholds())
+            if !asks.withholds()
                 && let Recipe::Http(upstream) | Recipe::HttpOrSse(upstream) = &served.recipe
             {
                 let forwarded = match asks.passes_headers() {

@@ -29,6 +29,14 @@ pub fn unknown_session() -> Response<Body> {
     response
 }
 
+/// The answer to a message for a server that is none of this runner's.
+pub fn not_hosted(server: &ServerName) -> Response<Body> {
+    let text = format!("server {server} is not hosted on this node");
+    let mut response = plain(StatusCode::NOT_FOUND, &text);
+    Outcome::NotSent.write(response.headers_mut());
+    response
+}
+
 /// The answer to an open by an edge whose binding is older than the instance.
 pub fn newer(epoch: Epoch) -> Response<Body> {
     let mut response = plain(StatusCode::CONFLICT, "the session is open here by a later binding");

@@ -3,7 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::{Epoch, Epochs, GatewayStart, Principal, QuotaKey, SessionId};
-use crate::protocol::era::usual_request::ReadPlaces;
+use crate::protocol::era::read_places::ReadPlaces;
 use crate::protocol::headers::{is_internal, seam};
 
 use super::state_step::StateStep;

@@ -25,8 +25,17 @@ pub struct ObservedCall<'a> {
 impl<'a> ObservedCall<'a> {
     /// Begins with a whole message.
     pub fn begin(worker: &'a Worker, origin: CallOrigin<'_>, message: &[u8]) -> Self {
+        Self::begin_read(worker, origin, message, MethodLabel::of(message))
+    }
+
+    /// The same with a message whose method was read.
+    pub fn begin_read(
+        worker: &'a Worker,
+        origin: CallOrigin<'_>,
+        message: &[u8],
+        method: MethodLabel,
+    ) -> Self {
         let telemetry = &worker.edge.telemetry;
-        let method = MethodLabel::of(message);
         if let Some(client) = origin.context.filter(|_| telemetry.tells_calls()) {
             client.note_told();
         }

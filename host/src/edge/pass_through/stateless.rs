@@ -32,7 +32,8 @@ use crate::model::{Node, NodeId, Principal, Reach, Scope, ServerName};
 use crate::net::{Body, Failure, collect, is_event_stream};
 use crate::protocol::era::answered::code_of;
 use crate::protocol::era::methods::Method;
-use crate::protocol::era::usual_request::ReadPlaces;
+use crate::protocol::era::read_places::ReadPlaces;
+use crate::protocol::glance::MethodLabel;
 use crate::protocol::headers::{NAME, is_stateless};
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
@@ -102,7 +103,8 @@ impl StatelessPass<'_> {
         let Self { worker, context, scope, server, message, .. } = *self;
         let session = self.session();
         let origin = CallOrigin { context: Some(context), session: &session, scope };
-        let observed = ObservedCall::begin(worker, origin, message);
+        let method = MethodLabel::named(self.method);
+        let observed = ObservedCall::begin_read(worker, origin, message, method);
         observed.is_for(server, message);
         match self.pass(&session).await {
             Ok(Passed { mut response, node, token }) => {

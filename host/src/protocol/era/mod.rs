@@ -20,6 +20,7 @@ pub mod input;
 pub mod ladder;
 pub mod methods;
 pub mod outgoing;
+pub mod read_places;
 pub mod result;
 pub mod tasks;
 pub mod usual_request;

@@ -9,7 +9,7 @@
 //! [`Envelope::parse_strictly`]: crate::protocol::jsonrpc::Envelope::parse_strictly
 //! [`ladder::era`]: super::ladder::era
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use crate::protocol::headers::{METHOD, NAME, PROTOCOL_VERSION, is_stateless};
 use crate::protocol::jsonrpc::MAX_ID;
@@ -33,16 +33,10 @@ pub struct UsualRequest<'a> {
     pub named: Option<&'a str>,
 }
 
-/// Where a message has what was read in it. The edge tells a runner of its own process, which then need
-/// not read the message again, nor be given its headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadPlaces {
-    id: Place,
-    method: Place,
-    named: Option<Place>,
-}
-
-type Place = (u32, u32);
+/// Members of `_meta` up to their values; of the first, which has one value alone, with this.
+const VERSION: &[u8] = br#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#;
+const CAPABILITIES: &[u8] = br#""io.modelcontextprotocol/clientCapabilities":"#;
+const CLIENT: &[u8] = br#""io.modelcontextprotocol/clientInfo":"#;
 
 impl<'a> UsualRequest<'a> {
     /// `None` if the message may be any other, or the headers may say anything else.
@@ -55,21 +49,24 @@ impl<'a> UsualRequest<'a> {
     fn of_text(text: &'a str) -> Option<Self> {
         let mut scan = Scan::of(text);
         let (mut id, mut method, mut params) = (None, None, None);
-        let mut is_marked = false;
-        scan.members(|name, value| match name {
-            "jsonrpc" if !is_marked => {
-                is_marked = true;
-                value.takes(br#""2.0""#).then_some(())
+        let mut mark = None;
+        scan.each_member(|scan| {
+            if scan.takes(br#""jsonrpc":"2.0""#) {
+                once(&mut mark, Some(()))
+            } else if scan.takes(br#""id":"#) {
+                once(&mut id, scan.value())
+            } else if scan.takes(br#""method":"#) {
+                once(&mut method, scan.plain_string())
+            } else if scan.takes(br#""params":"#) {
+                once(&mut params, Params::of(scan))
+            } else {
+                None
             }
-            "id" => once(&mut id, value.value()),
-            "method" => once(&mut method, value.plain_string()),
-            "params" => once(&mut params, Params::of(value)),
-            _ => None,
         })?;
-        if !is_marked || !scan.is_at_end() {
+        if !scan.is_at_end() {
             return None;
         }
-        let (id, method, params) = (id?, method?, params?);
+        let ((), id, method, params) = (mark?, id?, method?, params?);
         if !is_usual_id(id) || matches!(method, INITIALIZE | LISTEN) {
             return None;
         }
@@ -105,64 +102,6 @@ impl<'a> UsualRequest<'a> {
         }
         said == [true, true, self.named.is_some()]
     }
-
-    /// Where this message, of which the request was read, has it.
-    #[must_use]
-    pub fn places(&self, message: &[u8]) -> Option<ReadPlaces> {
-        let place = |text: &str| -> Option<Place> {
-            let begin = (text.as_ptr() as usize).checked_sub(message.as_ptr() as usize)?;
-            let end = begin.checked_add(text.len())?;
-            Some((u32::try_from(begin).ok()?, u32::try_from(end).ok()?))
-        };
-        let named = match self.named {
-            Some(named) => Some(place(named)?),
-            None => None,
-        };
-        Some(ReadPlaces { id: place(self.id)?, method: place(self.method)?, named })
-    }
-
-    /// Its headers, as they are sent.
-    #[must_use]
-    pub fn lines(&self) -> Vec<u8> {
-        let mut lines = Vec::with_capacity(128);
-        let pairs = [(PROTOCOL_VERSION, Some(REVISION)), (METHOD, Some(self.method))];
-        for (name, value) in pairs.into_iter().chain([(NAME, self.named)]) {
-            let Some(value) = value else { continue };
-            for part in [name.as_str(), ": ", value, "\r\n"] {
-                lines.extend_from_slice(part.as_bytes());
-            }
-        }
-        lines
-    }
-
-    /// Its headers.
-    #[must_use]
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(REVISION));
-        for (name, value) in [(METHOD, Some(self.method)), (NAME, self.named)] {
-            if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
-                headers.insert(name, value);
-            }
-        }
-        headers
-    }
-}
-
-impl ReadPlaces {
-    /// The request that this message is, in which it was read.
-    #[must_use]
-    pub fn within<'a>(&self, message: &'a [u8]) -> Option<UsualRequest<'a>> {
-        let text = |(begin, end): Place| {
-            let range = usize::try_from(begin).ok()?..usize::try_from(end).ok()?;
-            std::str::from_utf8(message.get(range)?).ok()
-        };
-        let named = match self.named {
-            Some(place) => Some(text(place)?),
-            None => None,
-        };
-        Some(UsualRequest { id: text(self.id)?, method: text(self.method)?, named })
-    }
 }
 
 /// What is read of parameters.
@@ -177,13 +116,20 @@ impl<'a> Params<'a> {
     fn of(scan: &mut Scan<'a>) -> Option<Self> {
         let mut read = Self::default();
         let (mut arguments, mut cursor, mut meta) = (None, None, None);
-        scan.members(|name, value| match name {
-            "name" => once(&mut read.name, value.plain_string()),
-            "uri" => once(&mut read.uri, value.plain_string()),
-            "arguments" => once(&mut arguments, value.value()),
-            "cursor" => once(&mut cursor, value.value()),
-            "_meta" => once(&mut meta, is_usual_claim(value)),
-            _ => None,
+        scan.each_member(|scan| {
+            if scan.takes(br#""name":"#) {
+                once(&mut read.name, scan.plain_string())
+            } else if scan.takes(br#""arguments":"#) {
+                once(&mut arguments, scan.value())
+            } else if scan.takes(br#""_meta":"#) {
+                once(&mut meta, is_usual_claim(scan))
+            } else if scan.takes(br#""uri":"#) {
+                once(&mut read.uri, scan.plain_string())
+            } else if scan.takes(br#""cursor":"#) {
+                once(&mut cursor, scan.value())
+            } else {
+                None
+            }
         })?;
         meta.map(|()| read)
     }
@@ -192,20 +138,27 @@ impl<'a> Params<'a> {
 /// Passes a `_meta` that says what it has to, and nothing that the gateway itself has to know.
 fn is_usual_claim(scan: &mut Scan<'_>) -> Option<()> {
     let (mut version, mut capabilities, mut client, mut token) = (None, None, None, None);
-    scan.members(|name, value| match name {
-        meta::VERSION => {
-            let served = value.plain_string().filter(|version| *version == REVISION);
-            once(&mut version, served)
+    scan.each_member(|scan| {
+        // The three that nearly every request has, as they are written.
+        if scan.takes(VERSION) {
+            return once(&mut version, Some(()));
         }
-        meta::CAPABILITIES => {
-            once(&mut capabilities, value.value().filter(|value| value.starts_with('{')))
+        if scan.takes(CAPABILITIES) {
+            let is_object =
+                scan.takes(b"{}") || scan.value().is_some_and(|value| value.starts_with('{'));
+            return once(&mut capabilities, is_object.then_some(()));
         }
-        meta::CLIENT => once(&mut client, is_client(value)),
-        "progressToken" => once(&mut token, value.value().filter(|token| token.len() <= MAX_ID)),
-        meta::LOG_LEVEL | meta::CONVERSATION => None,
-        other => {
-            value.value()?;
-            (!is_lookalike(other, MetaMembers::NAMES)).then_some(())
+        if scan.takes(CLIENT) {
+            return once(&mut client, is_client(scan));
+        }
+        match scan.member_name()? {
+            "progressToken" => once(&mut token, scan.value().filter(|token| token.len() <= MAX_ID)),
+            // The first with another revision than the one that is served.
+            meta::VERSION | meta::LOG_LEVEL | meta::CONVERSATION => None,
+            other => {
+                scan.value()?;
+                (!is_lookalike(other, MetaMembers::NAMES)).then_some(())
+            }
         }
     })?;
     version.and(capabilities).map(|_| ())
@@ -214,10 +167,15 @@ fn is_usual_claim(scan: &mut Scan<'_>) -> Option<()> {
 /// Passes an object with a name and a version.
 fn is_client(scan: &mut Scan<'_>) -> Option<()> {
     let (mut name, mut version) = (None, None);
-    scan.members(|member, value| match member {
-        "name" => once(&mut name, value.plain_string()),
-        "version" => once(&mut version, value.plain_string()),
-        _ => value.value().map(|_| ()),
+    scan.each_member(|scan| {
+        if scan.takes(br#""name":"#) {
+            return once(&mut name, scan.plain_string());
+        }
+        if scan.takes(br#""version":"#) {
+            return once(&mut version, scan.plain_string());
+        }
+        scan.member_name()?;
+        scan.value().map(|_| ())
     })?;
     name.and(version).map(|_| ())
 }
@@ -242,6 +200,9 @@ fn is_usual_id(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
+    use super::super::read_places::ReadPlaces;
     use super::*;
     use crate::protocol::era::ladder::{self, Era};
     use crate::protocol::jsonrpc::Envelope;
@@ -281,12 +242,9 @@ mod tests {
         let headers = headers(&[V, M, N, ("accept", "*/*")]);
         let read = UsualRequest::of(whole.as_bytes(), &headers).unwrap();
         assert_eq!(read, UsualRequest { id: "7", method: "tools/call", named: Some("t") });
-        let places = read.places(whole.as_bytes()).unwrap();
-        assert_eq!(places.within(whole.as_bytes()), Some(read));
-        assert_eq!(places.within(b"{}"), None);
-        let lines = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: t\r\n";
-        assert_eq!(String::from_utf8(read.lines()).unwrap(), lines);
-        assert!(read.is_repeated_by(&read.headers()) && read.headers().len() == 3);
+        let places = ReadPlaces::of(&read, whole.as_bytes()).unwrap();
+        let headers = places.within(whole.as_bytes()).unwrap().headers();
+        assert!(read.is_repeated_by(&headers) && headers.len() == 3);
     }
 
     #[test]
@@ -302,8 +260,6 @@ mod tests {
         let m = ("mcp-method", "tools/list");
         assert_eq!(check(&list, &[V, m]), (true, true));
         assert_eq!(check(&list, &[V, m, N]), (false, true), "a name for what has none");
-        let read = UsualRequest::of_text(&list).unwrap();
-        assert!(!String::from_utf8(read.lines()).unwrap().contains("mcp-name"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 
 use crate::net::{Body, Failure, Pool, Written, written_lines};
-use crate::protocol::era::usual_request::UsualRequest;
+use crate::protocol::era::read_places::ReadRequest;
 use crate::protocol::headers::is_stateless;
 
 use super::redirects;
@@ -57,7 +57,7 @@ pub enum Repeated<'a> {
     /// Among all that came, of which those that the revision knows go on.
     Sent(&'a HeaderMap),
     /// They follow from the request.
-    Read(&'a UsualRequest<'a>),
+    Read(&'a ReadRequest<'a>),
 }
 
 impl Repeated<'_> {
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn headers_that_follow_from_a_request_go_out_as_those_that_came() {
-        let request = UsualRequest { id: "1", method: "tools/call", named: Some("a b") };
+        let request = ReadRequest { id: "1", method: b"tools/call", named: Some(b"a b") };
         let sent = request.headers();
         let lines = |repeated: Repeated<'_>| String::from_utf8(repeated.lines()).unwrap();
         assert_eq!(lines(Repeated::Read(&request)), lines(Repeated::Sent(&sent)));

@@ -17,6 +17,7 @@ use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::ladder::{self, Era};
 use crate::protocol::era::methods::{LISTEN, Method};
+use crate::protocol::era::read_places::ReadPlaces;
 use crate::protocol::era::tasks;
 use crate::protocol::era::usual_request::UsualRequest;
 use crate::protocol::jsonrpc::{Envelope, Malformed};
@@ -71,7 +72,7 @@ impl Worker {
     ) -> Result<Response<Body>, Refusal> {
         let Sessionless { context, scope, principal, .. } = sent;
         let (worker, named, trace) = (self, None, None);
-        let (method, read) = (read.method, read.places(message));
+        let (method, read) = (read.method, ReadPlaces::of(read, message));
         let pass = StatelessPass {
             worker,
             context,
