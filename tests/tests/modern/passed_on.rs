@@ -112,6 +112,13 @@ fn however_a_request_is_written_it_passes_and_is_judged_alike() {
                     assert_eq!(refused.json()["id"], said["id"], "{name}: {text}");
                 }
             }
+            for odd in ["1.5", "1e3", "true", "{}", "[1]"] {
+                let (from, to) = ("\"_meta\":{", format!("\"_meta\":{{\"progressToken\":{odd},"));
+                let odd_text = text.replace("\"_meta\": {", from).replacen(from, &to, 1);
+                let refused = send(&|request| request.body(odd_text.as_str())).expect(400);
+                assert_eq!(refused.error_code(), -32602, "{odd_text}");
+                assert_eq!(refused.json()["id"], said["id"], "{odd_text}");
+            }
             let coded = send(&|request| request.header("Mcp-Name", "=?base64?ZWNobw==?="));
             let coded = coded.expect(200).json();
             let echo = &coded["result"]["structuredContent"];
