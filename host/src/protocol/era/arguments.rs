@@ -85,11 +85,12 @@ pub fn check(
             (Some(value), Some(argument)) => (value, argument),
         };
         let text = field::decoded(value).map_err(|why| wrong(why.to_string()))?;
-        if is_twice(given, path) {
+        let Written { value: written, is_twice } = Written::of(given, path);
+        if is_twice {
             // Readers differ about which of them counts, and the server may take the other one.
             return Err(wrong(format!("repeats the argument {}, which is there twice", named())));
         }
-        if !is_same(&text, argument) {
+        if !is_same(&text, argument, written) {
             return Err(wrong(format!("differs from the argument {}", named())));
         }
     }
@@ -99,14 +100,15 @@ pub fn check(
 /// The headers that repeat these arguments. One that is absent or null has none.
 #[must_use]
 pub fn repeated(mirrored: &[Mirrored], arguments: Option<&str>) -> HeaderMap {
-    let arguments: Value =
-        arguments.and_then(|arguments| serde_json::from_str(arguments).ok()).unwrap_or(Value::Null);
+    let given = arguments.unwrap_or("null");
+    let arguments: Value = serde_json::from_str(given).unwrap_or(Value::Null);
     let mut headers = HeaderMap::new();
     for Mirrored { path, header } in mirrored {
         let text = match path.iter().try_fold(&arguments, |at, name| at.get(name)) {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Bool(flag)) => flag.to_string(),
-            Some(Value::Number(number)) => number.to_string(),
+            // A tree has no digits of whole numbers beyond 64 bits.
+            Some(Value::Number(_)) => Written::of(given, path).value.to_owned(),
             Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => continue,
         };
         if let Some(value) = field::encoded(&text) {
@@ -168,31 +170,41 @@ fn is_annotated_well(schema: &Value, is_reached: bool, names: &mut Vec<String>) 
     is_reached && is_simple && is_own && HeaderName::try_from(format!("{PARAMETER}{name}")).is_ok()
 }
 
-/// Whether one of the names that lead to an argument is there twice.
-fn is_twice(arguments: &str, path: &[String]) -> bool {
-    let mut text = arguments;
-    for name in path {
-        let Some(members) = Members::of(text) else { return false };
-        let mut values = members.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
-        let Some(value) = values.next() else { return false };
-        if values.next().is_some() {
-            return true;
-        }
-        text = value.get();
-    }
-    false
+/// An argument as it is written.
+struct Written<'a> {
+    /// As JSON; empty if it is not there.
+    value: &'a str,
+    /// Whether one of the names that lead to it is there twice. The last one counts, as with most readers.
+    is_twice: bool,
 }
 
-/// Whether a header's text stands for the argument. Numbers are compared as numbers, to the last digit.
-fn is_same(text: &str, argument: &Value) -> bool {
+impl<'a> Written<'a> {
+    fn of(arguments: &'a str, path: &[String]) -> Self {
+        let mut written = Self { value: arguments, is_twice: false };
+        for name in path {
+            let members = Members::of(written.value).unwrap_or_default();
+            let named = members.iter().filter(|(key, _)| key == name).map(|(_, value)| value.get());
+            let values: Vec<&str> = named.collect();
+            written.value = values.last().copied().unwrap_or_default();
+            written.is_twice |= values.len() > 1;
+        }
+        written
+    }
+}
+
+/// Whether a header's text stands for the argument, which is written so. Numbers are compared as numbers,
+/// whole ones to the last digit.
+fn is_same(text: &str, argument: &Value, written: &str) -> bool {
     match argument {
         Value::String(argument) => text == argument,
         Value::Bool(argument) => text == if *argument { "true" } else { "false" },
-        Value::Number(argument) if argument.is_i64() || argument.is_u64() => {
-            Decimal::of(text).is_some_and(|said| Some(said) == Decimal::of(&argument.to_string()))
-        }
         Value::Number(argument) => {
-            argument.as_f64().is_some_and(|number| text.parse() == Ok(number))
+            let digits = written.strip_prefix('-').unwrap_or(written);
+            let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
+            let is_exact = Decimal::of(text).is_some_and(|said| Some(said) == Decimal::of(written));
+            // What every reader takes for the same fraction is the same.
+            is_exact
+                || !is_whole && argument.as_f64().is_some_and(|number| text.parse() == Ok(number))
         }
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
@@ -297,6 +309,25 @@ mod tests {
         n("7", "inf", false);
         n("7", "7e99999999999", false);
         n("1180591620717411303424", "1180591620717411303424", true);
+        n("1180591620717411303424", "1.180591620717411303424e+21", true);
+        n("1180591620717411303424", "1180591620717411303425", false);
+        n("-36893488147419103233", "-36893488147419103232", false);
+        n("42.50", "42.5", true);
+    }
+
+    #[test]
+    fn a_header_repeats_a_number_to_the_last_digit() {
+        for (arguments, expect) in [
+            (r#"{"deep":{"n":7}}"#, "7"),
+            (r#"{"deep":{"n":18446744073709551615}}"#, "18446744073709551615"),
+            (r#"{"deep":{"n":1180591620717411303425}}"#, "1180591620717411303425"),
+            (r#"{"deep":{"n":1},"deep":{"n":2}}"#, "2"),
+        ] {
+            let headers = repeated(&mirrored(TOOL.as_bytes()), Some(arguments));
+            assert_eq!(headers["mcp-param-n"], expect, "{arguments}");
+            let same = check(&mirrored(TOOL.as_bytes()), Some(arguments), &headers);
+            assert_eq!(same.is_ok(), !arguments.contains("},"), "{arguments}");
+        }
     }
 
     #[test]
