@@ -14,12 +14,9 @@ use super::scan;
 /// what it is.
 #[must_use]
 pub fn value(text: &str) -> Option<&RawValue> {
-    if scan::is_value(text) { known(text) } else { None }
-}
-
-/// The value that the text is, as its reader has found already: see [`scan::value_end`].
-#[must_use]
-pub fn known(text: &str) -> Option<&RawValue> {
+    if !scan::is_value(text) {
+        return None;
+    }
     <&RawValue>::deserialize(Known(text)).ok()
 }
 

@@ -30,3 +30,11 @@ pub fn now() -> Instant {
 pub fn since(then: Instant) -> Duration {
     now().saturating_duration_since(then)
 }
+
+/// Waits until that time; for ever if there is none.
+pub async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -31,6 +31,7 @@ use crate::protocol::methods::List;
 use crate::protocol::version::Version;
 use crate::store::shared::Listening;
 use crate::streams::{self, EventId, Part, Stream, Tag, Way, response};
+use crate::sync::until;
 
 use super::addressed;
 use super::listener::ServerListener;
@@ -380,13 +381,5 @@ impl Feeding {
             }
         }
         self.seen = now;
-    }
-}
-
-/// Waits until that time; for ever if there is none.
-async fn until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::model::{Node, NodeId};
+use crate::sync::until;
 
 use super::listened::{ListenedServer, NodeSaid};
 use super::node_listening::{Ended, NodeListener};
@@ -171,14 +172,6 @@ async fn send(sender: &mpsc::Sender<(NodeId, NodeSaid)>, notes: Vec<(NodeId, Byt
         }
     }
     true
-}
-
-/// Waits until that time; for ever if there is none.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// What waits a moment for the same of other nodes. Nothing is lost by it: what is told is told after

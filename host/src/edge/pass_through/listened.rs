@@ -27,6 +27,9 @@ pub struct ListenedServer {
 #[derive(Debug)]
 pub enum NodeSaid {
     Note(Bytes),
+    /// The acknowledgement of a stream that has begun after the client's: of a node that has come, or is
+    /// heard again.
+    LateGrant(Bytes),
     /// The answer, after which nothing comes, and its status.
     End(StatusCode, Bytes),
     /// The first attempt to listen there has failed.

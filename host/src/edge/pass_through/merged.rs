@@ -137,7 +137,7 @@ impl Merging {
                     }
                 }
                 Some((_, NodeSaid::End(status, answer))) => self.last = Some((status, answer)),
-                Some((_, NodeSaid::Failed(_))) => {}
+                Some((_, NodeSaid::Failed(_) | NodeSaid::LateGrant(_))) => {}
                 None => break,
             }
         }
@@ -150,6 +150,11 @@ impl Merging {
             NodeSaid::Note(note) if is_grant => self.granted.push(note),
             NodeSaid::Note(note) => {
                 self.notes.push(note);
+                return;
+            }
+            // That node is waited for no more, and others still are.
+            NodeSaid::LateGrant(note) => {
+                self.granted.push(note);
                 return;
             }
             NodeSaid::End(status, answer) => self.last = Some((status, answer)),
@@ -207,6 +212,54 @@ fn union(granted: &[Bytes]) -> Option<Bytes> {
 mod tests {
     use super::*;
     use crate::protocol::era::methods::ACKNOWLEDGED;
+    use crate::sync::Signal;
+
+    fn acknowledged(granted: &str) -> Bytes {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","method":"{ACKNOWLEDGED}","params":{{"notifications":{granted}}}}}"#
+        );
+        text.into()
+    }
+
+    /// What is told before the only acknowledgement has come would be told of nothing.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_heard_again_acknowledges_for_one_that_says_nothing() {
+        let (sayer, said) = mpsc::channel(ahead::AHEAD);
+        let (out, mut told) = mpsc::channel(ahead::AHEAD);
+        let (node, server) = (NodeId::parse("a").unwrap(), ServerName::parse("s").unwrap());
+        let gone = Signal::default();
+        let merging = Merging {
+            said,
+            awaited: 2,
+            notes: Vec::new(),
+            granted: Vec::new(),
+            last: None,
+            tried: Tried::default(),
+            leaving: gone.watch(),
+            id: "1".to_owned(),
+        };
+        let merging = tokio::spawn(async move { merging.run(&server, &out).await });
+        let (grant, note) = (acknowledged(r#"{"toolsListChanged":true}"#), Bytes::from("{}"));
+        for said in [
+            NodeSaid::Failed("down".to_owned().into()),
+            NodeSaid::LateGrant(grant.clone()),
+            NodeSaid::Note(note.clone()),
+        ] {
+            sayer.send((node.clone(), said)).await.unwrap();
+        }
+        for expect in [grant.clone(), note.clone()] {
+            assert!(matches!(told.recv().await, Some(CallOutput::Note(said)) if said == expect));
+        }
+        // The client has its acknowledgement by then.
+        for said in [NodeSaid::LateGrant(grant.clone()), NodeSaid::Note(grant)] {
+            sayer.send((node.clone(), said)).await.unwrap();
+        }
+        sayer.send((node, NodeSaid::Note(note.clone()))).await.unwrap();
+        assert!(matches!(told.recv().await, Some(CallOutput::Note(said)) if said == note));
+        gone.raise();
+        assert!(matches!(told.recv().await, Some(CallOutput::Answer(..))));
+        merging.await.unwrap();
+    }
 
     #[test]
     fn a_client_is_granted_what_any_node_grants() {

@@ -142,12 +142,14 @@ impl NodeListener {
                 Kind::Notification => {
                     let is_grant = envelope.method() == ACKNOWLEDGED;
                     was_granted |= is_grant;
-                    let notes = match is_grant && is_late {
-                        true => self.missed(node, envelope.params).await,
-                        false => vec![said],
-                    };
+                    let mut notes = vec![NodeSaid::Note(said.clone())];
+                    if is_grant && is_late {
+                        let missed = self.missed(node, envelope.params).await;
+                        notes = vec![NodeSaid::LateGrant(said.clone())];
+                        notes.extend(missed.into_iter().map(NodeSaid::Note));
+                    }
                     for note in notes {
-                        if !self.say(NodeSaid::Note(note)).await {
+                        if !self.say(note).await {
                             return Heard::End(Ended::Left);
                         }
                     }

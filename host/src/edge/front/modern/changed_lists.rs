@@ -55,14 +55,6 @@ impl ChangedLists {
     }
 }
 
-/// Waits until that time; for ever if there is none.
-pub async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
