@@ -175,6 +175,17 @@ impl Body {
         Self::OrLastWords(Box::new(self), words)
     }
 
+    /// Notes that what still comes is read later, of another body: nobody leaves it.
+    pub fn set_aside(&mut self) {
+        match self {
+            Self::Through(body) => body.set_aside(),
+            Self::Until(inner, ..) | Self::OrLastWords(inner, _) | Self::Guarded(inner, _) => {
+                inner.set_aside();
+            }
+            _ => {}
+        }
+    }
+
     /// The client's connection that the body comes over, if it is one that still arrives.
     #[must_use]
     pub fn intake(&self) -> Option<&Arc<Intake>> {

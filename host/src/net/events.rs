@@ -40,6 +40,11 @@ impl EventReader {
         Self { body, decoder: EventDecoder::new(limit), ready: VecDeque::new(), broken: None }
     }
 
+    /// See [`Body::set_aside`].
+    pub fn set_aside(&mut self) {
+        self.body.set_aside();
+    }
+
     /// The next piece of the stream; `None` at its end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Read>> {
         loop {

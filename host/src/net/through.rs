@@ -13,6 +13,9 @@ pub trait Through: Send + Sync {
     /// The next piece, as [`http_body::Body::poll_frame`] has it.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Piece>>;
 
+    /// Notes that what still comes is read later, of another body.
+    fn set_aside(&mut self) {}
+
     /// Whether nothing more comes, as [`http_body::Body::is_end_stream`] has it.
     fn is_end_stream(&self) -> bool {
         false

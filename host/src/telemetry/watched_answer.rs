@@ -79,6 +79,11 @@ impl<F: FnOnce(CallEnd, u64) + Send + Sync> Through for WatchedAnswer<F> {
         Poll::Ready(polled)
     }
 
+    /// What has come was an answer to the client, who comes back for the rest.
+    fn set_aside(&mut self) {
+        self.end(CallEnd::OK);
+    }
+
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }

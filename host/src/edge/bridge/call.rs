@@ -198,10 +198,7 @@ impl InnerCall {
                 true => source.next().await,
                 false => match tokio::time::timeout(TOGETHER, source.next()).await {
                     Ok(told) => told,
-                    Err(_) => {
-                        let Progress { asked, named, seen, .. } = progress;
-                        return self.suspend(&asked, named, seen);
-                    }
+                    Err(_) => break,
                 },
             };
             let Some(told) = told else {
@@ -225,11 +222,13 @@ impl InnerCall {
                         return Ok((status, answer));
                     }
                     // The answer is kept, and read when the client comes back.
-                    let Progress { asked, named, seen, .. } = progress;
-                    return self.suspend(&asked, named, seen);
+                    break;
                 }
             }
         }
+        source.set_aside();
+        let Progress { asked, named, seen, .. } = progress;
+        self.suspend(&asked, named, seen)
     }
 
     /// Keeps what brings further conversations of the client to the same node.

@@ -33,6 +33,13 @@ impl CallMessages {
         Self::Answer(Some(message).filter(|message| !message.is_empty()))
     }
 
+    /// Notes that what still comes is read later, when the client comes back for it.
+    pub fn set_aside(&mut self) {
+        if let Self::Events(events) = self {
+            events.set_aside();
+        }
+    }
+
     /// The next message; `None` if no more come.
     pub async fn next(&mut self) -> Option<Told> {
         match self {

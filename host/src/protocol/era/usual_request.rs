@@ -148,12 +148,17 @@ fn is_usual_claim(scan: &mut Scan<'_>) -> Option<()> {
                 scan.takes(b"{}") || scan.value().is_some_and(|value| value.starts_with('{'));
             return once(&mut capabilities, is_object.then_some(()));
         }
-        meta::CLIENT => once(&mut client, is_client(value)),
-        "progressToken" => once(&mut token, value.value().filter(|token| is_usual_id(token))),
-        meta::LOG_LEVEL | meta::CONVERSATION => None,
-        other => {
-            value.value()?;
-            (!is_lookalike(other, MetaMembers::NAMES)).then_some(())
+        if scan.takes(CLIENT) {
+            return once(&mut client, is_client(scan));
+        }
+        match scan.member_name()? {
+            "progressToken" => once(&mut token, scan.value().filter(|token| is_usual_id(token))),
+            // The first with another revision than the one that is served.
+            meta::VERSION | meta::LOG_LEVEL | meta::CONVERSATION => None,
+            other => {
+                scan.value()?;
+                (!is_lookalike(other, MetaMembers::NAMES)).then_some(())
+            }
         }
     })?;
     version.and(capabilities).map(|_| ())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Response};
 use serde_json::value::RawValue;
 
+use crate::edge::aggregate::server_ids;
 use crate::edge::bridge::call::{CallStart, InnerCall};
 use crate::edge::bridge::demanded_task::asking_for_task;
 use crate::edge::bridge::inner_session::InnerInUse;
@@ -96,7 +97,7 @@ impl ModernRequest<'_> {
         };
         let responses = sent_back.responses;
         if returned.as_ref().is_some_and(|returned| is_declined(&returned.state, responses)) {
-            return self.declined(&session);
+            return self.observed(&session, async { self.declined(&session) }).await;
         }
         // Where only URLs had to be opened, the request begins anew.
         let returned = returned.filter(|returned| !returned.state.request.is_empty());
@@ -115,8 +116,11 @@ impl ModernRequest<'_> {
         let id = self.worker.edge.own_ids.id();
         let named_text = named.and_then(splice::string).unwrap_or_default();
         let mut demands_task = false;
+        let mut goes_on = None;
         let beginning = match returned {
             Some(returned) => {
+                let at = server_ids::of_event(&returned.state.first).map(|(server, _)| server);
+                goes_on = Some((at, session.clone()));
                 self.worker.expires_no_more(&returned);
                 let waiting = self.hand_over(&session, &returned, sent_back.responses).await;
                 CallStart::Returned(returned, waiting)
@@ -133,7 +137,13 @@ impl ModernRequest<'_> {
         let (digest, named) = (asked_for, named_text);
         let begun =
             BegunCall { session, in_use, id, digest, named, handle, demands_task, beginning };
-        self.answered_by(begun).await
+        match goes_on {
+            None => self.answered_by(begun).await,
+            // What begins is noted as it is sent to its server. This is sent nowhere.
+            Some((at, session)) => {
+                self.observed_at(at.as_ref(), &session, self.answered_by(begun)).await
+            }
+        }
     }
 
     /// The response with what a call brings.

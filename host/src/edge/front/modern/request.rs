@@ -14,7 +14,7 @@ use crate::edge::scope;
 use crate::edge::session::client_session::Session;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
-use crate::model::{Principal, Scope, SessionId};
+use crate::model::{Principal, Scope, ServerName, SessionId};
 use crate::net::Body;
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::fault::EraFault;
@@ -78,8 +78,24 @@ impl ModernRequest<'_> {
         session: &Session,
         answer: impl Future<Output = Result<Response<Body>, Refusal>>,
     ) -> Result<Response<Body>, Refusal> {
+        self.observed_at(None, session, answer).await
+    }
+
+    /// The same, of an answer that a server may make.
+    ///
+    /// # Errors
+    /// As [`Self::observed`].
+    pub async fn observed_at(
+        &self,
+        server: Option<&ServerName>,
+        session: &Session,
+        answer: impl Future<Output = Result<Response<Body>, Refusal>>,
+    ) -> Result<Response<Body>, Refusal> {
         let origin = CallOrigin { context: Some(self.context), session, scope: self.scope };
         let call = ObservedCall::begin(self.worker, origin, self.message);
+        if let Some(server) = server {
+            call.is_for(server, b"");
+        }
         match answer.await {
             Ok(response) => Ok(call.answered(response)),
             Err(refusal) => {
