@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::cluster::{
     Agent, Agents, Door, Gate, Heard, HeldSession, Identity, Memberships, NodeRoutes, OwnDrain,
-    RunnerView, ServerReport, ToCoordinator,
+    RunnerView, ServerReport, ToCoordinator, UnprovedCallers,
 };
 use crate::config::{Config, Mode};
 use crate::model::{Epoch, GatewayStart, NodeId, Replica, ServerName};
@@ -56,13 +56,14 @@ pub fn of(
     let gate = Gate::for_coordinators(config.token.is_some(), hosts);
     let holder = Arc::clone(host);
     let own = Party { id: id.to_string(), incarnation: identity.incarnation.clone() };
+    let memberships = Memberships::new(node.coordinator_urls.len());
     let door = Door {
         gate,
         tls: tls.cloned(),
         own,
         key: identity.key.secret().clone(),
         advertised: node.advertise_url.clone(),
-        unproved: Arc::default(),
+        unproved: Arc::new(UnprovedCallers::new(&memberships)),
         misdirected: Seldom::default(),
         uncertified: Seldom::default(),
     };
@@ -82,7 +83,6 @@ pub fn of(
         heard: Arc::clone(&heard),
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let memberships = Memberships::new(node.coordinator_urls.len());
     let agent = |(index, coordinator): (usize, &http::Uri)| Agent {
         identity: Arc::clone(&identity),
         coordinator: coordinator.to_string().trim_end_matches('/').to_owned(),

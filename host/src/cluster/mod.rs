@@ -58,6 +58,7 @@ pub use node::door::Door;
 pub use node::heard::Heard;
 pub use node::membership::{Joined, Memberships};
 pub use node::routes::NodeRoutes;
+pub use node::unproved::UnprovedCallers;
 pub use observe::conditions::{
     Condition, ReplicaCondition, ReplicaOf, ServerCondition, conditions,
 };

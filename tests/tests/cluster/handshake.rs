@@ -95,6 +95,7 @@ fn a_coordinator_that_proves_itself_is_answered_on_that_connection_alone() {
 fn a_node_proves_nothing_to_a_caller_that_has_not_proved_itself() {
     for token in TOKENS {
         let (node, _hears, behind) = node(token);
+        node.wait_for_log("registered with");
         let other_start = Party { incarnation: proofs::random(), ..behind.party.clone() };
         // A stranger; and a node that knows the token, and not what this one was registered with.
         for (key, called) in [("guess", &behind.party), (behind.key.as_str(), &other_start)] {
@@ -107,6 +108,24 @@ fn a_node_proves_nothing_to_a_caller_that_has_not_proved_itself() {
         drop(stream);
         node.wait_for_log("has not proved that it is this node's coordinator");
     }
+}
+
+#[test]
+fn a_proof_to_an_earlier_start_is_not_told_of_while_the_node_is_not_registered() {
+    let nobody = Port::reserve();
+    let node = setup(&node_settings(nobody.number()), Some(TOKEN)).start();
+    node.wait_for_log("not registered");
+    let about = Handshake {
+        caller: Party::new("coordinator"),
+        called: Party { incarnation: proofs::random(), ..Party::new("n") },
+        address: node.url(),
+        nonces: [proofs::random(), String::new()],
+    };
+    for _ in 0..3 {
+        let answer = proofs::call(node.address(), TOKEN, about.clone()).unwrap_err();
+        assert_eq!(answer, "refused proof\n");
+    }
+    assert!(!node.log().contains("has not proved"), "{}", node.log());
 }
 
 #[test]

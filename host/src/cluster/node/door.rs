@@ -18,6 +18,8 @@ use crate::protocol::proof::handshake::{Called, Hello, PROOF_LINE, Party, Proof,
 use crate::sync::Seldom;
 use crate::tls::{ClusterPeer, ClusterTls};
 
+use super::unproved::UnprovedCallers;
+
 /// Longest time from the answer to the first message until the connection is proved.
 const DEADLINE: Duration = Duration::from_secs(2);
 
@@ -32,7 +34,7 @@ pub struct Door {
     /// The operator's word on where the node is, if there is one.
     pub advertised: Option<Uri>,
     /// The lines about wrong proofs.
-    pub unproved: Arc<Seldom>,
+    pub unproved: Arc<UnprovedCallers>,
     /// The lines about wrong certificates, and those that are missing.
     pub uncertified: Seldom,
     /// The lines about wrong addresses.
@@ -62,7 +64,7 @@ impl Door {
                 let proved = tokio::time::timeout(DEADLINE, prove(connection, called)).await;
                 let proved = proved.ok().flatten();
                 if proved.is_none() {
-                    unproved.warn(|| {
+                    unproved.note(|| {
                         format!(
                             "a caller at {peer} has not proved that it is this node's coordinator: \
                              another cluster token, or what it knows is an earlier start of this \

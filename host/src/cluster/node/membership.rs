@@ -35,6 +35,12 @@ impl Memberships {
         self.together.subscribe()
     }
 
+    /// Whether the node is registered with all of its coordinators.
+    #[must_use]
+    pub fn are_complete(&self) -> bool {
+        self.each.lock().iter().all(|joined| *joined == Joined::Registered)
+    }
+
     /// That with the coordinator of this number.
     #[must_use]
     pub fn with(self: &Arc<Self>, index: usize) -> Membership {

@@ -7,3 +7,4 @@ pub mod door;
 pub mod heard;
 pub mod membership;
 pub mod routes;
+pub mod unproved;
