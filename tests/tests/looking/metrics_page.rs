@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use mooring_tests::over_sse::OverSse;
-use mooring_tests::{Cluster, Gateway, Request, eventually, servers, settings};
+use mooring_tests::{Cluster, Gateway, Request, Stateless, eventually, servers, settings};
 use serde_json::json;
 
 /// A sample: its name, its labels, its value.
@@ -251,6 +251,30 @@ fn what_is_open_is_counted_while_it_is() {
         let left = streams("streamable-http") + streams("http-sse") + now("mooring_bindings", &[]);
         (left == 0.0).then_some(())
     });
+}
+
+#[test]
+fn a_client_without_a_session_that_listens_has_a_stream() {
+    let near = json!({"command": "mooring-stateless-server", "args": ["stdio"], "era": "modern"});
+    let servers = json!({"counter": servers::counter(), "near": near});
+    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
+    let gateway = Gateway::start_with(&settings::merged(settings::standalone(servers), eras));
+    gateway.wait_until_discovered(&["counter", "near"]);
+    let streams = || {
+        let labels = [("transport", "streamable-http")];
+        value(&read(&page(&gateway)), "mooring_streams", &labels)
+    };
+    let wanted = json!({"notifications": {"toolsListChanged": true}});
+    let open = ["/mcp/counter", "/mcp/near", "/mcp"].map(|path| {
+        let client = Stateless::new(gateway.address(), path);
+        let (mut stream, _) = client.open("subscriptions/listen", wanted.clone());
+        let first = stream.event().json();
+        assert_eq!(first["method"], "notifications/subscriptions/acknowledged", "{path}: {first}");
+        stream
+    });
+    assert_eq!(streams(), 3.0);
+    drop(open);
+    eventually("no stream is open", || (streams() == 0.0).then_some(()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use http::Response;
 
 use crate::edge::client_request::ClientRequest;
 use crate::edge::front::begin::{MAX_FIRST, MAX_PARAMS};
+use crate::edge::metrics::StreamTransport;
 use crate::edge::pass_through::listened::ListenedServer;
 use crate::edge::pass_through::stateless::StatelessPass;
 use crate::edge::refusal::{Refusal, Refused, malformed};
@@ -12,7 +13,7 @@ use crate::edge::relay::accepted;
 use crate::edge::session::recent_session::RecentSession;
 use crate::edge::worker::Worker;
 use crate::model::{Principal, Scope, ServerName};
-use crate::net::Body;
+use crate::net::{Body, is_open_stream};
 use crate::protocol::era::claim::EraClaim;
 use crate::protocol::era::fault::EraFault;
 use crate::protocol::era::ladder::{self, Era};
@@ -46,9 +47,21 @@ impl Worker {
         // Nearly all requests to a server without sessions. Their way is not boxed.
         if let Some((server, read)) = self.usual_pass(sent, &message) {
             let passed = self.pass_usual(sent, server, &message, &read).await;
-            return passed.map_err(|refusal| (for_modern(refusal), Some(read.id.to_owned())));
+            return match passed {
+                Ok(response) => Ok(self.counted_stream(response)),
+                Err(refusal) => Err((for_modern(refusal), Some(read.id.to_owned()))),
+            };
         }
         Box::pin(self.by_ladder(sent, message, otherwise)).await
+    }
+
+    /// The same response. An event stream counts as open until its end.
+    fn counted_stream(&self, response: Response<Body>) -> Response<Body> {
+        if !is_open_stream(&response) {
+            return response;
+        }
+        let counted = self.edge.metrics.stream(StreamTransport::StreamableHttp);
+        response.map(|body| body.with_guard(counted))
     }
 
     /// The server that takes a message as it came, and what the message says, if both is plain to see.
@@ -113,7 +126,8 @@ impl Worker {
             Ok(Era::ModernNotice) => Ok(accepted()),
             Ok(Era::Modern(claim)) => {
                 let served = self.modern(sent, &message, &envelope, &claim).await;
-                served.map_err(|refusal| (for_modern(refusal), id()))
+                let served = served.map_err(|refusal| (for_modern(refusal), id()))?;
+                Ok(self.counted_stream(served))
             }
             Err(fault) => Err((fault.into(), id())),
         }
