@@ -41,8 +41,13 @@ impl SessionId {
     /// use one.
     #[must_use]
     pub fn short(&self) -> String {
-        let mut buffer = [0; Self::TEXT];
-        self.text_in(&mut buffer).get(..8).unwrap_or_default().to_owned()
+        self.short_in(&mut [0; Self::TEXT]).to_owned()
+    }
+
+    /// The same, in a buffer.
+    #[must_use]
+    pub fn short_in(self, buffer: &mut [u8; Self::TEXT]) -> &str {
+        self.text_in(buffer).get(..8).unwrap_or_default()
     }
 }
 

@@ -170,7 +170,9 @@ fn named_by(method: MethodLabel) -> Option<&'static [&'static str]> {
 /// Whether the rest of a message may have the member `name` again, perhaps with escapes.
 fn may_come_again(rest: &[u8]) -> bool {
     static NAME: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"name\""));
-    NAME.find(rest).is_some() || memmem::find(rest, b"\\u").is_some()
+    // Most texts have no escape at all, which is found out without preparations.
+    let has_escape = || memchr::memchr(b'\\', rest).is_some();
+    NAME.find(rest).is_some() || has_escape() && memmem::find(rest, b"\\u").is_some()
 }
 
 /// The string that the text begins with, without its escapes.

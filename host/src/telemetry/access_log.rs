@@ -91,7 +91,7 @@ impl AccessEntry {
         if let Some(target) = &self.target {
             fields.text(if self.method.is_tool_call() { "tool" } else { "target" }, target);
         }
-        fields.word("session", &self.session.short());
+        fields.word("session", self.session.short_in(&mut [0; SessionId::TEXT]));
         if let Some(node) = &self.node {
             fields.word("node", node.as_str());
         }
@@ -107,8 +107,8 @@ pub fn scope(fields: &mut Fields<'_>, scope: &Scope) {
     match scope.of_url() {
         Scope::All => fields.word("scope", "/mcp"),
         Scope::Key(_) => fields.text("scope", "/mcp (key)"),
-        Scope::Group(group) => fields.text("scope", &format!("/mcp/{group}")),
-        Scope::Server(server) => fields.text("scope", &format!("/mcp/{server}")),
+        Scope::Group(group) => fields.joined("scope", ["/mcp/", group.as_str()]),
+        Scope::Server(server) => fields.joined("scope", ["/mcp/", server.as_str()]),
         // It is the scope of a URL.
         Scope::Judged(_) => {}
     }

@@ -193,7 +193,7 @@ impl Line for AuditEntry {
             }
         }
         if let Some(session) = self.session {
-            fields.word("session", &session.short());
+            fields.word("session", session.short_in(&mut [0; SessionId::TEXT]));
         }
         fields.word("decision", if self.allowed { "allowed" } else { "refused" });
         fields.text("why", &self.why);

@@ -10,6 +10,8 @@ use super::otlp::Attribute;
 
 /// Bytes of a text of others.
 const MAX_TEXT: usize = 2048;
+/// Bytes of one that is written as it is.
+const MAX_PLAIN: usize = 256;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,21 @@ impl<'a> Fields<'a> {
             None => self.attribute(name, Attribute::Text(shown)),
             Some((_, line)) => {
                 let _ = serde_json::to_writer(line, &shown);
+            }
+        }
+    }
+
+    /// A text of two parts, as [`Self::text`].
+    pub fn joined(&mut self, name: &'static str, [first, second]: [&str; 2]) {
+        let is_usual =
+            is_plain(first) && is_plain(second) && first.len() + second.len() <= MAX_PLAIN;
+        if !is_usual || matches!(self.0, Form::Record(_)) {
+            return self.text(name, &[first, second].concat());
+        }
+        if let Some((form, line)) = self.line(name) {
+            let quote: &[u8] = if form == LineForm::Json { b"\"" } else { b"" };
+            for part in [quote, first.as_bytes(), second.as_bytes(), quote] {
+                line.extend_from_slice(part);
             }
         }
     }
@@ -198,12 +215,24 @@ fn digits(line: &mut Vec<u8>, mut value: u64, least: usize) {
 /// Whether a value needs neither quotes nor escapes, in any form.
 fn is_plain(value: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=' | b'\\');
-    !value.is_empty() && value.len() <= 256 && value.bytes().all(plain)
+    !value.is_empty() && value.len() <= MAX_PLAIN && value.bytes().all(plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_of_two_parts_is_written_as_one() {
+        for form in [LineForm::Json, LineForm::Text] {
+            for second in ["notes", "my notes", "a=b", "\u{e4}", "", &"x".repeat(MAX_PLAIN)] {
+                let (mut whole, mut joined) = (Vec::new(), Vec::new());
+                Fields::of(form, &mut whole).text("scope", &format!("/mcp/{second}"));
+                Fields::of(form, &mut joined).joined("scope", ["/mcp/", second]);
+                assert_eq!(String::from_utf8(joined), String::from_utf8(whole), "{second}");
+            }
+        }
+    }
 
     #[test]
     fn numbers_are_written_as_rust_writes_them() {

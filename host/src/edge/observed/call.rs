@@ -79,7 +79,9 @@ impl<'a> ObservedCall<'a> {
     pub fn is_for(&self, server: &ServerName, message: &[u8]) {
         let Some(noted) = &self.noted else { return };
         noted.is_for(server);
-        if let Some(told) = noted.told.as_ref().filter(|told| told.ruled.is_some())
+        // The audit log alone says by which rule.
+        if self.worker.edge.telemetry.audit.is_some()
+            && let Some(told) = noted.told.as_ref().filter(|told| told.ruled.is_some())
             && let Some(own) = target(noted.method, message)
         {
             let _ = told.own_name.set(own);

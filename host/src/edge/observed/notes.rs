@@ -89,7 +89,7 @@ impl CallNotes {
         let server = self.server.get();
         edge.telemetry.calls.note(worker, server, self.method, end.outcome, &size);
         if let Some(told) = self.told {
-            told.tell(edge, self.method, server.cloned(), (end, size), refusal);
+            told.tell(edge, self.method, self.server.into_inner(), (end, size), refusal);
         }
     }
 }
