@@ -2,7 +2,7 @@
 //! coordinators share, sealed in both. A file's name tells neither whose it is nor of which server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
@@ -45,12 +45,17 @@ impl LoginName<'_> {
 pub struct SharedTurn {
     sharing: Arc<Sharing>,
     text: String,
+    /// When it ends by itself.
+    until: Instant,
 }
 
 impl SharedTurn {
     pub async fn end(self) {
-        let Self { sharing, text } = self;
-        let _ = sharing.ask(sharing.store().let_go(Leased::Login, &text)).await;
+        let Self { sharing, text, until } = self;
+        // Later it is another one's turn.
+        if now() < until {
+            let _ = sharing.ask(sharing.store().let_go(Leased::Login, &text)).await;
+        }
     }
 }
 
@@ -151,9 +156,12 @@ impl KeptLogins {
         let (sharing, text) = (self.shared.as_ref()?, name.text());
         let deadline = now() + longest;
         loop {
+            let until = now() + longest;
             let first = sharing.store().lease_first(Leased::Login, &text, b"turn", longest);
             match sharing.ask(first).await {
-                Some(true) => return Some(SharedTurn { sharing: Arc::clone(sharing), text }),
+                Some(true) => {
+                    return Some(SharedTurn { sharing: Arc::clone(sharing), text, until });
+                }
                 Some(false) if now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
                 Some(false) | None => return None,
             }
