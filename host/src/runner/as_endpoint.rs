@@ -8,6 +8,7 @@ use http::{Request, Response, StatusCode};
 
 use crate::model::ServerName;
 use crate::net::Body;
+use crate::protocol::glance::begins_with_result;
 use crate::protocol::initialize::ClientSet;
 use crate::seam::{CatalogQuery, Endpoint, Facts, Outcome, write_node_answer};
 use crate::streams::response as events;
@@ -26,11 +27,11 @@ impl Endpoint for Runner {
         mut request: Request<Body>,
     ) -> BoxFuture<'_, Response<Body>> {
         boxed(Box::new_uninit(), async move {
-            let about = server.clone();
             let is_stateless = facts.is_stateless;
-            let mut response = self.answer(server, facts, &mut request).await;
-            self.mark_own(&about, &mut response);
-            if is_stateless { self.counted(&about, response) } else { response }
+            let key = (facts.session, server);
+            let mut response = self.answer(&key, facts, &mut request).await;
+            self.mark_own(&key.1, &mut response);
+            if is_stateless { self.counted(&key.1, response) } else { response }
         })
     }
 
@@ -77,12 +78,9 @@ impl Runner {
 
     /// Counts the errors of a server without sessions, which no instance stands for.
     fn counted(&self, server: &ServerName, response: Response<Body>) -> Response<Body> {
-        if let Body::Full(answer) = response.body()
-            && is_result(answer)
-        {
-            return response;
-        }
-        if response.extensions().get::<RunnerAnswer>().is_some()
+        // Nearly all: they cost no lookup.
+        if begins_with_result(response.body().beginning().trim_ascii_start())
+            || response.extensions().get::<RunnerAnswer>().is_some()
             || Outcome::read(response.headers()).is_some()
         {
             return response;

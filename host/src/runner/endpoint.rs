@@ -47,29 +47,29 @@ impl Runner {
         Self { shared, pool }
     }
 
-    /// Answers one request. The request is borrowed, and its parts are taken out of it:
-    /// owning it would enlarge this future, which is made for every call. Rare branches
+    /// Answers one request. It is borrowed, as its session and server are, and its parts are taken
+    /// out of it: owning them would enlarge this future, which is made for every call. Rare branches
     /// are boxed for the same reason.
     pub(super) async fn answer(
         &self,
-        server: ServerName,
+        key: &InstanceKey,
         facts: Facts,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        if let Some(places) = facts.read
-            && facts.is_stateless
-            && request.method() == Method::POST
-        {
-            let sender = Sender { principal: facts.principal, quota: facts.quota };
-            return self.read_request(server, sender, places, request).await;
-        }
-        let looked_at = self.shared.servers.load().get(&server).map(|served| Asks::of(served));
-        let Some(asks) = looked_at else { return not_hosted(&server) };
+        let server = &key.1;
+        let looked_at = self.shared.servers.load().get(server).map(|served| Asks::of(served));
+        let Some(asks) = looked_at else {
+            let mut response = plain(
+                StatusCode::NOT_FOUND,
+                &format!("server {server} is not hosted on this node"),
+            );
+            Outcome::NotSent.write(response.headers_mut());
+            return response;
+        };
         if facts.is_stateless && request.method() == Method::POST {
             let sender = Sender { principal: facts.principal, quota: facts.quota };
             return Box::pin(self.stateless(server, sender, asks, request)).await;
         }
-        let key = (facts.session, server);
         match (facts.open, request.method()) {
             (Some(handshake), &Method::POST) => {
                 let Facts { principal, quota, epochs, stream, state, is_inner, .. } = facts;
@@ -78,7 +78,7 @@ impl Runner {
                 let owner = (principal, quota);
                 let holds = state == Some(StateStep::Hold);
                 let asked = Asked { handshake, epochs, stream, holds, is_inner };
-                Box::pin(self.open(key, owner, asked, take(request))).await
+                Box::pin(self.open(key.clone(), owner, asked, take(request))).await
             }
             (None, &Method::POST) => match facts.state {
                 None => self.post(key, asks, request, false).await,
@@ -87,7 +87,7 @@ impl Runner {
             },
             (None, &Method::GET) => Box::pin(self.listen(key, request.headers())).await,
             (None, &Method::DELETE) => {
-                Box::pin(self.shared.close(&key, facts.epochs.given, &self.pool)).await;
+                Box::pin(self.shared.close(key, facts.epochs.given, &self.pool)).await;
                 Response::new(Body::Empty)
             }
             _ => plain(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE"),
@@ -110,12 +110,12 @@ impl Runner {
     /// Sends a message of the client, which may change what is to be saved.
     async fn post(
         &self,
-        key: InstanceKey,
+        key: &InstanceKey,
         asks: Asks,
         request: &mut Request<Body>,
         changes: bool,
     ) -> Response<Body> {
-        match self.in_hand(&key).await {
+        match self.in_hand(key).await {
             Ok(instance) => {
                 if changes {
                     instance.unsaved.note_change();
@@ -129,7 +129,7 @@ impl Runner {
     /// Sends a message to an instance that is in hand.
     pub(super) async fn post_to(
         &self,
-        key: InstanceKey,
+        key: &InstanceKey,
         asks: Asks,
         instance: InHand,
         request: &mut Request<Body>,
@@ -177,10 +177,10 @@ impl Runner {
             instance.post(message.clone(), &envelope, accepts.events, &self.pool, forwarded);
         let mut response = posting.await;
         if envelope.method() == PING {
-            self.shared.table.was_ping(&key, &instance);
+            self.shared.table.was_ping(key, &instance);
         }
         if Outcome::read(response.headers()) == Some(Outcome::UnknownSession) {
-            self.shared.table.remove_if(&key, &instance);
+            self.shared.table.remove_if(key, &instance);
         } else if let Some(note) = settings_note::of(&envelope, response.body()) {
             instance.remember(&note);
             note.write(response.headers_mut());
@@ -236,13 +236,16 @@ impl Runner {
         Some(match withheld::from(envelope, &selection)? {
             Withheld::Dropped => responses::accepted(),
             Withheld::Refused(code, text) => {
-                events::json(jsonrpc::error(envelope.id_text(), code, &text))
+                let error = jsonrpc::error(envelope.id_text(), code, &text);
+                let mut response = events::json(error);
+                mark_own(&mut response, code);
+                response
             }
         })
     }
 
-    async fn listen(&self, key: InstanceKey, request: &HeaderMap) -> Response<Body> {
-        let instance = match self.in_hand(&key).await {
+    async fn listen(&self, key: &InstanceKey, request: &HeaderMap) -> Response<Body> {
+        let instance = match self.in_hand(key).await {
             Ok(instance) => instance,
             Err(response) => return response,
         };

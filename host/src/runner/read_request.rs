@@ -23,7 +23,7 @@ impl Runner {
     /// Answers a request in which the edge has read what stands at these places.
     pub(super) async fn read_request(
         &self,
-        server: ServerName,
+        server: &ServerName,
         sender: Sender,
         places: ReadPlaces,
         request: &mut Request<Body>,
@@ -37,15 +37,15 @@ impl Runner {
             Err((error, read)) => return unreadable(&error, read.get()),
         };
         if let Some(read) = places.within(&message) {
-            if !asks.withholds()
+            let served = self.shared.servers.load().get(server).map(Arc::clone);
+            if let Some(served) = served.filter(|_| !asks.withholds())
                 && let Recipe::Http(upstream) | Recipe::HttpOrSse(upstream) = &served.recipe
             {
                 let forwarded = match asks.passes_headers() {
-                    true => self.forwarded(&server, request.headers()),
+                    true => self.forwarded(server, request.headers()),
                     false => HeaderMap::new(),
                 };
-                let passing =
-                    Passing { runner: self, server: &server, served: &served, id: read.id };
+                let passing = Passing { runner: self, server, served: &served, id: read.id };
                 let repeated = Repeated::Read(&read);
                 return passing.over_http(upstream, message.clone(), forwarded, repeated).await;
             }

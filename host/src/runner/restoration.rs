@@ -19,12 +19,12 @@ impl Runner {
     /// Takes one step at an instance that is held; a saving also at one that serves its client.
     pub(super) async fn restoration(
         &self,
-        key: InstanceKey,
+        key: &InstanceKey,
         asks: Asks,
         step: StateStep,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        let Some(instance) = self.shared.table.here(&key) else {
+        let Some(instance) = self.shared.table.here(key) else {
             return unknown_session();
         };
         match step {
@@ -45,14 +45,14 @@ impl Runner {
                 responses::accepted()
             }
             StateStep::Save | StateStep::Restore => {
-                self.run_state_program(&key, step, &instance, request).await
+                self.run_state_program(key, step, &instance, request).await
             }
         }
     }
 
     async fn own_message(
         &self,
-        key: InstanceKey,
+        key: &InstanceKey,
         asks: Asks,
         instance: InHand,
         request: &mut Request<Body>,

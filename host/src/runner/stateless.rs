@@ -51,13 +51,13 @@ impl Runner {
     /// Answers a request without a session.
     pub(super) async fn stateless(
         &self,
-        server: ServerName,
+        server: &ServerName,
         sender: Sender,
         asks: Asks,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        let served = self.shared.servers.load().get(&server).map(Arc::clone);
-        let Some(served) = served else { return not_served(&server, "is not hosted on this node") };
+        let served = self.shared.servers.load().get(server).map(Arc::clone);
+        let Some(served) = served else { return not_served(server, "is not hosted on this node") };
         let mut body = std::mem::take(request.body_mut());
         let message = match collect_request(&mut body, self.shared.config.message).await {
             Ok(message) => message,
@@ -77,16 +77,16 @@ impl Runner {
             return malformed(&error, Some(id));
         }
         if asks.withholds()
-            && let Some(response) = self.withheld(&server, &envelope)
+            && let Some(response) = self.withheld(server, &envelope)
         {
             return response;
         }
-        let passing = Passing { runner: self, server: &server, served: &served, id };
+        let passing = Passing { runner: self, server, served: &served, id };
         let sent = request.headers();
         match &served.recipe {
             Recipe::Http(upstream) | Recipe::HttpOrSse(upstream) => {
                 let forwarded = match asks.passes_headers() {
-                    true => self.forwarded(&server, sent),
+                    true => self.forwarded(server, sent),
                     false => HeaderMap::new(),
                 };
                 let listens = envelope.method() == LISTEN;
@@ -100,7 +100,7 @@ impl Runner {
                 response
             }
             Recipe::Stdio(program) => {
-                if let Err(why) = self.check_arguments(&server, &served, &envelope, sent) {
+                if let Err(why) = self.check_arguments(server, &served, &envelope, sent) {
                     let text = why.to_string();
                     let mut response = events::json(jsonrpc::error(Some(id), why.code(), &text));
                     *response.status_mut() = why.status();
@@ -109,7 +109,7 @@ impl Runner {
                 }
                 passing.over_stdio(program, sender, &message, &envelope).await
             }
-            Recipe::Sse(_) | Recipe::Broken(_) => not_served(&server, "has sessions alone"),
+            Recipe::Sse(_) | Recipe::Broken(_) => not_served(server, "has sessions alone"),
         }
     }
 

@@ -158,7 +158,7 @@ impl futures_util::Stream for EventBody {
                 let message = splice::on_one_line(item.message);
                 let stream = this.reader.stream();
                 let is_refusal =
-                    item.part == Part::Answer && stream.lost() == Some(Reached::Refused);
+                    item.part == Part::Answer && stream.instead() == Some(Reached::Refused);
                 let event = match is_refusal {
                     true => sse::named_event(
                         headers::seam::TOKEN_REFUSED.as_str(),

@@ -47,15 +47,17 @@ pub enum Part {
     Answer,
 }
 
-/// Whether a request reached a server that went away before it answered.
+/// What had become of a request that the runner has answered in the server's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reached {
-    /// It may have run.
+    /// The server went away before it answered; it may have run.
     Perhaps,
     /// The server has not read a byte of it.
     No,
     /// The server has refused the token of the client's user, and executed nothing.
     Refused,
+    /// It does not matter: what the runner says is the answer, and nothing is tried again.
+    Settled,
 }
 
 /// A message in its stream.
@@ -102,7 +104,7 @@ struct StreamState {
     /// An unread notice was dropped, and no reader knows of it yet.
     has_gap: bool,
     /// Set if an answer is not the server's, since that went away.
-    lost: Option<Reached>,
+    instead: Option<Reached>,
     /// The count of readers so far. Only the latest one reads.
     readers: u64,
     is_attached: bool,
@@ -146,7 +148,7 @@ impl Stream {
             counted: Counted::default(),
             gave_way: false,
             has_gap: false,
-            lost: None,
+            instead: None,
             readers: 0,
             is_attached: false,
             reader: None,
@@ -206,16 +208,21 @@ impl Stream {
         unread
     }
 
-    /// Keeps an answer that replaces that of a server which went away.
-    pub fn put_lost(&self, answer: Bytes, reached: Reached) {
-        self.locked().lost = Some(reached);
+    /// Keeps an answer in the server's place.
+    pub fn put_instead(&self, answer: Bytes, reached: Reached) {
+        self.note_instead(reached);
         self.put(answer, Part::Answer);
     }
 
-    /// Set if the server went away before it answered.
+    /// Notes that the answer which follows is in the server's place.
+    pub fn note_instead(&self, reached: Reached) {
+        self.locked().instead = Some(reached);
+    }
+
+    /// Set if an answer is in the server's place.
     #[must_use]
-    pub fn lost(&self) -> Option<Reached> {
-        self.locked().lost
+    pub fn instead(&self) -> Option<Reached> {
+        self.locked().instead
     }
 
     /// Ends the stream: later messages are ignored.

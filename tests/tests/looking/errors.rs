@@ -1,6 +1,7 @@
 //! Errors that clients get, counted by kind, server and who has made them: `/metrics`.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use mooring_tests::{Gateway, Scripted, Stateless, eventually, servers, settings};
 use serde_json::json;
@@ -136,5 +137,50 @@ fn an_error_counts_once_and_as_what_the_client_was_told() {
         assert_eq!(errors(&gateway, "unavailable", server, "node"), 1);
         let now = all_of(&gateway, server);
         assert_eq!(now.values().sum::<u64>(), 1, "{server}: {now:?}");
+    }
+}
+
+#[test]
+fn what_the_gateway_says_in_the_place_of_a_server_without_sessions_is_the_nodes_error() {
+    let server = json!({"command": "mooring-stateless-server", "args": ["stdio"], "era": "modern"});
+    let gateway = Gateway::start_with(&settings::standalone(json!({"near": server})));
+    let session = gateway.client("/mcp/near").initialize();
+    for (count, code, kind, method, params) in [
+        // Tasks of sessions are none of the revision that the server has.
+        (1, -32601, "method-not-found", "tasks/list", json!({})),
+        (2, -32601, "method-not-found", "tasks/get", json!({"taskId": "a"})),
+        (1, -32602, "invalid-params", "resources/subscribe", json!({"uri": 7})),
+    ] {
+        let answer = session.answer(method, params);
+        assert_eq!(answer["error"]["code"], code, "{method}: {answer}");
+        assert_eq!(errors(&gateway, kind, "near", "node"), count, "{method}");
+    }
+    let own = session.answer("tools/call", json!({"name": "none", "arguments": {}}));
+    assert_eq!(own["error"]["code"], -32602, "{own}");
+    let now = all_of(&gateway, "near");
+    assert_eq!(errors(&gateway, "invalid-params", "near", "server"), 1, "{now:?}");
+    assert_eq!(now.values().sum::<u64>(), 4, "{now:?}");
+}
+
+#[test]
+fn a_remote_server_that_is_late_counts_once_however_soon_it_is_late() {
+    for limit in [200, 1500] {
+        let held = Mutex::new(Vec::new());
+        let remote = Scripted::start(move |asked, out| {
+            if asked.rpc() == "tools/call" {
+                held.lock().unwrap().push(out);
+                return None;
+            }
+            Some(out)
+        });
+        let mut entry = remote.entry();
+        entry["options"] = json!({"timeout": limit});
+        let gateway = Gateway::start_with(&settings::standalone(json!({"remote": entry})));
+        let session = gateway.client("/mcp/remote").initialize();
+        let answer = session.answer("tools/call", json!({"name": "ask", "arguments": {}}));
+        assert_eq!(answer["error"]["code"], -31004, "{limit}: {answer}");
+        let now = all_of(&gateway, "remote");
+        assert_eq!(errors(&gateway, "timed-out", "remote", "node"), 1, "{limit}: {now:?}");
+        assert_eq!(now.values().sum::<u64>(), 1, "{limit}: {now:?}");
     }
 }

@@ -38,11 +38,20 @@ pub async fn call(talk: Arc<Talk>, message: Bytes) -> String {
     let token = progress_token(&envelope);
     let call = Call { talk: &talk, envelope: &envelope, id, token: token.as_deref() };
     match call.run().await {
-        Ok(answer) => talk.pipe.take(answer).await,
+        Ok(Answer::Message(answer)) => talk.pipe.take(answer).await,
+        Ok(Answer::Error(code, text)) => talk.pipe.answer_for_server(id, code, &text),
         Err(NotRun::Unread) => talk.pipe.note_unsent(id),
         Err(NotRun::Refused) => talk.pipe.note_refused(id),
     }
     key(id)
+}
+
+/// What the client is answered.
+enum Answer {
+    /// A message: what the server has said, or a result for a tool's model in its place.
+    Message(Bytes),
+    /// An error in the server's place: its code and text.
+    Error(i64, String),
 }
 
 /// Why the server has not run the request, which may be sent again.
@@ -80,12 +89,12 @@ struct Course {
 
 /// What follows from an answer.
 enum Next {
-    Answer(Bytes),
+    Answer(Answer),
     Again,
 }
 
 impl Call<'_> {
-    async fn run(&self) -> Result<Bytes, NotRun> {
+    async fn run(&self) -> Result<Answer, NotRun> {
         let mut course = Course::default();
         for _ in 0..ROUNDS {
             let turn = Turn {
@@ -96,7 +105,7 @@ impl Call<'_> {
                 state: course.state.as_deref(),
             };
             let Some(exchange) = self.talk.send(turn).await else {
-                return Ok(self.error(code::INVALID_PARAMS, "params must be an object"));
+                return Ok(error(code::INVALID_PARAMS, "params must be an object"));
             };
             let next = match self.heard(exchange).await {
                 Ok(answer) => self.judge(&answer, &mut course).await,
@@ -155,19 +164,19 @@ impl Call<'_> {
             return Ok(Next::Again);
         }
         let code = if why.may_have_run { code::SERVER_LOST } else { code::UNAVAILABLE };
-        Ok(Next::Answer(self.error(code, &why.why)))
+        Ok(Next::Answer(error(code, &why.why)))
     }
 
     async fn judge(&self, answer: &Bytes, course: &mut Course) -> Next {
         let method = self.envelope.method();
         let envelope = match Envelope::parse(answer) {
             Ok(envelope) => envelope,
-            Err(error) => return Next::Answer(self.error(code::INTERNAL, &error.to_string())),
+            Err(why) => return Next::Answer(error(code::INTERNAL, &why.to_string())),
         };
         let Some(result) = envelope.result else {
             return match envelope.error {
-                Some(error) => self.refused(error, course).await,
-                None => Next::Answer(self.error(code::INTERNAL, "neither a result nor an error")),
+                Some(said) => self.refused(said, course).await,
+                None => Next::Answer(error(code::INTERNAL, "neither a result nor an error")),
             };
         };
         let input = match InputRequired::of(result) {
@@ -177,10 +186,10 @@ impl Call<'_> {
                 }
                 return Next::Answer(self.whole(result));
             }
-            Some(Err(error)) => return Next::Answer(self.failed(&error.to_string())),
+            Some(Err(why)) => return Next::Answer(self.failed(&why.to_string())),
             Some(Ok(_)) if !Method::of(method).is_some_and(Method::may_ask) => {
                 let text = format!("the server asks for input in answer to {method}");
-                return Next::Answer(self.error(code::INTERNAL, &text));
+                return Next::Answer(error(code::INTERNAL, &text));
             }
             Some(Ok(input)) => input,
         };
@@ -232,31 +241,32 @@ impl Call<'_> {
         let audience = self.talk.audience(self.envelope.params);
         let error = answered::error(self.envelope.method(), error, audience);
         let id = self.id;
-        Next::Answer(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}").into())
+        let message = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
+        Next::Answer(Answer::Message(message.into()))
     }
 
-    fn whole(&self, result: &RawValue) -> Bytes {
+    fn whole(&self, result: &RawValue) -> Answer {
         let audience = self.talk.audience(self.envelope.params);
         match answered::result(self.envelope.method(), result, audience) {
-            Ok(result) => jsonrpc::result(self.id, &result),
+            Ok(result) => Answer::Message(jsonrpc::result(self.id, &result)),
             Err(kind) => {
                 let text = format!("the server's result is of type {kind:?}, which no session has");
-                self.error(code::INTERNAL, &text)
+                error(code::INTERNAL, &text)
             }
         }
     }
 
     /// The request cannot be served: a tool's model is told, another client gets an error.
-    fn failed(&self, why: &str) -> Bytes {
+    fn failed(&self, why: &str) -> Answer {
         if self.envelope.method() == "tools/call" {
-            return jsonrpc::result(self.id, &answered::tool_error(why));
+            return Answer::Message(jsonrpc::result(self.id, &answered::tool_error(why)));
         }
-        self.error(code::INVALID_REQUEST, why)
+        error(code::INVALID_REQUEST, why)
     }
+}
 
-    fn error(&self, code: i64, text: &str) -> Bytes {
-        jsonrpc::error(Some(self.id), code, text)
-    }
+fn error(code: i64, text: &str) -> Answer {
+    Answer::Error(code, text.to_owned())
 }
 
 /// Reads the list of tools, to learn which arguments stand in headers.

@@ -217,46 +217,50 @@ fn take(talk: &Arc<Talk>, message: &Bytes, calls: &mut Calls) -> bool {
 
 fn request(talk: &Arc<Talk>, message: &Bytes, envelope: &Envelope<'_>, calls: &mut Calls) {
     let Some(id) = envelope.id_text() else { return };
-    let answer = match envelope.method() {
-        methods::INITIALIZE => jsonrpc::result(id, &talk.result),
-        methods::PING => jsonrpc::result(id, b"{}"),
+    // What the gateway refuses here counts as its own error, not as the server's.
+    let refuse = |code, text: &str| talk.pipe.answer_for_server(id, code, text);
+    let result: &[u8] = match envelope.method() {
+        methods::INITIALIZE => &talk.result,
+        methods::PING => b"{}",
         methods::SET_LEVEL if talk.announced.logging => match level_in(envelope) {
             Some(level) => {
                 *talk.level.lock() = Some(level);
-                jsonrpc::result(id, b"{}")
+                b"{}"
             }
-            None => jsonrpc::error(Some(id), code::INVALID_PARAMS, "params.level is no log level"),
+            None => return refuse(code::INVALID_PARAMS, "params.level is no log level"),
         },
         methods::SUBSCRIBE | methods::UNSUBSCRIBE if talk.announced.subscriptions => {
             let Some(uri) = uri_in(envelope) else {
-                let text = "params.uri must be a string";
-                return talk.hand(jsonrpc::error(Some(id), code::INVALID_PARAMS, text));
+                return refuse(code::INVALID_PARAMS, "params.uri must be a string");
             };
             let is_wanted = envelope.method() == methods::SUBSCRIBE;
             let subscribing = subscribe(Arc::clone(talk), id.to_owned(), uri, is_wanted);
             return calls.begin(id, subscribing);
         }
-        methods::SET_LEVEL | methods::SUBSCRIBE | methods::UNSUBSCRIBE => not_found(id, envelope),
-        // Tasks of sessions are others than those of this revision.
-        method if method.starts_with("tasks/") && !talk.is_for_tasks(envelope) => {
-            not_found(id, envelope)
+        method if is_unknown(method) || is_of_sessions_tasks(talk, envelope) => {
+            let text = format!("Method not found: {method}");
+            return refuse(code::METHOD_NOT_FOUND, &text);
         }
         _ => return calls.begin(id, call::call(Arc::clone(talk), message.clone())),
     };
-    talk.hand(answer);
+    talk.hand(jsonrpc::result(id, result));
 }
 
-fn not_found(id: &str, envelope: &Envelope<'_>) -> Bytes {
-    let text = format!("Method not found: {}", envelope.method());
-    jsonrpc::error(Some(id), code::METHOD_NOT_FOUND, &text)
+/// Methods of sessions that the server has not announced.
+fn is_unknown(method: &str) -> bool {
+    matches!(method, methods::SET_LEVEL | methods::SUBSCRIBE | methods::UNSUBSCRIBE)
+}
+
+/// Tasks of sessions are others than those of this revision.
+fn is_of_sessions_tasks(talk: &Talk, envelope: &Envelope<'_>) -> bool {
+    envelope.method().starts_with("tasks/") && !talk.is_for_tasks(envelope)
 }
 
 async fn subscribe(talk: Arc<Talk>, id: String, uri: String, is_wanted: bool) -> String {
-    let answer = match listening::subscribe(&talk, &uri, is_wanted).await {
-        Ok(()) => jsonrpc::result(&id, b"{}"),
-        Err(text) => jsonrpc::error(Some(&id), code::RESOURCE, &text),
-    };
-    talk.pipe.take(answer).await;
+    match listening::subscribe(&talk, &uri, is_wanted).await {
+        Ok(()) => talk.pipe.take(jsonrpc::result(&id, b"{}")).await,
+        Err(text) => talk.pipe.answer_for_server(&id, code::RESOURCE, &text),
+    }
     key(&id)
 }
 

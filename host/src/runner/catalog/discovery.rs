@@ -36,11 +36,11 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 /// It stops here at a server elsewhere that was there before: to ask it costs little.
 const LAST_RETRY_ELSEWHERE: Duration = Duration::from_secs(5);
-/// Pause before a server is asked whether it is still there; it doubles where it was in vain, up to
-/// `BETWEEN_DISCOVERIES`.
-const FIRST_DOUBT: Duration = Duration::from_secs(1);
 /// It stops here where something is known, and the rest is asked for again.
 const LAST_RETRY_OF_REST: Duration = Duration::from_secs(600);
+/// Shortest time until a server that clients doubt is asked whether it is still there; it doubles while it
+/// is, up to `BETWEEN_DISCOVERIES`.
+const FIRST_DOUBT: Duration = Duration::from_secs(1);
 /// Shortest time between two discoveries of a server: one whose sessions each have
 /// their own lists asks for one at every change.
 const BETWEEN_DISCOVERIES: Duration = Duration::from_secs(10);

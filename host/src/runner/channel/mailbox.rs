@@ -30,7 +30,7 @@ use self::held_questions::HeldQuestions;
 use self::kept_streams::KeptStreams;
 use self::questions::Questions;
 use self::task_tokens::TaskTokens;
-use super::error_counts::ErrorCounts;
+use super::error_counts::{ErrorCounts, code_in};
 use super::in_flight::{Asker, InFlight, Requests};
 use super::message_ids::{cancelled_request, key, progress_token};
 use super::notices::SentNotices;
@@ -327,9 +327,7 @@ impl Mailbox {
     /// still in flight.
     pub fn answer_for_server(&mut self, id: &str, code: i64, text: &str) -> bool {
         let Some((own, request)) = self.in_flight.give_up(id) else { return false };
-        if self.counts(&request) {
-            self.errors.note_own(code);
-        }
+        self.note_own(&request, code);
         let id = own.as_deref().unwrap_or(id);
         request.stream.put(jsonrpc::error(Some(id), code, text), Part::Answer);
         true
@@ -337,10 +335,12 @@ impl Mailbox {
 
     /// Answers a request with this error in the server's place, if it is still in flight.
     pub fn answer_instead(&mut self, id: &str, error: Bytes) {
-        let Some((_, request)) = self.in_flight.give_up(id) else { return };
-        if self.counts(&request) {
-            self.errors.note_error(&error);
-        }
+        let Some((own, request)) = self.in_flight.give_up(id) else { return };
+        self.note_own(&request, code_in(&error));
+        let error = match own {
+            Some(own) => arriving::under(&own, error),
+            None => error,
+        };
         request.stream.put(error, Part::Answer);
     }
 
@@ -348,6 +348,14 @@ impl Mailbox {
     /// not that of the opening, of which the client is told in other words.
     fn counts(&self, request: &InFlight) -> bool {
         request.asker == Asker::Client && self.absent != Some(Absent::NotYet)
+    }
+
+    /// Counts an error in the server's place, and has the response say whose it is.
+    fn note_own(&self, request: &InFlight, code: i64) {
+        if self.counts(request) {
+            self.errors.note_own(code);
+            request.stream.note_instead(Reached::Settled);
+        }
     }
 
     /// Forgets a request that was not sent after all.
@@ -370,7 +378,7 @@ impl Mailbox {
         if let Some(request) = self.in_flight.remove(id) {
             let own = request.own.as_deref().unwrap_or(id);
             let error = jsonrpc::error(Some(own), code::SERVER_LOST, message);
-            request.stream.put_lost(error, Reached::No);
+            request.stream.put_instead(error, Reached::No);
         }
     }
 
@@ -380,7 +388,7 @@ impl Mailbox {
         if let Some(request) = self.in_flight.remove(id) {
             let own = request.own.as_deref().unwrap_or(id);
             let error = jsonrpc::error(Some(own), code::UNAVAILABLE, message);
-            request.stream.put_lost(error, Reached::Refused);
+            request.stream.put_instead(error, Reached::Refused);
         }
     }
 
@@ -443,7 +451,7 @@ impl Mailbox {
                 self.errors.note_own(code::SERVER_LOST);
             }
             let error = jsonrpc::error(Some(&id), code::SERVER_LOST, message);
-            request.stream.put_lost(error, Reached::Perhaps);
+            request.stream.put_instead(error, Reached::Perhaps);
         }
     }
 }

@@ -26,7 +26,7 @@ use super::in_flight::Asker;
 use super::list_changes::ListChanges;
 use super::mailbox::{Delivery, Mailbox, MailboxRefusal};
 use super::queue::{ToServer, Unwritten};
-use super::responses::{self, accepted, refuse, write_refusal};
+use super::responses::{self, accepted, mark_settled, refuse, write_refusal};
 use super::spoilt;
 use super::terms::{SessionLimits, SessionTerms};
 use super::timeout;
@@ -234,7 +234,7 @@ impl Pipe {
             Some(mut response) => {
                 // The client has got nothing of it yet, so the edge may repeat a request
                 // that was not read. Others of a batch may have been read.
-                if let Some(reached) = stream.lost()
+                if let Some(reached) = stream.instead()
                     && matches!(response.body(), Body::Full(_))
                 {
                     match reached {
@@ -245,6 +245,8 @@ impl Pipe {
                         Reached::No | Reached::Perhaps => {
                             Outcome::Sent.write(response.headers_mut())
                         }
+                        // Of several, others may be the server's.
+                        Reached::Settled => mark_settled(&mut response, messages.len()),
                     }
                 }
                 response

@@ -13,7 +13,7 @@ use crate::protocol::methods::List;
 use crate::seam::{Outcome, write_token_refused};
 use crate::streams::{EventId, Part, Way, response as events};
 
-use super::answer::mark_own;
+use super::answer::{RunnerAnswer, mark_own};
 use super::mailbox::{Mailbox, MailboxRefusal};
 
 /// The GET stream of a session, or the rest of the stream that the client resumes.
@@ -71,6 +71,13 @@ pub fn write_refusal(response: &mut Response<Body>, messages: usize) {
     if messages == 1 {
         Outcome::NotSent.write(response.headers_mut());
         write_token_refused(response.headers_mut());
+    }
+}
+
+/// Marks the response to so many messages as the runner's, which has counted its error.
+pub fn mark_settled(response: &mut Response<Body>, messages: usize) {
+    if messages == 1 {
+        response.extensions_mut().insert(RunnerAnswer);
     }
 }
 

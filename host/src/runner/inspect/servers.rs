@@ -42,7 +42,7 @@ impl SharedRunner {
                 state.last_error = Some(Arc::clone(said));
             }
             if state.status == ServerStatus::Running
-                && let Some(why) = self.why_unusable(server, state.unreached.clone())
+                && let Some(why) = self.why_unusable(server, state.unreached.as_ref())
             {
                 (state.status, state.last_error) = (ServerStatus::Failed, Some(why));
             }
@@ -93,21 +93,24 @@ impl SharedRunner {
     /// The trouble of a server that cannot be reached, or that starts and does not say what it has.
     fn unusable(&self, server: &ServerName) -> Option<Trouble> {
         let state = self.resources.starts.state(server);
-        let unreached = state.as_ref().and_then(|state| state.unreached.clone());
+        let unreached = state.as_ref().and_then(|state| state.unreached.as_ref());
         let why = self.why_unusable(server, unreached)?;
         let failures = state.map_or(0, |state| state.failures);
         Some(Trouble { failures, ..Trouble::of(ServerStatus::Failed.as_str(), why) })
     }
 
-    fn why_unusable(&self, server: &ServerName, unreached: Option<Arc<str>>) -> Option<Arc<str>> {
-        unreached.or_else(|| {
+    /// Why a server that starts, or is not to be started here, cannot be used all the same.
+    fn why_unusable(&self, server: &ServerName, unreached: Option<&Arc<str>>) -> Option<Arc<str>> {
+        let unread = || {
             // The gateway itself has no token by which it could read the lists of such a server.
             let is_open = self.resources.wanting_tokens.is_open(server);
             if is_open { None } else { self.discovery.failure(server) }
-        })
+        };
+        unreached.cloned().or_else(unread)
     }
 
-    /// How many calls of clients each server elsewhere has lost, or could not be reached for.
+    /// A number for each server elsewhere that rises with every call of a client which it has lost, or
+    /// could not be reached for.
     #[must_use]
     pub fn lost_elsewhere(&self) -> BTreeMap<ServerName, u64> {
         let counted = self.errors();

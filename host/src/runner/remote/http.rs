@@ -22,7 +22,7 @@ use crate::net::{Body, Failure, Pool};
 use crate::protocol::answer::is_answer_to;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::{headers, methods};
-use crate::runner::channel::answer::{NO_LONGER_WANTED, RunnerAnswer};
+use crate::runner::channel::answer::{NO_LONGER_WANTED, mark_own};
 use crate::runner::channel::in_flight::Asker;
 use crate::runner::channel::list_changes::ListChanges;
 use crate::runner::channel::mailbox::{Mailbox, MailboxRefusal};
@@ -251,7 +251,9 @@ impl RemoteHttp {
             && let Body::Full(body) = response.body()
             && is_answer_to(body, id)
         {
-            self.session.errors.note_text(body);
+            if asker == Asker::Client {
+                self.session.errors.note_text(body);
+            }
             return responses::passed_on(response);
         }
         Box::pin(self.judged(call, response, about, &requests, takes_events)).await
@@ -317,9 +319,17 @@ impl RemoteHttp {
         let way = self.way();
         match events::respond_within(patience, reader, takes_events, way, publish).await {
             Some(mut response) => {
-                let is_refused = stream.lost() == Some(Reached::Refused);
-                if is_refused && matches!(response.body(), Body::Full(_)) {
-                    responses::write_refusal(&mut response, usize::from(request.is_some()));
+                if matches!(response.body(), Body::Full(_)) {
+                    let messages = usize::from(request.is_some());
+                    match stream.instead() {
+                        Some(Reached::Refused) => {
+                            responses::write_refusal(&mut response, messages);
+                        }
+                        Some(Reached::Settled) => {
+                            responses::mark_settled(&mut response, messages);
+                        }
+                        Some(Reached::Perhaps | Reached::No) | None => {}
+                    }
                 }
                 response
             }
@@ -396,14 +406,16 @@ impl RemoteHttp {
         if let Some(id) = request.id_text() {
             taking::tell(&self.session, pool, jsonrpc::cancelled(id, &text));
         }
-        events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text))
+        let mut response = events::json(jsonrpc::error(request.id_text(), code::TIMED_OUT, &text));
+        mark_own(&mut response, code::TIMED_OUT);
+        response
     }
 
     /// The answer to a request whose stream has ended without one.
     fn unanswered(&self, about: &Envelope<'_>) -> Response<Body> {
         let text = format!("server {} has not answered the request", self.session.server);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::INTERNAL, &text));
-        response.extensions_mut().insert(RunnerAnswer);
+        mark_own(&mut response, code::INTERNAL);
         *response.status_mut() = events::status_for(about, StatusCode::BAD_GATEWAY);
         response
     }
@@ -428,6 +440,7 @@ impl RemoteHttp {
         };
         let text = format!("server {}: {why}; this one may have run", self.session.server);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::SERVER_LOST, &text));
+        mark_own(&mut response, code::SERVER_LOST);
         if refused == MailboxRefusal::Gone {
             Outcome::Sent.write(response.headers_mut());
         }
@@ -438,9 +451,8 @@ impl RemoteHttp {
     /// server that has failed.
     fn without_token(&self, about: &Envelope<'_>, why: &NoToken) -> Response<Body> {
         let text = format!("server {}: {why}; the request has not run", self.session.server);
-        self.session.errors.note_own(code::UNAVAILABLE);
         let mut response = events::json(jsonrpc::error(about.id_text(), code::UNAVAILABLE, &text));
-        response.extensions_mut().insert(RunnerAnswer);
+        mark_own(&mut response, code::UNAVAILABLE);
         let after = headers::whole_seconds(why.after);
         response.headers_mut().insert(header::RETRY_AFTER, after);
         *response.status_mut() = events::status_for(about, StatusCode::BAD_GATEWAY);
@@ -453,13 +465,13 @@ impl RemoteHttp {
             Failure::Broken(_) => Outcome::Sent,
         };
         self.session.errors.note_unreached();
-        // What was not sent is refused by the edge, which counts it.
-        if outcome == Outcome::Sent {
-            self.session.errors.note_own(code::SERVER_LOST);
-        }
         let text = errors::unreachable(&self.session.server, failure);
         let mut response =
             events::json(jsonrpc::error(envelope.id_text(), code::SERVER_LOST, &text));
+        // What was not sent is refused by the edge, which counts it.
+        if outcome == Outcome::Sent {
+            mark_own(&mut response, code::SERVER_LOST);
+        }
         *response.status_mut() = events::status_for(envelope, StatusCode::BAD_GATEWAY);
         outcome.write(response.headers_mut());
         response

@@ -15,7 +15,8 @@ use crate::protocol::answer::{self, AnswerStart, is_answer_to};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::passing_answer::PassingAnswer;
-use crate::runner::channel::answer::RunnerAnswer;
+use crate::runner::channel::answer::{RunnerAnswer, mark_own};
+use crate::runner::channel::in_flight::Asker;
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::channel::responses;
 use crate::runner::unserved;
@@ -40,6 +41,7 @@ impl RemoteHttp {
         takes_events: bool,
     ) -> Response<Body> {
         let session = &self.session;
+        let asker = Asker::of(takes_events);
         let response = response.map(without_mark);
         let head = session.client.upstream().head_of(&response);
         let is_of_users = session.client.upstream().is_of_users;
@@ -62,7 +64,7 @@ impl RemoteHttp {
                 session.forget();
                 return self.forgotten(about);
             }
-            return self.answered(&head, requests, &text);
+            return self.answered(&head, requests, &text, asker);
         }
         if is_event_stream(&response) || is_like_events(response.body()) {
             let source = AnswerSource::Stream(response.into_body());
@@ -87,7 +89,7 @@ impl RemoteHttp {
             Body::Full(text) => text,
             body => errors::beginning(body).await,
         };
-        self.answered(&head, requests, &text)
+        self.answered(&head, requests, &text, asker)
     }
 
     /// The response to messages that no answer is owed to: to its client the gateway is the server,
@@ -123,7 +125,7 @@ impl RemoteHttp {
             if let Some(after) = head.retry_after {
                 response.headers_mut().insert(header::RETRY_AFTER, headers::whole_seconds(after));
             }
-            response.extensions_mut().insert(RunnerAnswer);
+            mark_own(&mut response, code::INTERNAL);
             return response;
         }
         responses::accepted()
@@ -135,11 +137,12 @@ impl RemoteHttp {
         head: &ResponseHead,
         requests: &[&Envelope<'_>],
         body: &Bytes,
+        asker: Asker,
     ) -> Response<Body> {
         let ids = requests.iter().filter_map(|request| request.id_text());
         let judged: Vec<Judged> =
             ids.map(|id| judge::judge(&self.session.server, id, head, body)).collect();
-        for judged in &judged {
+        for judged in judged.iter().filter(|_| asker == Asker::Client) {
             match judged {
                 Judged::Answer(answer) => self.session.errors.note_text(answer),
                 Judged::Error(error) => self.session.errors.note_error(error),
@@ -174,14 +177,17 @@ impl RemoteHttp {
         if gathered::is_large(&response) {
             return self.watched(response, about);
         }
+        let asker = Asker::of(takes_events);
         let is_small = response.headers().contains_key(header::CONTENT_LENGTH);
         let (parts, body) = response.into_parts();
         match gathered::gather(body).await {
             Gathered::Whole(text) if about.id_text().is_some_and(|id| is_answer_to(&text, id)) => {
-                self.session.errors.note_text(&text);
+                if asker == Asker::Client {
+                    self.session.errors.note_text(&text);
+                }
                 responses::passed_on(Response::from_parts(parts, Body::Full(text)))
             }
-            Gathered::Whole(text) => self.answered(&head, requests, &text),
+            Gathered::Whole(text) => self.answered(&head, requests, &text, asker),
             Gathered::Broken(why) => self.unreachable(about, &Failure::Broken(why)),
             Gathered::More(body) if is_small => {
                 let source = AnswerSource::Json(Box::new(head), body);

@@ -138,14 +138,12 @@ fn answered(
         }
     }
     // On the stream of one request it is about that one.
-    let Some(error) = envelope.error else {
+    if envelope.error.is_none() {
         let names_none = envelope.id_text().is_none();
         let text = spoilt::neither(message);
         return if names_none { mailbox.nonsense_on(stream, &text) } else { None };
-    };
-    let taken = mailbox.answer_on(stream, error)?;
-    mailbox.errors.note_answer(envelope);
-    Some(taken)
+    }
+    mailbox.answer_on(stream, envelope)
 }
 
 async fn put(

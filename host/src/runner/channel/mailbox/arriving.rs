@@ -120,9 +120,7 @@ impl Mailbox {
     /// Fails the only request in flight for an answer that says of none that it is meant.
     pub fn nonsense(&mut self, text: &str) -> Option<(Arc<Stream>, Bytes)> {
         let (id, request) = self.in_flight.take_only()?;
-        if self.counts(&request) {
-            self.errors.note_own(code::INTERNAL);
-        }
+        self.note_own(&request, code::INTERNAL);
         Some((request.stream, jsonrpc::error(Some(&id), code::INTERNAL, text)))
     }
 
@@ -135,9 +133,7 @@ impl Mailbox {
         let mut of_stream = self.in_flight.ids_at(stream).into_iter();
         let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
         let request = self.in_flight.remove(&id)?;
-        if self.counts(&request) {
-            self.errors.note_own(code::INTERNAL);
-        }
+        self.note_own(&request, code::INTERNAL);
         Some((request.stream, jsonrpc::error(Some(&id), code::INTERNAL, text)))
     }
 
@@ -163,11 +159,13 @@ impl Mailbox {
     pub fn answer_on(
         &mut self,
         stream: &Arc<Stream>,
-        error: &RawValue,
+        answer: &Envelope<'_>,
     ) -> Option<(Arc<Stream>, Bytes)> {
+        let error = answer.error?;
         let mut of_stream = self.in_flight.ids_at(stream).into_iter();
         let id = of_stream.next().filter(|_| of_stream.next().is_none())?;
         let request = self.in_flight.remove(&id)?;
+        self.note_answer(&request, answer);
         Some((request.stream, error_under(&id, error)))
     }
 
@@ -236,6 +234,15 @@ fn under_own(line: Bytes, written: &RawValue, own: Option<String>) -> Bytes {
         (Some(own), Some(span)) => splice::replace(&line, span, own.as_bytes()),
         _ => line,
     }
+}
+
+/// An answer in the server's place, under the request's own id.
+pub(super) fn under(own: &str, answer: Bytes) -> Bytes {
+    let renamed = Envelope::parse(&answer).ok().and_then(|envelope| {
+        let span = splice::span(&answer, envelope.id?)?;
+        Some(splice::replace(&answer, span, own.as_bytes()))
+    });
+    renamed.unwrap_or(answer)
 }
 
 /// Whether a result says nothing, as that of a notification which a server answers nevertheless.

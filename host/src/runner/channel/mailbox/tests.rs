@@ -251,8 +251,13 @@ fn ids_that_a_server_may_mix_up_have_other_ones_there() {
     assert_eq!(deliver(&mut mailbox, answer.leak()), "sent");
     assert_eq!(texts(&text), [r#"{"jsonrpc":"2.0","id":"06","result":{"a":1}}"#]);
     assert!(!six.has_ended() && !mailbox.has_renamed());
+    let other = expect(&mut mailbox, r#"{"jsonrpc":"2.0","id":"6","method":"x"}"#);
+    let at_server = mailbox.renamed("\"6\"").unwrap();
+    mailbox.answer_instead(&at_server, jsonrpc::error(Some(&at_server), -31002, "busy"));
+    assert!(texts(&other)[0].contains(r#""id":"6","error":{"code":-31002"#));
+    assert_eq!(other.instead(), Some(Reached::Settled));
     assert_eq!(deliver(&mut mailbox, r#"{"jsonrpc":"2.0","id":6,"result":{}}"#), "sent");
-    assert!(six.has_ended());
+    assert!(six.has_ended() && six.instead().is_none());
 }
 
 /// That of a session which is the edge's.
