@@ -27,26 +27,36 @@ pub struct ClientRequest {
     takes_tasks: OnceLock<()>,
     /// What named its conversation, of a client without a session, once that is known.
     named_by: OnceLock<Box<str>>,
-    /// Set once something is noted about the request, on whichever part of it.
-    id: NotedOnce,
+    noted: RequestNotes,
+}
+
+/// What is noted of a request, on whichever copy of it. Most requests have no copy, and allocate nothing
+/// for one.
+#[derive(Debug, Default)]
+struct RequestNotes {
+    own: NotedOnce,
+    /// In place of those of its own, once there is a copy.
+    shared: OnceLock<Arc<NotedOnce>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct NotedOnce {
+    /// Set once something is noted about the request.
+    id: OnceLock<Box<str>>,
     /// Set once the logs tell of it as a call.
     told: OnceLock<()>,
 }
 
-/// What is noted once for a request and all copies of it. Most requests have neither notes nor copies, so
-/// that the place is made with the first of them.
-#[derive(Debug, Default)]
-struct NotedOnce(OnceLock<Arc<OnceLock<Box<str>>>>);
-
-impl NotedOnce {
-    fn shared(&self) -> &Arc<OnceLock<Box<str>>> {
-        self.0.get_or_init(Arc::default)
+impl RequestNotes {
+    fn get(&self) -> &NotedOnce {
+        self.shared.get().map_or(&self.own, |shared| shared)
     }
 }
 
-impl Clone for NotedOnce {
+impl Clone for RequestNotes {
     fn clone(&self) -> Self {
-        Self(OnceLock::from(Arc::clone(self.shared())))
+        let shared = self.shared.get_or_init(|| Arc::new(self.own.clone()));
+        Self { own: NotedOnce::default(), shared: Arc::clone(shared).into() }
     }
 }
 
@@ -65,20 +75,19 @@ impl ClientRequest {
             identity: None,
             takes_tasks: OnceLock::new(),
             named_by: OnceLock::new(),
-            id: NotedOnce::default(),
-            told: OnceLock::new(),
+            noted: RequestNotes::default(),
         }
     }
 
     /// Notes that the logs tell of it as a call.
     pub fn note_told(&self) {
-        let _ = self.told.set(());
+        let _ = self.noted.get().told.set(());
     }
 
     /// The mark for a request that is refused after the logs have told of it.
     #[must_use]
     pub fn told(&self) -> Option<ToldAsCall> {
-        self.told.get().map(|()| ToldAsCall)
+        self.noted.get().told.get().map(|()| ToldAsCall)
     }
 
     /// Bytes of its headers, which are kept for as long as it is.
@@ -110,7 +119,7 @@ impl ClientRequest {
     /// The name of the request in explanations: its client's `X-Request-Id`, if that can be shown
     /// as it is, else a new one.
     pub fn id(&self) -> &str {
-        self.id.shared().get_or_init(|| {
+        self.noted.get().id.get_or_init(|| {
             let given = self.headers.get(headers::REQUEST_ID);
             let given = given.and_then(|value| value.to_str().ok()).filter(|id| is_id(id));
             given.map_or_else(|| SessionId::mint().to_string().into(), Into::into)
@@ -142,7 +151,7 @@ impl ClientRequest {
     /// The header that tells the client the id, if something was noted under it.
     #[must_use]
     pub fn noted_id(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(self.id.0.get()?.get()?).ok()
+        HeaderValue::from_str(self.noted.get().id.get()?).ok()
     }
 }
 
@@ -195,5 +204,17 @@ mod tests {
             assert_eq!(request.id(), made, "it stays the same");
             assert_eq!(request.noted_id().unwrap(), made);
         }
+    }
+
+    #[test]
+    fn what_is_noted_on_one_copy_is_noted_on_all() {
+        let request = request(None);
+        let id = request.id().to_owned();
+        let copy = request.clone();
+        let other = copy.clone();
+        assert!(copy.told().is_none());
+        other.note_told();
+        assert!(request.told().is_some() && copy.told().is_some());
+        assert_eq!((copy.id(), other.id()), (&*id, &*id));
     }
 }
