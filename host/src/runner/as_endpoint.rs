@@ -8,7 +8,6 @@ use http::{Request, Response, StatusCode};
 
 use crate::model::ServerName;
 use crate::net::Body;
-use crate::protocol::glance::begins_with_result;
 use crate::protocol::initialize::ClientSet;
 use crate::seam::{CatalogQuery, Endpoint, Facts, Outcome, write_node_answer};
 use crate::streams::response as events;
@@ -78,9 +77,12 @@ impl Runner {
 
     /// Counts the errors of a server without sessions, which no instance stands for.
     fn counted(&self, server: &ServerName, response: Response<Body>) -> Response<Body> {
-        // Nearly all: they cost no lookup.
-        if begins_with_result(response.body().beginning().trim_ascii_start())
-            || response.extensions().get::<RunnerAnswer>().is_some()
+        if let Body::Full(answer) = response.body()
+            && is_result(answer)
+        {
+            return response;
+        }
+        if response.extensions().get::<RunnerAnswer>().is_some()
             || Outcome::read(response.headers()).is_some()
         {
             return response;

@@ -57,15 +57,15 @@ impl Runner {
         request: &mut Request<Body>,
     ) -> Response<Body> {
         let server = &key.1;
+        if let Some(places) = facts.read
+            && facts.is_stateless
+            && request.method() == Method::POST
+        {
+            let sender = Sender { principal: facts.principal, quota: facts.quota };
+            return self.read_request(server, sender, places, request).await;
+        }
         let looked_at = self.shared.servers.load().get(server).map(|served| Asks::of(served));
-        let Some(asks) = looked_at else {
-            let mut response = plain(
-                StatusCode::NOT_FOUND,
-                &format!("server {server} is not hosted on this node"),
-            );
-            Outcome::NotSent.write(response.headers_mut());
-            return response;
-        };
+        let Some(asks) = looked_at else { return not_hosted(server) };
         if facts.is_stateless && request.method() == Method::POST {
             let sender = Sender { principal: facts.principal, quota: facts.quota };
             return Box::pin(self.stateless(server, sender, asks, request)).await;

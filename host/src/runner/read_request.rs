@@ -28,8 +28,8 @@ impl Runner {
         places: ReadPlaces,
         request: &mut Request<Body>,
     ) -> Response<Body> {
-        let served = self.shared.servers.load().get(&server).map(Arc::clone);
-        let Some(served) = served else { return not_hosted(&server) };
+        let served = self.shared.servers.load().get(server).map(Arc::clone);
+        let Some(served) = served else { return not_hosted(server) };
         let asks = Asks::of(&served);
         let mut body = take(request.body_mut());
         let message = match collect_request(&mut body, self.shared.config.message).await {
@@ -37,8 +37,7 @@ impl Runner {
             Err((error, read)) => return unreadable(&error, read.get()),
         };
         if let Some(read) = places.within(&message) {
-            let served = self.shared.servers.load().get(server).map(Arc::clone);
-            if let Some(served) = served.filter(|_| !asks.withholds())
+            if !asks.withholds()
                 && let Recipe::Http(upstream) | Recipe::HttpOrSse(upstream) = &served.recipe
             {
                 let forwarded = match asks.passes_headers() {

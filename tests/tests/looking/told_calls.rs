@@ -297,6 +297,66 @@ fn what_the_gateway_answers_clients_without_sessions_has_its_line_and_counts() {
     }
 }
 
+/// A gateway with logs for clients of both eras, at a server of the name `one`.
+fn both_eras(logs: &Logs, server: Value) -> Gateway {
+    let base = settings::standalone(json!({"one": server}));
+    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
+    let gateway = Gateway::start_with(&logs.with(settings::merged(base, eras)));
+    gateway.wait_until_discovered(&["one"]);
+    gateway
+}
+
+/// The client of a call that asks something has an answer each time, and leaves none.
+#[test]
+fn a_call_that_waits_for_input_has_a_line_for_each_of_its_requests() {
+    let logs = Logs::new();
+    let server = json!({"command": "mooring-conformance-server", "args": ["stdio"]});
+    let gateway = both_eras(&logs, server);
+    let own = "test_input_required_result_elicitation";
+    for (scope, tool) in [("/mcp/one", own.to_owned()), ("/mcp", format!("one-{own}"))] {
+        let client = Stateless::new(gateway.address(), scope);
+        let client = client.able(json!({"elicitation": {}}));
+        let asks = client.call(&tool, json!({}));
+        assert_eq!(asks["resultType"], "input_required", "{asks}");
+        let key = asks["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
+        let answer = json!({key: {"action": "accept", "content": {"name": "Alice"}}});
+        let again = json!({"name": tool, "arguments": {}, "inputResponses": answer, "requestState": asks["requestState"]});
+        let done = client.result("tools/call", again);
+        assert_eq!(done["resultType"], "complete", "{done}");
+        let is_call = |line: &Value| line["scope"] == scope && line["method"] == "tools/call";
+        let told = wait_for(&logs.access(), 2, is_call);
+        for line in &told {
+            let said = (&line["outcome"], &line["tool"], &line["server"]);
+            assert_eq!(said, (&json!("ok"), &json!(tool), &json!("one")), "{line}");
+        }
+        let audited = wait_for(&logs.audit(), 2, is_call);
+        assert_eq!((told.len(), audited.len()), (2, 2));
+    }
+}
+
+#[test]
+fn a_call_whose_user_opens_no_url_has_its_line() {
+    let logs = Logs::new();
+    let server = OddServer::good_but(Way::Stdio, |message, say| {
+        if message["method"] != "tools/call" {
+            return false;
+        }
+        let url = json!({"mode": "url", "message": "log in", "url": "https://example.com/x", "elicitationId": "e"});
+        let error = json!({"code": -32042, "message": "log in", "data": {"elicitations": [url]}});
+        say(json!({"jsonrpc": "2.0", "id": message["id"], "error": error}).to_string());
+        true
+    });
+    let gateway = both_eras(&logs, server.entry());
+    let client = Stateless::new(gateway.address(), "/mcp/one");
+    let client = client.able(json!({"elicitation": {"url": {}}}));
+    let asks = client.call("ask", json!({}));
+    let declined = json!({"url-1": {"action": "decline"}});
+    let again = json!({"name": "ask", "arguments": {}, "inputResponses": declined, "requestState": asks["requestState"]});
+    assert_eq!(client.result("tools/call", again)["isError"], true);
+    let is_call = |line: &Value| line["method"] == "tools/call";
+    let told = wait_for(&logs.access(), 2, is_call);
+    assert_eq!(told[1]["outcome"], "tool_error", "{told:?}");
+}
 #[test]
 fn a_call_of_a_client_without_a_session_has_one_line_whoever_refuses_it() {
     let logs = Logs::new();

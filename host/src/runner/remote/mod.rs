@@ -6,6 +6,7 @@ pub mod cookies;
 pub mod errors;
 pub mod gathered;
 pub mod http;
+pub mod instead;
 pub mod judged;
 pub mod left_calls;
 pub mod reader;

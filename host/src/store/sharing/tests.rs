@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::store::shared::memory::MemoryStore;
-use crate::store::{DataFolder, Records};
+use crate::store::{DataFolder, KeptLogins, LoginName, Records};
 
 use super::*;
 
@@ -353,4 +353,22 @@ async fn large_parameters_are_in_the_store_again_after_it_was_away_or_emptied() 
         };
         tokio::time::timeout(Duration::from_secs(10), found).await.expect("it is there again");
     }
+}
+
+#[tokio::test]
+async fn a_turn_that_has_taken_too_long_does_not_end_that_of_another_coordinator() {
+    let store = Arc::<MemoryStore>::default();
+    let (one, other) = (Coordinator::over(&store).await, Coordinator::over(&store).await);
+    let kept = |of: &Coordinator| {
+        let sharing = Some(Arc::clone(&of.sharing));
+        KeptLogins::new(DataFolder::memory(), sharing, KeyRing::new(&[b"k"]))
+    };
+    let (short, long) = (Duration::from_millis(20), Duration::from_secs(60));
+    let name = LoginName { kind: "turn", parts: &["ann"] };
+    let late = kept(&one).turn(name, short).await.expect("nobody has it");
+    let next = kept(&other).turn(name, long).await.expect("the first one is over");
+    late.end().await;
+    assert!(kept(&one).turn(name, short).await.is_none(), "it is still the other one's");
+    next.end().await;
+    assert!(kept(&one).turn(name, short).await.is_some());
 }
