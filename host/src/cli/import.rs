@@ -13,7 +13,7 @@ const MAX_FILE: u64 = 16 << 20;
 
 /// Where clients have their files: a name for `--from`, and paths from the home folder, or from the
 /// working directory if they begin with `./`.
-const CLIENTS: [(&str, &[&str]); 8] = [
+const CLIENTS: [(&str, &[&str]); 9] = [
     (
         "claude-desktop",
         &[
@@ -35,6 +35,7 @@ const CLIENTS: [(&str, &[&str]); 8] = [
     ("zed", &["./.zed/settings.json", ".config/zed/settings.json"]),
     ("windsurf", &[".codeium/windsurf/mcp_config.json"]),
     ("codex", &["./.codex/config.toml", ".codex/config.toml"]),
+    ("goose", &[".config/goose/config.yaml"]),
     ("gemini", &["./.gemini/settings.json", ".gemini/settings.json"]),
 ];
 
@@ -69,7 +70,7 @@ fn import(source: &Path, options: &ImportOptions<'_>) -> Result<(), String> {
         .map_err(|why| format!("{}: {why}", output.display()))?;
     if options.print {
         terminal::say(merged.text.trim_end());
-    } else if merged.text != before {
+    } else if !merged.added.is_empty() {
         write(&output, &merged.text).map_err(|why| format!("{}: {why}", output.display()))?;
     }
     tell(source, &output, &merged, &found, options.print);
@@ -93,13 +94,21 @@ fn tell(source: &Path, output: &Path, merged: &Merged, found: &ForeignServers, p
             list(&found.doubled)
         ));
     }
+    if !found.left_out.is_empty() {
+        terminal::warn(format!(
+            "left out, since the client has them built in: {}",
+            list(&found.left_out)
+        ));
+    }
     if !found.variables.is_empty() {
         terminal::warn(format!(
             "set these variables for the gateway, whose values the client has: {}",
             list(&found.variables)
         ));
     }
-    terminal::warn(format!("`mooring check --config {output}` says what would run"));
+    if !merged.added.is_empty() {
+        terminal::warn(format!("`mooring check --config {output}` says what would run"));
+    }
 }
 
 /// The file that settings are read from, if it names a folder or nothing.
@@ -114,10 +123,7 @@ fn output(named: Option<&Path>) -> PathBuf {
 fn servers_of(file: &Path) -> Result<ForeignServers, String> {
     let form = match file.extension().and_then(|ending| ending.to_str()) {
         Some("toml") => FileForm::Toml,
-        Some("yaml" | "yml") => {
-            let why = "is YAML, which is not read: write its servers as JSON, under \"mcpServers\"";
-            return Err(format!("{} {why}", file.display()));
-        }
+        Some("yaml" | "yml") => FileForm::Yaml,
         _ => FileForm::Json,
     };
     let text = read(file).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -7,7 +7,7 @@ use mooring_tests::{Setup, binaries};
 use serde_json::{Value, json};
 
 /// What each client writes, and where.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     (
         "claude-desktop",
         ".config/Claude/claude_desktop_config.json",
@@ -37,6 +37,11 @@ const FILES: [(&str, &str, &str); 6] = [
         "codex",
         ".codex/config.toml",
         "model = \"o3\" # not ours\n[mcp_servers.of-codex]\ncommand = 'mooring-example-counter'\nargs = [\n  \"--x\", # one\n]\nenv = { \"A\" = \"b\" }\nenv_vars = [\"API_KEY\"]\n\n[mcp_servers.\"of-codex_far\"]\nurl = \"http://127.0.0.1:1/mcp\"\nbearer_token_env_var = \"API_KEY\"\nenabled = false\n",
+    ),
+    (
+        "goose",
+        ".config/goose/config.yaml",
+        "GOOSE_MODEL: o3\nextensions:\n  developer:\n    enabled: true\n    type: builtin\n    name: developer\n    timeout: 300\n    bundled: true\n  of-goose:\n    enabled: true\n    type: stdio\n    name: of-goose\n    display_name: Of Goose\n    description: ''\n    cmd: mooring-example-counter\n    args:\n    - --x\n    envs: {A: b}\n    env_keys:\n    - API_KEY\n    timeout: 300\n    bundled: null\n    available_tools: []\n  of-goose-far:\n    enabled: false\n    type: streamable_http\n    name: of-goose-far\n    uri: http://127.0.0.1:1/mcp\n    headers: {}\n    timeout: 300\n",
     ),
 ];
 
@@ -86,9 +91,18 @@ fn every_clients_servers_come_into_one_file_that_passes_check() {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let servers = settings["mcpServers"].as_object().unwrap();
     let names: Vec<&str> = servers.keys().map(String::as_str).collect();
-    for name in
-        ["of-claude", "of-cursor", "of-vscode", "of-zed", "of-zed-new", "of-windsurf", "of-codex"]
-    {
+    for name in [
+        "of-claude",
+        "of-cursor",
+        "of-vscode",
+        "of-zed",
+        "of-zed-new",
+        "of-windsurf",
+        "of-codex",
+        "of-codex_far",
+        "of-goose",
+        "of-goose-far",
+    ] {
         assert!(names.contains(&name), "{name}: {names:?}");
     }
     assert_eq!(
@@ -97,13 +111,25 @@ fn every_clients_servers_come_into_one_file_that_passes_check() {
     );
     assert_eq!(servers["of-vscode"]["env"]["KEY"], "${API_KEY}");
     assert_eq!(servers["of-codex"]["env"], json!({"A": "b", "API_KEY": "${API_KEY}"}));
+    assert_eq!(servers["of-goose"]["envs"], json!({"A": "b", "API_KEY": "${API_KEY}"}));
     assert_eq!(servers["of-codex_far"]["headers"]["Authorization"], "Bearer ${API_KEY}");
     let checked = Setup::text(&text).env("API_KEY", "k").run(&["check"]);
     assert!(checked.status.success(), "{}", errors(&checked));
     let page = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(page.contains("SERVERS (8)"), "{page}");
+    assert!(page.contains("SERVERS (10)"), "{page}");
     let gateway = Setup::text(&text).env("API_KEY", "k").start();
-    assert_eq!(gateway.client("/mcp/of-claude").initialize().count("count"), 1);
+    for server in ["of-claude", "of-goose"] {
+        assert_eq!(gateway.client(&format!("/mcp/{server}")).initialize().count("count"), 1);
+    }
+}
+
+#[test]
+fn what_a_client_has_built_in_is_left_out_and_told() {
+    let home = Home::new();
+    let output = home.import(&["--from", "goose"]);
+    let told = errors(&output);
+    assert!(told.contains("built in: developer\n"), "{told}");
+    assert!(!home.settings().contains("developer"), "{}", home.settings());
 }
 
 #[test]
@@ -150,6 +176,17 @@ fn a_new_file_is_the_users_own_since_it_may_have_secrets() {
 }
 
 #[test]
+fn a_file_without_servers_makes_none() {
+    let home = Home::new();
+    let empty = home.0.path().join("empty.json");
+    std::fs::write(&empty, "{\"mcpServers\": {}}").unwrap();
+    let output = home.import(&[empty.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(errors(&output).contains("nothing new"), "{}", errors(&output));
+    assert!(!home.0.path().join("work/mcp_settings.json").exists());
+}
+
+#[test]
 fn without_a_file_the_files_of_clients_are_listed() {
     let home = Home::new();
     let output = home.import(&[]);
@@ -169,14 +206,20 @@ fn what_is_no_clients_file_is_said() {
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };
+    let of_servers = file("f.json", "{\"mcpServers\": {\"a\": {\"command\": \"x\"}}}");
     for (words, word) in [
         (vec!["--from".to_owned(), "netscape".to_owned()], "use one of claude-desktop"),
         (vec!["--from".to_owned(), "gemini".to_owned()], "looked for"),
         (vec![file("a.json", "{\"theme\": 1}")], "has no servers"),
         (vec![file("b.json", "{\"mcpServers\": ")], "is not JSON"),
         (vec![file("c.toml", "[mcp_servers.a]\ncommand = x")], "is not TOML: line 2"),
-        (vec![file("d.yaml", "extensions:\n")], "is YAML"),
+        (vec![file("d.yaml", "extensions:\n")], "has no servers"),
+        (vec![file("e.yaml", "extensions:\n  a: {cmd: x\n")], "is not YAML: "),
         (vec!["none.json".to_owned()], "none.json"),
+        (
+            vec![of_servers, "--output".to_owned(), file("list.json", "{\"mcpServers\": []}")],
+            "is not an object; write it as",
+        ),
     ] {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let output = home.import(&words);

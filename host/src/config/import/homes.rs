@@ -19,22 +19,37 @@ const HOMES: [&[&str]; 7] = [
 /// Where OpenCode and Goose have theirs, and other clients something else.
 const LOOSE_HOMES: [&str; 2] = ["mcp", "extensions"];
 
-/// Servers by their names, and the names that several projects have of different servers.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Found {
     pub servers: Map<String, Value>,
+    /// Names that several projects have of different servers.
     pub doubled: Vec<String>,
+    /// Names of what is no server, beside servers: Goose's extensions may be built in.
+    pub left_out: Vec<String>,
+}
+
+impl Found {
+    fn all(servers: Map<String, Value>) -> Self {
+        Self { servers, ..Self::default() }
+    }
+
+    /// Without what is no server.
+    fn servers(home: Map<String, Value>) -> Self {
+        let (servers, others): (Map<_, _>, Map<_, _>) =
+            home.into_iter().partition(|(_, entry)| is_server(entry));
+        let left_out = others.into_iter().map(|(name, _)| name).filter(|name| !is_note(name));
+        Self { servers, left_out: left_out.collect(), ..Self::default() }
+    }
 }
 
 /// The servers of a file. `None` if it has no place for any.
 pub(super) fn of_file(file: &Value) -> Option<Found> {
     let at = |home: &&[&str]| home.iter().try_fold(file, |value, key| value.get(*key));
     let loose = LOOSE_HOMES.iter().filter_map(|home| file.get(*home)).filter(|it| has_server(it));
-    let homes: Vec<Map<String, Value>> =
-        HOMES.iter().filter_map(at).chain(loose).filter_map(named).collect();
+    let strict = HOMES.iter().filter_map(at).filter_map(named).map(Found::all);
+    let homes: Vec<Found> = strict.chain(loose.filter_map(named).map(Found::servers)).collect();
     let is_any = !homes.is_empty();
-    let servers = homes.into_iter().find(|home| !home.is_empty());
-    let mut found = Found { servers: servers.unwrap_or_default(), doubled: Vec::new() };
+    let mut found = homes.into_iter().find(|home| !home.servers.is_empty()).unwrap_or_default();
     add_those_of_projects(file, &mut found);
     if found.servers.is_empty() && !is_any {
         found.servers = bare(file)?;
@@ -103,6 +118,21 @@ mod tests {
         assert_eq!(names(both).unwrap(), ["a"]);
         assert_eq!(names(json!({"mcpServers": {}})).unwrap(), [""; 0]);
         assert_eq!(names(json!({"theme": "dark"})), None);
+    }
+
+    #[test]
+    fn what_is_no_server_beside_servers_is_left_out_and_told() {
+        let goose = json!({"extensions": {
+            "developer": {"type": "builtin", "enabled": true},
+            "docs": {"type": "stdio", "cmd": "x"},
+            "_note": "mine",
+        }});
+        let found = of_file(&goose).unwrap();
+        assert_eq!(
+            found.servers,
+            *json!({"docs": {"type": "stdio", "cmd": "x"}}).as_object().unwrap()
+        );
+        assert_eq!(found.left_out, ["developer"]);
     }
 
     #[test]

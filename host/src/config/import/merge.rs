@@ -60,7 +60,13 @@ fn merged(settings: &str, servers: &[(String, Value)]) -> Result<Merged, String>
             return self::merged(&text, servers);
         }
         Some(Tree::Object(own)) => Some(own),
-        Some(_) => return Err("its mcpServers is not an object".to_owned()),
+        Some(_) => {
+            let name = home.map_or("mcpServers", |property| property.name.as_str());
+            return Err(format!(
+                "its {name} is not an object; write it as {{ \"name\": {{ … }} }}, or choose another \
+                 file (--output)"
+            ));
+        }
     };
     let has = |name: &str| own.is_some_and(|own| own.get(name).is_some());
     let (kept, new): (Vec<_>, Vec<_>) = servers.iter().partition(|(name, _)| has(name));
@@ -72,7 +78,7 @@ fn merged(settings: &str, servers: &[(String, Value)]) -> Result<Merged, String>
     let text = match own {
         Some(own) => inserted(settings, own, &members(&new), 1),
         None => {
-            let block = format!("\"mcpServers\": {{\n{}\n  }}", indented(&members(&new), 2));
+            let block = format!("\"mcpServers\": {{\n{}\n}}", indented(&members(&new), 1));
             inserted(settings, root, &block, 0)
         }
     };
@@ -189,6 +195,16 @@ mod tests {
             if text.contains("old") {
                 assert_eq!(home["old"]["command"], "o", "{made}");
             }
+        }
+    }
+
+    #[test]
+    fn each_level_is_two_spaces_deeper() {
+        let new = [("a".to_owned(), json!({"command": "x"}))];
+        let members =
+            "{\n  \"mcpServers\": {\n    \"a\": {\n      \"command\": \"x\"\n    }\n  }\n}\n";
+        for text in ["", "{}\n", "{\n  \"mcpServers\": {}\n}\n"] {
+            assert_eq!(with_servers(text, &new).unwrap().text, members, "{text:?}");
         }
     }
 

@@ -1,33 +1,26 @@
 //! Servers of clients' files, and how they get into a settings file.
 //!
 //! Most entries need no change, since the readers of settings know the spellings of clients. What
-//! differs is where the servers stand, and two forms that no other reader has.
+//! differs is where the servers stand, how their file is written, and forms that no other reader has.
 
+mod form;
 mod homes;
 mod merge;
 mod named;
-mod toml;
 
-use jsonc_parser::parse_to_serde_value;
 use serde_json::{Map, Value};
 
-use crate::config::reader::document::{DIALECT, without_bom};
+use crate::config::reader::document::without_bom;
 use crate::config::reader::known_keys::is_note;
 use crate::config::sections::server_lists::ServerLists;
 
+pub use form::FileForm;
 pub use merge::{Merged, with_servers};
 
 /// Servers of one file.
 const MAX_SERVERS: usize = 10_000;
 /// Members of Zed's entries that say nothing to a gateway.
 const OF_ZED: [&str; 2] = ["source", "settings"];
-
-/// How a client's file is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileForm {
-    Json,
-    Toml,
-}
 
 /// The servers of a file, in its order.
 #[derive(Debug, Default, PartialEq)]
@@ -37,6 +30,8 @@ pub struct ForeignServers {
     pub variables: Vec<String>,
     /// Names that several projects of the client have of different servers, of which the first is here.
     pub doubled: Vec<String>,
+    /// Names of what is no server: the client has it built in.
+    pub left_out: Vec<String>,
 }
 
 /// The servers of a client's file.
@@ -44,22 +39,21 @@ pub struct ForeignServers {
 /// # Errors
 /// Why there are none.
 pub fn servers_of(text: &str, form: FileForm) -> Result<ForeignServers, String> {
-    let text = without_bom(text);
-    let file: Value = match form {
-        FileForm::Json => {
-            parse_to_serde_value(text, &DIALECT).map_err(|error| format!("is not JSON: {error}"))?
-        }
-        FileForm::Toml => toml::parse(text).map_err(|error| format!("is not TOML: {error}"))?,
-    };
+    let file = form.read(without_bom(text))?;
     let found = homes::of_file(&file).ok_or_else(|| {
-        "has no servers: neither mcpServers, servers, mcp.servers, context_servers nor mcp_servers"
+        "has no servers: neither mcpServers, servers, mcp.servers, context_servers, mcp_servers nor \
+         extensions"
             .to_owned()
     })?;
     let lists = ServerLists::of_file(&file);
     if found.servers.len() > MAX_SERVERS {
         return Err(format!("has more than {MAX_SERVERS} servers"));
     }
-    let mut servers = ForeignServers { doubled: found.doubled, ..ForeignServers::default() };
+    let mut servers = ForeignServers {
+        doubled: found.doubled,
+        left_out: found.left_out,
+        ..ForeignServers::default()
+    };
     for (name, entry) in found.servers.iter().filter(|(name, _)| !is_note(name)) {
         let Some(entry) = entry.as_object() else {
             return Err(format!("the server {name:?} is not an object"));

@@ -93,7 +93,11 @@ impl Broken {
         }
         if let Some(language) = other_language(text) {
             let message = format!("not valid JSON: it looks like {language}");
-            return Self { at, message, advice: "write its servers as JSON, into \"mcpServers\"" };
+            return Self {
+                at,
+                message,
+                advice: "take its servers over with `mooring import`, or write them as JSON, into \"mcpServers\"",
+            };
         }
         let message = format!("not valid JSON: {}", lower_first(&error.kind().to_string()));
         let advice = "write plain JSON; only comments and trailing commas are allowed beyond it";
