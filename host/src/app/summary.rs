@@ -68,7 +68,7 @@ pub fn of(
     let place = file.map_or_else(|| address.to_string(), |file| format!("unix:{}", file.display()));
     let tls = if config.listen.tls.is_some() { " with TLS" } else { "" };
     line("listening", &format!("{place}{tls} ({workers} workers)"));
-    if config.mode == Mode::Standalone && !config.listen.is_chosen && address.ip().is_loopback() {
+    if config.mode == Mode::Standalone && !config.listen.is_chosen() && address.ip().is_loopback() {
         line("", "only this machine, since no key is set; MOORING_HOST=0.0.0.0 opens it");
     }
     let base = &config.listen.base_path;

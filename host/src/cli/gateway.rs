@@ -236,8 +236,15 @@ mod tests {
         ] {
             let listen = |base_path: &str| {
                 let base_path = base_path.to_owned();
-                let host = host.into();
-                config::Listen { host, port: 80, is_chosen: true, base_path, file: None, tls: None }
+                config::Listen {
+                    host: host.into(),
+                    host_key: Some("MOORING_HOST"),
+                    port: 80,
+                    port_key: "PORT",
+                    base_path,
+                    file: None,
+                    tls: None,
+                }
             };
             assert_eq!(base(&listen("")), expect);
             assert_eq!(base(&listen("/hub")), format!("{expect}/hub"));

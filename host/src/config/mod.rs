@@ -55,7 +55,7 @@ pub use sections::eras::{ConversationBy, Eras};
 pub use sections::groups::{GroupEntries, GroupServer, GroupSettings};
 pub use sections::limits::Limits;
 pub use sections::listen::data_dir;
-pub use sections::listen::{Listen, SocketPlace};
+pub use sections::listen::{HOST_KEY, HOST_VARIABLE, Listen, PORT_KEY, PORT_VARIABLE, SocketPlace};
 pub use sections::listen_tls::{ClientAuthorities, ListenTls};
 pub use sections::lock::Lock;
 pub use sections::names::{Names, Prefix};

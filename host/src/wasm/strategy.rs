@@ -35,7 +35,7 @@ struct LoadedStrategy {
     by_name: Locked<StatsByName>,
     janitor: Janitor,
     engines: Engines,
-    options: Options,
+    workers: usize,
 }
 
 impl Strategy {
@@ -65,7 +65,7 @@ impl Strategy {
             by_name: Locked::default(),
             janitor,
             engines,
-            options: Options { workers, ..options.clone() },
+            workers,
         })))
     }
 
@@ -110,7 +110,7 @@ impl Strategy {
         let _change = self.0.lock_changes();
         let generation = topology.generation;
         let current = self.0.current.load_full();
-        match current.with_topology(topology, self.0.options.workers) {
+        match current.with_topology(topology, self.0.workers) {
             Ok((snapshot, unready)) => {
                 if let Some(unready) = unready {
                     let plugin = &*snapshot.plugin.name;
@@ -130,12 +130,17 @@ impl Strategy {
     /// # Errors
     /// If the plugin fails a check of admission or refuses the current topology. The
     /// old one then still decides.
-    pub fn replace(&self, source: &Source, config_json: &str) -> Result<(), AdmissionError> {
+    pub fn replace(
+        &self,
+        source: &Source,
+        config_json: &str,
+        options: &Options,
+    ) -> Result<(), AdmissionError> {
         let shared = &self.0;
-        let plugin = admit(&shared.engines, source, config_json, &shared.options)?;
+        let plugin = admit(&shared.engines, source, config_json, options)?;
         let _change = shared.lock_changes();
         let current = shared.current.load_full();
-        let snapshot = current.with_plugin(plugin, shared.options.workers).map_err(|unready| {
+        let snapshot = current.with_plugin(plugin, shared.workers).map_err(|unready| {
             AdmissionError { plugin: source.to_string(), refusal: unready.into() }
         })?;
         let mut by_name = shared.by_name.lock();

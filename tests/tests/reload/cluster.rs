@@ -85,3 +85,27 @@ fn a_coordinator_gets_servers_and_groups_of_its_own() {
     });
     assert_eq!(session.count("counter-count"), 2);
 }
+
+#[test]
+fn names_of_header_and_cookie_change_with_the_strategy() {
+    let cluster = Cluster::of_two_equal_nodes(json!({}));
+    let session = cluster.client("/mcp/counter").initialize();
+    assert_eq!(session.count("count"), 1);
+    let given = |name: &str| {
+        let response = cluster.client("/mcp/counter").initialize().response;
+        response.header(name).map(str::to_owned)
+    };
+    let apply = |sticky: Value| {
+        let settings = settings::coordinator(json!({"stickySession": sticky}));
+        let report = cluster.coordinator.apply(&settings);
+        assert_eq!(report["also"], json!(["strategy"]), "{report}");
+        assert_eq!(report["needsRestart"], json!([]), "{report}");
+    };
+    apply(json!({"strategy": "header", "headerName": "X-Desk", "cookieName": "DESK"}));
+    assert!(given("x-desk").is_some() && given("set-cookie").is_none());
+    apply(json!({"strategy": "cookie", "cookieName": "TABLE"}));
+    let cookie = given("set-cookie").unwrap();
+    assert!(cookie.starts_with("TABLE="), "{cookie}");
+    assert!(given("x-desk").is_none());
+    assert_eq!(session.count("count"), 2, "it stays where it is");
+}

@@ -92,11 +92,12 @@ fn what_cannot_change_is_named_and_stays() {
         "systemConfig": {
             "cluster": {"drainDeadline": 7000, "secret": "another secret, which is long enough"},
             "limits": {"inFlightPerSession": 7},
+            "listen": {"host": "::1"},
         },
     }));
     let report = gateway.apply(&changed);
     let stays = report["needsRestart"].to_string();
-    for key in ["drainDeadline", "secret", "limits"] {
+    for key in ["drainDeadline", "secret", "limits", "systemConfig.listen.host"] {
         assert!(stays.contains(key), "{key}: {stays}");
     }
     gateway.wait_for_log("takes effect with the next start only");

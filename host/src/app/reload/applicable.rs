@@ -1,6 +1,8 @@
 //! Which of the new settings can take the place of those in force, and which wait for the next start.
 
-use crate::config::{Access, Config, Coordinator, Limits, Lock, Mode, Sticky};
+use crate::config::{
+    Access, Config, Coordinator, HOST_VARIABLE, Limits, Listen, Lock, Mode, PORT_VARIABLE, Sticky,
+};
 
 /// The settings that are to be in force, and the keys of those that stay as they were. All are named
 /// one by one: one that the program gets later cannot be forgotten here.
@@ -36,13 +38,9 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         store: now.store.clone(),
         telemetry: now.telemetry.clone(),
     };
-    // Where it listens if the file does not say it depends on whether there is a key.
-    let is_moved = now.listen.host != new.listen.host && new.listen.is_chosen;
+    let address = address_that_stays(&now.listen, &new.listen);
     let settings = [
-        (is_moved, "MOORING_HOST"),
-        (config.listen.port != new.listen.port, "PORT"),
-        (config.listen.base_path != new.listen.base_path, "basePath"),
-        (config.listen.file != new.listen.file, "systemConfig.listen.host"),
+        (config.listen.base_path != new.listen.base_path, "BASE_PATH"),
         (config.listen.tls != new.listen.tls, "systemConfig.listen.tls"),
         (config.data_dir != new.data_dir, "MOORING_DATA"),
         (config.mode != new.mode, "systemConfig.cluster"),
@@ -52,19 +50,20 @@ pub fn applicable(now: &Config, new: &Config) -> (Config, Vec<&'static str>) {
         (config.store != new.store, "systemConfig.cluster.store"),
         (config.min_free_memory != new.min_free_memory, "systemConfig.cluster.node.minFreeMemory"),
         (config.drain_deadline != new.drain_deadline, "systemConfig.cluster.drainDeadline"),
-        (config.sticky != new.sticky, "systemConfig.cluster.stickySession"),
+        (config.sticky != new.sticky, "systemConfig.cluster.coordinator.stickySessionTimeout"),
         (config.access != new.access, "systemConfig.trustedProxies"),
         (config.telemetry != new.telemetry, "systemConfig.telemetry"),
     ];
     let stays = settings.into_iter().filter_map(|(stays, key)| stays.then_some(key));
-    let stays = stays.chain(limits_that_stay(&config.limits, &new.limits)).collect();
+    let stays = stays.chain(limits_that_stay(&config.limits, &new.limits));
+    let stays = address.into_iter().flatten().chain(stays).collect();
     (config, stays)
 }
 
 /// Why the new settings cannot be in force in this process, although each of them is right.
 pub fn contradiction(now: &Config, new: &Config) -> Option<String> {
     let opens = now.access.lock != Lock::Open && new.access.lock == Lock::Open;
-    let is_moved = now.listen.host != new.listen.host && !new.listen.is_chosen;
+    let is_moved = now.listen.host != new.listen.host && !new.listen.is_chosen();
     (opens && is_moved).then(|| {
         format!(
             "without a key the gateway would listen on {}, and it listens on {}, where everybody who \
@@ -138,15 +137,41 @@ fn mode(now: &Mode, new: &Mode) -> Mode {
     }
 }
 
-/// Strategy and its settings go together with the names of cookie and header, which other parts know.
+/// All but the time after which sessions are forgotten, which stores and other processes know. The
+/// strategy is told the one that is in force.
 fn sticky(now: &Sticky, new: &Sticky) -> Sticky {
-    let changed = Sticky {
-        enabled: new.enabled,
-        strategy: new.strategy.clone(),
-        json: new.json.clone(),
-        ..now.clone()
+    if new.affinity_timeout == now.affinity_timeout {
+        return new.clone();
+    }
+    let json = new.json_with_timeout(now.affinity_timeout);
+    Sticky { affinity_timeout: now.affinity_timeout, json, ..new.clone() }
+}
+
+/// What names the new address, if it is another one: host, mode of a socket, port. A variable goes
+/// before the file, so where there is one, it has changed.
+fn address_that_stays(now: &Listen, new: &Listen) -> [Option<&'static str>; 3] {
+    let place = |listen: &Listen| {
+        let socket = listen.file.as_ref().map(|file| file.path.clone());
+        (listen.host.clone(), socket)
     };
-    if changed == *new { changed } else { now.clone() }
+    let either = |keys: [Option<&'static str>; 2], variable: &'static str| {
+        let is_variable = keys.contains(&Some(variable));
+        if is_variable { Some(variable) } else { keys.into_iter().flatten().next() }
+    };
+    // Where it listens if nothing says it depends on whether there is a key.
+    let host = either([new.host_key, now.host_key], HOST_VARIABLE);
+    let port = either([Some(new.port_key), Some(now.port_key)], PORT_VARIABLE);
+    match (&now.file, &new.file) {
+        _ if place(now) != place(new) && host.is_some() => {
+            let is_port_moved = now.file.is_none() && new.file.is_none() && now.port != new.port;
+            [host, None, port.filter(|_| is_port_moved)]
+        }
+        (Some(before), Some(after)) => {
+            let key = "systemConfig.listen.socketMode";
+            [None, Some(key).filter(|_| before.mode != after.mode), None]
+        }
+        _ => [None, None, port.filter(|_| now.port != new.port)],
+    }
 }
 
 #[cfg(test)]
@@ -194,7 +219,15 @@ mod tests {
             ("{}", ("PORT", "4000"), "PORT"),
             ("{}", ("MOORING_HOST", "0.0.0.0"), "MOORING_HOST"),
             ("{}", ("MOORING_DATA", "/b"), "MOORING_DATA"),
-            ("{}", ("BASE_PATH", "/x"), "basePath"),
+            ("{}", ("BASE_PATH", "/x"), "BASE_PATH"),
+            (r#"{"systemConfig": {"listen": {"host": "::"}}}"#, ("", ""), "listen.host"),
+            (r#"{"systemConfig": {"listen": {"port": 4000}}}"#, ("", ""), "listen.port"),
+            (r#"{"systemConfig": {"listen": {"host": "unix:/run/s"}}}"#, ("", ""), "listen.host"),
+            (
+                r#"{"systemConfig": {"listen": {"host": "::"}}}"#,
+                ("MOORING_HOST", "::1"),
+                "MOORING_HOST",
+            ),
             (r#"{"systemConfig": {"limits": {"line": 100000}}}"#, ("", ""), "limits.line"),
             (r#"{"systemConfig": {"limits": {"keepAlive": 999}}}"#, ("", ""), "limits.keepAlive"),
             (
@@ -212,6 +245,47 @@ mod tests {
             assert_eq!((&config.listen, &config.limits), (&now.listen, &now.limits), "{key}");
             assert_eq!(config.telemetry, now.telemetry, "{key}");
         }
+    }
+
+    #[test]
+    fn an_address_that_the_file_does_not_name_any_more_is_named() {
+        let listen =
+            |text: &str| config(&format!(r#"{{"systemConfig": {{"listen": {text}}}}}"#), &[]);
+        for (now, new, keys) in [
+            (r#"{"host": "::", "port": 4000}"#, "{}", &["listen.host", "listen.port"][..]),
+            (r#"{"host": "unix:/run/s"}"#, r#"{"host": "::"}"#, &["listen.host"]),
+            (
+                r#"{"host": "unix:/run/s"}"#,
+                r#"{"host": "unix:/run/s", "socketMode": "0660"}"#,
+                &["listen.socketMode"],
+            ),
+        ] {
+            let (_, stays) = applicable(&listen(now), &listen(new));
+            let expect: Vec<String> =
+                keys.iter().map(|key| format!("systemConfig.{key}")).collect();
+            assert_eq!(stays, expect, "{now} {new}");
+        }
+    }
+
+    #[test]
+    fn cookie_and_header_go_with_the_strategy_and_the_timeout_stays() {
+        let cluster = |more: &str| {
+            let sticky =
+                r#"{"strategy": "header", "cookieName": "C", "headerName": "X-H", "signed": true}"#;
+            config(
+                &format!(
+                    r#"{{"systemConfig": {{"cluster": {{"stickySession": {sticky}{more}}}}}}}"#
+                ),
+                &[],
+            )
+        };
+        let (now, new) = (config("{}", &[]), cluster(""));
+        let (made, stays) = applicable(&now, &new);
+        assert_eq!((made.sticky, stays), (new.sticky.clone(), vec![]));
+        let later = cluster(r#", "coordinator": {"stickySessionTimeout": 5000}"#);
+        let (made, stays) = applicable(&now, &later);
+        assert_eq!(made.sticky, new.sticky);
+        assert_eq!(stays, ["systemConfig.cluster.coordinator.stickySessionTimeout"]);
     }
 
     #[test]

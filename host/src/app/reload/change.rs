@@ -1,13 +1,13 @@
 //! The transaction: everything that may fail first, then the swap, which cannot.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use crate::admin::{ReloadReport, SettingsFacts};
 use crate::app::advice::unmatched::{WrittenNames, warn_of_unmatched};
 use crate::app::{access, translate};
-use crate::config::{Config, open_doors};
+use crate::config::{Config, Server, open_doors};
 use crate::model::ServerName;
 use crate::runner::{Servers, TrialFailure};
 use crate::wasm::Source;
@@ -64,13 +64,11 @@ impl Reloader {
         let (before, after) = (names(&now), names(servers));
         let weights = (translate::replicas(&self.config), translate::replicas(config));
         // Some of an entry is in neither, such as how many processes it may have.
-        let entry = |config: &Config, name: &ServerName| {
-            config.servers.iter().find(|server| server.name == *name).cloned()
-        };
+        let entries = (entries(&self.config), entries(config));
         let differs = |server: &&ServerName| {
             now.get(*server) != servers.get(*server)
                 || weights.0.get(*server) != weights.1.get(*server)
-                || entry(&self.config, server) != entry(config, server)
+                || entries.0.get(*server) != entries.1.get(*server)
         };
         let texts = |names: Vec<&ServerName>| {
             names.into_iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -97,8 +95,9 @@ impl Reloader {
             return Ok(self.config.sticky.enabled != config.sticky.enabled);
         }
         let strategy = self.parts.edge.strategy.clone();
+        let options = translate::strategy_options(&config.sticky, 1);
         // Compiling takes a tenth of a second, or much longer.
-        let replacing = move || strategy.replace(&Source::parse(&name), &json);
+        let replacing = move || strategy.replace(&Source::parse(&name), &json, &options);
         match tokio::task::spawn_blocking(replacing).await {
             Ok(Ok(())) => {
                 self.plugin = plugin;
@@ -116,6 +115,10 @@ impl Reloader {
             before.abort();
         }
     }
+}
+
+fn entries(config: &Config) -> HashMap<&ServerName, &Server> {
+    config.servers.iter().map(|server| (&server.name, server)).collect()
 }
 
 /// What is in the file of a strategy; `None` for one inside of the binary, and for one that cannot be

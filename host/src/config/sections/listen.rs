@@ -29,6 +29,11 @@ const LOOPBACK: &str = "127.0.0.1";
 /// Characters of the longest DNS name.
 const MAX_HOST: usize = 253;
 
+pub const HOST_VARIABLE: &str = "MOORING_HOST";
+pub const HOST_KEY: &str = "systemConfig.listen.host";
+pub const PORT_VARIABLE: &str = "PORT";
+pub const PORT_KEY: &str = "systemConfig.listen.port";
+
 /// The address for clients and for the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
@@ -36,8 +41,10 @@ pub struct Listen {
     pub host: String,
     /// 0 lets the system choose a free port.
     pub port: u16,
-    /// Whether the operator named the host.
-    pub is_chosen: bool,
+    /// By which key or variable the operator named the host.
+    pub host_key: Option<&'static str>,
+    /// By which the port is named, if it is.
+    pub port_key: &'static str,
     /// What stands in front of every path, as in `/mcphub`; empty for nothing.
     pub base_path: String,
     /// A Unix socket in place of host and port, which then are those of this machine.
@@ -60,6 +67,12 @@ enum Host {
 }
 
 impl Listen {
+    /// Whether the operator named the host.
+    #[must_use]
+    pub fn is_chosen(&self) -> bool {
+        self.host_key.is_some()
+    }
+
     /// Whether only processes of this machine reach the address.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
@@ -88,14 +101,17 @@ pub(in crate::config) fn read(
         None => is_given.then(narrow),
     };
     let port = listen.whole("port", DEFAULT_PORT.into(), 0..=u16::MAX.into());
-    let chosen = host_variable(system, sources).or(from_file);
+    let of_variable = host_variable(system, sources).map(|host| (host, HOST_VARIABLE));
+    let chosen = of_variable.or(from_file.map(|host| (host, HOST_KEY)));
     let mode = strict.get("socketMode").and_then(|item| socket_mode(&item));
     let default = if is_for_others { EVERYWHERE } else { LOOPBACK };
     let base_path = base_path(system, sources).unwrap_or_default();
-    let port = port_variable(system, sources).or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT);
+    let of_variable = port_variable(system, sources);
+    let port_key = if of_variable.is_some() { PORT_VARIABLE } else { PORT_KEY };
+    let port = of_variable.or(u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT);
     let tls = listen_tls::read(&strict, folder);
-    let is_chosen = chosen.is_some();
-    let (host, port, file) = match chosen {
+    let host_key = chosen.as_ref().map(|(_, key)| *key);
+    let (host, port, file) = match chosen.map(|(host, _)| host) {
         Some(Host::File(path)) => {
             if tls.is_some() {
                 let advice = "leave \"tls\" out: nothing of a Unix socket leaves the machine";
@@ -107,7 +123,7 @@ pub(in crate::config) fn read(
         Some(Host::Name(host)) => (host, port, None),
         None => (default.to_owned(), port, None),
     };
-    Listen { is_chosen, host, port, base_path, file, tls }
+    Listen { host, host_key, port, port_key, base_path, file, tls }
 }
 
 /// A node is called by its coordinator, over TCP and by plain HTTP unless its URL says otherwise.
@@ -188,19 +204,19 @@ fn host_of(item: &Item<'_>, folder: &Path) -> Option<Host> {
 }
 
 fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<Host> {
-    let text = sources.variable("MOORING_HOST")?;
+    let text = sources.variable(HOST_VARIABLE)?;
     let host = checked_host(&text, &sources.cwd);
     if host.is_none() {
-        system.notes.refuse_variable("MOORING_HOST", NO_HOST, HOST_ADVICE);
+        system.notes.refuse_variable(HOST_VARIABLE, NO_HOST, HOST_ADVICE);
     }
     host
 }
 
 fn port_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<u16> {
-    let port = sources.variable("PORT")?.trim().parse();
+    let port = sources.variable(PORT_VARIABLE)?.trim().parse();
     if port.is_err() {
         let advice = "use a whole number from 0 to 65535";
-        system.notes.refuse_variable("PORT", "is not a port", advice);
+        system.notes.refuse_variable(PORT_VARIABLE, "is not a port", advice);
     }
     port.ok()
 }

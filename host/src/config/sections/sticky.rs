@@ -4,12 +4,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::config::reader::item::Item;
 use crate::config::reader::place::quote;
 use crate::config::reader::section::Section;
 use crate::config::reader::words::nearest::suggestion;
 use crate::config::reader::words::strategies::{BUILT_IN, is_plugin};
 use crate::config::reader::{headers, json};
+
+/// The member of a plugin's configuration that another part of the file says.
+const TIMEOUT: &str = "affinityTimeout";
 
 /// Settings of sticky sessions. They apply in every mode.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +49,16 @@ pub enum Wasi {
     Sandbox,
 }
 
+impl Sticky {
+    /// The configuration of the plugin, with another timeout.
+    #[must_use]
+    pub fn json_with_timeout(&self, affinity_timeout: Duration) -> String {
+        let mut json: Value = serde_json::from_str(&self.json).unwrap_or_default();
+        json[TIMEOUT] = json::millis(affinity_timeout);
+        json.to_string()
+    }
+}
+
 pub(in crate::config) fn read(
     section: &Section<'_>,
     folder: &Path,
@@ -70,7 +85,7 @@ pub(in crate::config) fn read(
             ("headerName", header_name.as_str().into()),
             ("signed", signed.into()),
             ("wasi", wasi.as_str().into()),
-            ("affinityTimeout", json::millis(affinity_timeout)),
+            (TIMEOUT, json::millis(affinity_timeout)),
         ],
     );
     Sticky {

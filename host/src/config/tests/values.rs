@@ -5,6 +5,7 @@ use std::time::Duration;
 use mooring_strategies::Settings;
 
 use super::*;
+use crate::config::{HOST_KEY, HOST_VARIABLE, PORT_KEY, PORT_VARIABLE};
 
 fn system(section: &str) -> Case {
     file(&format!(r#"{{"systemConfig": {section}}}"#))
@@ -17,7 +18,7 @@ fn sticky(section: &str) -> Case {
 #[test]
 fn every_default_is_real() {
     let config = file("{}").warns(&[]);
-    assert_eq!(config.listen, Listen { is_chosen: false, ..chosen("127.0.0.1", 3000) });
+    assert_eq!(config.listen, listen(("127.0.0.1", None), (3000, PORT_KEY)));
     assert_eq!(config.data_dir, Path::new("/srv/data"));
     assert_eq!((config.token, config.secret), (None, None));
     assert_eq!(config.names, Names { separator: "-".into(), prefix: Prefix::Always });
@@ -51,9 +52,13 @@ fn every_default_is_real() {
     );
 }
 
-fn chosen(host: &str, port: u16) -> Listen {
-    let base_path = String::new();
-    Listen { host: host.into(), port, is_chosen: true, base_path, file: None, tls: None }
+/// An address, and by which key host and port are named.
+fn listen(
+    (host, host_key): (&str, Option<&'static str>),
+    (port, port_key): (u16, &'static str),
+) -> Listen {
+    let (host, base_path) = (host.to_owned(), String::new());
+    Listen { host, host_key, port, port_key, base_path, file: None, tls: None }
 }
 
 #[test]
@@ -75,7 +80,11 @@ fn only_this_machine_is_served_until_there_is_a_key_or_the_operator_says_otherwi
         let case = || system(section);
         assert_eq!(case().config().listen.host, host, "{section}");
         let opened = case().env("MOORING_HOST", "::").config();
-        assert_eq!(opened.listen, chosen("::", 3000), "{section}");
+        assert_eq!(
+            opened.listen,
+            listen(("::", Some(HOST_VARIABLE)), (3000, PORT_KEY)),
+            "{section}"
+        );
     }
 }
 
@@ -113,13 +122,13 @@ fn what_neither_key_nor_token_closes_is_told() {
 #[test]
 fn the_environment_goes_before_the_file() {
     let case = || system(r#"{"listen": {"host": "127.0.0.1", "port": 4000}}"#);
-    assert_eq!(case().warns(&[]).listen, chosen("127.0.0.1", 4000));
+    assert_eq!(case().warns(&[]).listen, listen(("127.0.0.1", Some(HOST_KEY)), (4000, PORT_KEY)));
     let config = case()
         .env("PORT", "0")
         .env("MOORING_HOST", "[::1]")
         .env("MOORING_DATA", "/var/m")
         .warns(&[]);
-    assert_eq!(config.listen, chosen("::1", 0));
+    assert_eq!(config.listen, listen(("::1", Some(HOST_VARIABLE)), (0, PORT_VARIABLE)));
     assert_eq!(config.data_dir, Path::new("/var/m"));
     assert_eq!(case().env("PORT", "").config().listen.port, 4000);
 }
@@ -139,12 +148,12 @@ fn an_address_that_cannot_be_is_refused() {
         "1:106: systemConfig.listen.port: is too large; use a whole number from 0 to 65535; until then \
          its default counts",
     ]);
-    assert_eq!(config.listen, chosen("127.0.0.1", 3000));
+    assert_eq!(config.listen, listen(("127.0.0.1", Some(HOST_KEY)), (3000, PORT_KEY)));
     let config = system(&format!(r#"{{{node}, "listen": "0.0.0.0"}}"#)).warns(&[
         "1:82: systemConfig.listen: must be an object, not a string; write { … }; until then its \
          default counts",
     ]);
-    assert_eq!(config.listen, chosen("127.0.0.1", 3000));
+    assert_eq!(config.listen, listen(("127.0.0.1", Some(HOST_KEY)), (3000, PORT_KEY)));
 }
 
 /// A file with the name of a plugin.

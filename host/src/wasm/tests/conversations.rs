@@ -24,7 +24,7 @@ fn a_plugin_may_tell_conversations_apart() {
     // Inputs that were gathered for another plugin mean something else to this one.
     let other = plan.to_vec().into();
     assert_eq!(strategy.identify(0, &other, &[Some("a")]), ConversationAnswer::Abstain);
-    strategy.replace(&Source::Builtin(Builtin::ConsistentHash), CONFIG).unwrap();
+    strategy.replace(&Source::Builtin(Builtin::ConsistentHash), CONFIG, &options(1)).unwrap();
     assert!(strategy.conversation_plan().is_none());
     assert_eq!(strategy.identify(0, &plan, &[Some("a")]), ConversationAnswer::Abstain);
 }

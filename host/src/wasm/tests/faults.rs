@@ -85,7 +85,7 @@ fn a_plugin_that_keeps_failing_is_bypassed() {
     assert_eq!(invalid, 20);
 
     // Another plugin is not to blame.
-    strategy.replace(&Source::Builtin(Builtin::ConsistentHash), CONFIG).unwrap();
+    strategy.replace(&Source::Builtin(Builtin::ConsistentHash), CONFIG, &options(1)).unwrap();
     assert_eq!(ask(&strategy, "fault").unwrap().decided_by, DecidedBy::Plugin);
 }
 

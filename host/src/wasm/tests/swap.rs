@@ -32,7 +32,7 @@ fn plugins_and_topologies_are_swapped_under_load_without_a_failed_decision() {
         let workers = [0, 1].map(|worker| scope.spawn(move || decide(worker)));
         for round in 0..6 {
             let builtin = Builtin::ALL[round % 3];
-            strategy.replace(&Source::Builtin(builtin), CONFIG).unwrap();
+            strategy.replace(&Source::Builtin(builtin), CONFIG, &options(1)).unwrap();
             for nodes in 3..13 {
                 strategy.publish(topology(nodes));
             }
@@ -51,7 +51,7 @@ fn a_plugin_that_is_refused_leaves_the_old_one_serving() {
     let strategy = consistent_hash();
     strategy.publish(topology(3));
     let before = ask(&strategy, "s");
-    strategy.replace(&faulty("traps-always"), CONFIG).unwrap_err();
+    strategy.replace(&faulty("traps-always"), CONFIG, &options(1)).unwrap_err();
     assert_eq!(strategy.name(), "consistent-hash");
     assert_eq!(ask(&strategy, "s"), before);
 }
@@ -60,7 +60,7 @@ fn a_plugin_that_is_refused_leaves_the_old_one_serving() {
 fn a_swapped_plugin_decides_by_the_topology_that_was_there() {
     let strategy = consistent_hash();
     strategy.publish(topology(3));
-    strategy.replace(&Source::Builtin(Builtin::Cookie), CONFIG).unwrap();
+    strategy.replace(&Source::Builtin(Builtin::Cookie), CONFIG, &options(1)).unwrap();
     assert_eq!(strategy.name(), "cookie");
     assert_eq!(strategy.topology().nodes.len(), 3);
     assert_eq!(ask(&strategy, "s").unwrap().decided_by, DecidedBy::Plugin);
