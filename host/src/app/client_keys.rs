@@ -1,5 +1,6 @@
 //! The keys that let clients in, and what each opens: of the file, or one that is made here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{BearerKey, Config, KeyReach, Lock, Secret};
@@ -33,20 +34,27 @@ pub fn of(config: &Config, folder: &DataFolder, table: &PolicyTable) -> Vec<Clie
 fn without_rules(config: &Config, folder: &DataFolder) -> Vec<ClientKey> {
     match &config.access.lock {
         Lock::Keys(keys) => {
-            let groups = translate::groups(config);
-            keys.iter().map(|key| client_key(config, &groups, key)).collect()
+            let (groups, places) = (translate::groups(config), places(config));
+            keys.iter().map(|key| client_key(&places, &groups, key)).collect()
         }
         Lock::Generated if !config.is_closed() => vec![generated(config, folder)],
         Lock::Generated | Lock::Tokens | Lock::Open => Vec::new(),
     }
 }
 
-fn client_key(config: &Config, groups: &[Group], key: &BearerKey) -> ClientKey {
+/// The places of servers in the file.
+type Places<'c> = HashMap<&'c ServerName, usize>;
+
+fn places(config: &Config) -> Places<'_> {
+    config.servers.iter().enumerate().map(|(place, server)| (&server.name, place)).collect()
+}
+
+fn client_key(places: &Places<'_>, groups: &[Group], key: &BearerKey) -> ClientKey {
     let principal = Principal::named(&key.name);
     let view = match &key.reach {
         KeyReach::All => None,
         KeyReach::Only { groups: named, servers } => {
-            Some(Arc::new(view(config, groups, named, servers, principal.clone())))
+            Some(Arc::new(view(places, groups, named, servers, principal.clone())))
         }
     };
     ClientKey { token: key.token.clone(), principal, view, identity: None }
@@ -55,7 +63,7 @@ fn client_key(config: &Config, groups: &[Group], key: &BearerKey) -> ClientKey {
 /// What a restricted key opens. A group that it does not name is open if the key names every
 /// server of it: to name one of them must not open the others.
 fn view(
-    config: &Config,
+    places: &Places<'_>,
     groups: &[Group],
     named: &[String],
     servers: &[ServerName],
@@ -76,17 +84,18 @@ fn view(
     let whole = servers.iter().cloned().map(Member::whole);
     let of_groups = groups.iter().filter(|group| is_named(group));
     let mut members: Vec<Member> = Vec::new();
+    let mut known: HashMap<ServerName, usize> = HashMap::new();
     for member in whole.chain(of_groups.flat_map(|group| group.members.iter().cloned())) {
-        match members.iter_mut().find(|known| known.server == member.server) {
+        match known.get(&member.server).and_then(|place| members.get_mut(*place)) {
             Some(known) => join(known, member),
-            None => members.push(member),
+            None => {
+                known.insert(member.server.clone(), members.len());
+                members.push(member);
+            }
         }
     }
     // As in the lists of all servers; those of other nodes come last.
-    members.sort_by_key(|member| {
-        let place = config.servers.iter().position(|server| server.name == member.server);
-        place.unwrap_or(usize::MAX)
-    });
+    members.sort_by_key(|member| places.get(&member.server).copied().unwrap_or(usize::MAX));
     KeyView {
         principal,
         groups: open.map(|group| group.name.clone()).collect(),
@@ -176,16 +185,7 @@ mod tests {
         ];
         let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
         let servers: Vec<ServerName> = servers.iter().map(|name| server(name)).collect();
-        let config = crate::config::load(&crate::config::Sources {
-            explicit: None,
-            env: &|_| None,
-            cwd: "/nonexistent".into(),
-            allow_open: false,
-            dot_env: crate::config::DotEnv::default(),
-            secrets: crate::config::SecretFiles::default(),
-        });
-        let config = config.unwrap().config;
-        let view = view(&config, &groups, &named, &servers, Principal::named("k"));
+        let view = view(&Places::new(), &groups, &named, &servers, Principal::named("k"));
         let member = |member: &Member| match &member.tools {
             None => member.server.to_string(),
             Some(tools) => format!("{}:{}", member.server, tools.join("+")),

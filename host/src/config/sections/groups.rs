@@ -1,6 +1,6 @@
 //! Groups of servers that share an endpoint: `groups`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jsonc_parser::ast::ObjectProp;
 use jsonc_parser::common::Ranged;
@@ -62,6 +62,7 @@ pub(in crate::config) fn read(
 ) -> Vec<GroupSettings> {
     let mut groups = Vec::new();
     let mut taken = Taken::default();
+    let known: HashSet<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     if let Some(object) = root.get("groups").filter(|item| item.value.as_object().is_some()) {
         let advice = "write a list of groups; each key is taken as the group's id, and as its name \
                       where it has none";
@@ -76,11 +77,11 @@ pub(in crate::config) fn read(
         let read = group(&section, key, &mut taken);
         let read = read.filter(|_| problems.reason().is_none());
         let Some(group) = read.filter(|group| !is_taken(&section, group, &groups)) else {
-            refuse_in_place_of_server(&outer, key, servers);
+            refuse_in_place_of_server(&outer, key, &known);
             continue;
         };
-        warn_of_unknown_servers(&item, &group, servers, is_coordinator);
-        warn_of_hidden_server(&item, &group, servers);
+        warn_of_unknown_servers(&item, &group, &known, is_coordinator);
+        warn_of_hidden_server(&item, &group, &known);
         warn_of_equal_names(&item, &group);
         groups.push(group);
     }
@@ -88,14 +89,14 @@ pub(in crate::config) fn read(
 }
 
 /// A group that is left out must not leave its URL to a whole server of its name.
-fn refuse_in_place_of_server(item: &Item<'_>, key: Option<&str>, servers: &[Server]) {
+fn refuse_in_place_of_server(item: &Item<'_>, key: Option<&str>, known: &HashSet<&str>) {
     let text = |name: &str| {
         let value = item.value.as_object()?.get(name)?.value.as_string_lit()?;
         Some(value.value.clone().into_owned())
     };
     let names = [text("name"), text("id"), key.map(str::to_owned)];
     let mut names = names.into_iter().flatten();
-    if let Some(name) = names.find(|name| servers.iter().any(|s| s.name.as_str() == name)) {
+    if let Some(name) = names.find(|name| known.contains(name.as_str())) {
         let message = format!("cannot be left out, since {} is a server too", quote(&name));
         item.refuse(message, "correct the mistakes in the group");
     }
@@ -182,17 +183,21 @@ fn check_id(item: &Item<'_>) {
 
 fn group_servers(section: &Section<'_>) -> Vec<GroupServer> {
     let mut servers: Vec<GroupServer> = Vec::new();
+    let mut places: HashMap<ServerName, usize> = HashMap::new();
     for item in section.items("servers") {
         let Some(server) = group_server(&item) else {
             continue;
         };
-        let earlier = servers.iter().find(|earlier| earlier.name == server.name);
+        let earlier = places.get(&server.name).and_then(|place| servers.get(*place));
         let message = || format!("{} is listed twice", quote(server.name.as_str()));
         match earlier {
             Some(earlier) if *earlier == server => item.warn(message(), "remove one of them"),
             // They may differ in what they show.
             Some(_) => item.refuse(message(), "keep one of them"),
-            None => servers.push(server),
+            None => {
+                places.insert(server.name.clone(), servers.len());
+                servers.push(server);
+            }
         }
     }
     servers
@@ -252,7 +257,7 @@ fn alias(item: &Item<'_>) -> Option<String> {
 fn warn_of_equal_names(item: &Item<'_>, group: &GroupSettings) {
     let shown =
         |server: &GroupServer| server.alias.clone().unwrap_or_else(|| server.name.to_string());
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
     for server in &group.servers {
         let name = shown(server);
         if seen.contains(&name) {
@@ -262,7 +267,7 @@ fn warn_of_equal_names(item: &Item<'_>, group: &GroupSettings) {
                 "tools of the second one get -2 where names are equal; choose another alias",
             );
         }
-        seen.push(name);
+        seen.insert(name);
     }
 }
 
@@ -286,10 +291,9 @@ fn chosen(item: &Item<'_>) -> Option<GroupEntries> {
 fn warn_of_unknown_servers(
     item: &Item<'_>,
     group: &GroupSettings,
-    servers: &[Server],
+    known: &HashSet<&str>,
     is_coordinator: bool,
 ) {
-    let known: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     let unknown = |server: &&GroupServer| !known.contains(&server.name.as_str());
     let unknown: Vec<&str> =
         group.servers.iter().filter(unknown).map(|server| server.name.as_str()).collect();
@@ -302,13 +306,19 @@ fn warn_of_unknown_servers(
     };
     item.warn(
         format!("this file has no server {}", unknown.join(", ")),
-        format!("{advice}{}", suggestion(first, &known)),
+        format!("{advice}{}", suggestion(first, &in_order(known))),
     );
 }
 
-fn warn_of_hidden_server(item: &Item<'_>, group: &GroupSettings, servers: &[Server]) {
+fn in_order<'n>(known: &HashSet<&'n str>) -> Vec<&'n str> {
+    let mut names: Vec<&str> = known.iter().copied().collect();
+    names.sort_unstable();
+    names
+}
+
+fn warn_of_hidden_server(item: &Item<'_>, group: &GroupSettings, known: &HashSet<&str>) {
     let name = group.name.as_str();
-    if servers.iter().any(|server| server.name.as_str() == name) {
+    if known.contains(name) {
         let message = format!("{} is also the name of a server", quote(name));
         item.warn(message, "/mcp/{name} reaches the group; rename one of them");
     }

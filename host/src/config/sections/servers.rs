@@ -15,6 +15,7 @@ mod switched;
 pub mod timeouts;
 pub mod transport;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -151,6 +152,7 @@ pub(in crate::config) fn read(
     base: &Path,
 ) -> Vec<Server> {
     let mut servers: Vec<Server> = Vec::new();
+    let mut places: HashMap<ServerName, usize> = HashMap::new();
     let lists = server_lists::read(root);
     let domains = allowed_domains::read(root);
     for (name, item) in entries(root) {
@@ -169,12 +171,14 @@ pub(in crate::config) fn read(
             }
         };
         refuse_duplicates(item.value, &item.place, item.notes);
-        if let Some(first) = servers.iter_mut().find(|server| server.name == name) {
+        let first = places.get(&name).and_then(|place| servers.get_mut(*place));
+        if let Some(first) = first {
             item.refuse("is given twice", "keep one of them");
             first.misconfigured = problems.reason();
             first.transport = None;
             continue;
         }
+        places.insert(name.clone(), servers.len());
         let mut server = server((name, is_allowed), &item, &problems, sources, base);
         lists.hide(written, &mut server.tools);
         if server.enabled && !domains.allow(server.transport.as_ref()) {
