@@ -70,6 +70,10 @@ impl Upstream {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
+        // What is said for this very URL goes before the key of the environment.
+        for (name, _) in others {
+            headers.remove(name);
+        }
         headers.extend(others.iter().cloned());
         Ok(Self {
             pool: Pool::new(crate::net::client_config().map_err(|error| error.to_string())?),
@@ -180,6 +184,20 @@ mod tests {
         ] {
             assert!(Upstream::new(url, None, &[], Duration::ZERO).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_header_of_the_command_line_is_the_only_one_of_its_name() {
+        let key = Secret::new("of-the-environment".to_owned());
+        let own = |name: &'static str, value| (HeaderName::from_static(name), value);
+        let bearer = HeaderValue::from_static("Bearer other");
+        let (a, b) = (HeaderValue::from_static("a"), HeaderValue::from_static("b"));
+        let others = [own("authorization", bearer.clone()), own("x-own", a), own("x-own", b)];
+        let upstream =
+            Upstream::new("http://localhost", Some(&key), &others, Duration::ZERO).unwrap();
+        let all = |name: &str| upstream.headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(all("authorization"), [&bearer]);
+        assert_eq!(all("x-own"), ["a", "b"]);
     }
 
     #[test]
