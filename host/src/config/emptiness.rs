@@ -3,10 +3,9 @@
 use jsonc_parser::ast::{Object, Value};
 
 use super::Config;
+use super::reader::document::SERVERS;
 use super::reader::finding::Finding;
 use super::reader::place::quote;
-
-use super::reader::document::SERVERS;
 
 /// Most keys that are named.
 const MAX_KEYS: usize = 12;
