@@ -19,6 +19,8 @@ const MAX_ANSWER: usize = 64 << 20;
 /// Environment variable with the bearer key; overrides `bearerAuthKey` of the
 /// settings file.
 const KEY: &str = "MOORING_KEY";
+/// How a gateway refuses what only gateways of another mode have: no key opens that.
+const OF_OTHERS: &str = "This endpoint is only available on";
 /// Default port, from the cluster guide.
 const PORT: u16 = 3000;
 
@@ -163,15 +165,18 @@ impl Gateway {
             return Ok(response);
         }
         let body = collect(response.into_body(), MAX_ANSWER).await.map_err(|e| e.to_string())?;
+        let said = said(&body);
         let advice = match status {
-            http::StatusCode::FORBIDDEN if self.key.is_some() => String::new(),
+            http::StatusCode::FORBIDDEN if self.key.is_some() || said.starts_with(OF_OTHERS) => {
+                String::new()
+            }
             http::StatusCode::UNAUTHORIZED | http::StatusCode::FORBIDDEN => format!(
                 "; set {KEY} to the key, or MOORING_DATA to the gateway's data folder, where its \
                  {LOCAL_KEY} is"
             ),
             _ => String::new(),
         };
-        Err(format!("{base}{path} answered {status}: {}{advice}", said(&body)))
+        Err(format!("{base}{path} answered {status}: {said}{advice}"))
     }
 }
 

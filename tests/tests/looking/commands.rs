@@ -214,6 +214,18 @@ fn nodes_and_sessions_are_listed_by_short_hashes_alone() {
 }
 
 #[test]
+fn what_only_a_coordinator_has_asks_for_no_key_elsewhere() {
+    let alone = Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
+    for args in [&["nodes"][..], &["drain", "a"], &["undrain", "a"]] {
+        let output = mooring(&alone, args);
+        let said = err(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(said.contains("only available on coordinator nodes"), "{args:?}: {said}");
+        assert!(!said.contains("MOORING_KEY"), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn a_name_that_nobody_has_is_told_whatever_is_filtered_by_it() {
     let alone = Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
     let cluster = Cluster::of_two_equal_nodes(json!({}));
