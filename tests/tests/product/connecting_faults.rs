@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mooring_tests::running::Running;
 use mooring_tests::scripted::{Asked, Out};
-use mooring_tests::{Gateway, Port, Scripted, process, servers, settings, within};
+use mooring_tests::{Gateway, Port, Scripted, eventually, process, servers, settings, within};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -59,6 +59,24 @@ fn a_line_that_is_no_message_is_answered_and_the_next_one_is_taken() {
     host.bridge.write(b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":\"b\",\"method\":\"ping\"}\r\n");
     host.message(|message| message["id"] == "b" && message["result"].is_object());
     assert_eq!(host.count(), 1, "the session is still there");
+}
+
+/// Hosts that are asked to connect again may use the program that they have.
+#[test]
+fn a_host_that_begins_again_leaves_no_session_behind() {
+    let gateway =
+        Gateway::start_with(&settings::standalone(json!({"counter": servers::counter()})));
+    let url = format!("{}/mcp/counter", gateway.url());
+    let mut bridge = Running::start(&mut command(&[&url]));
+    for id in 1..=3 {
+        bridge.send(&begun(id));
+        assert!(bridge.json()["result"].is_object());
+    }
+    eventually("one session is left", || {
+        (gateway.data("/api/cluster/sessions")["total"] == 1).then_some(())
+    });
+    bridge.send(&json!({"jsonrpc": "2.0", "id": 4, "method": "tools/list"}));
+    assert!(bridge.json()["result"]["tools"].is_array(), "the last one goes on");
 }
 
 #[test]

@@ -116,18 +116,30 @@ impl Bridge {
     /// Ends the session at the gateway, if there is time for it.
     pub async fn end(&self) {
         let headers = self.session.lock().headers.clone();
+        self.end_of(&headers).await;
+    }
+
+    /// Ends the session, if there is one, whose messages carry this.
+    async fn end_of(&self, headers: &HeaderMap) {
         if headers.contains_key(headers::SESSION) {
             let nothing = Bytes::new();
-            let ending = self.upstream.send(&Method::DELETE, &nothing, &headers, false);
+            let ending = self.upstream.send(&Method::DELETE, &nothing, headers, false);
             let _ = tokio::time::timeout(GOOD_BYE, ending).await;
         }
     }
 
-    async fn initialize(&self, id: &str, body: Bytes) {
-        let began = self.begin(id, &body).await;
-        match began {
+    /// Begins the host's session. One that it has had before ends with that.
+    async fn initialize(self: &Arc<Self>, id: &str, body: Bytes) {
+        let before = self.session.lock().headers.clone();
+        match self.begin(id, &body).await {
             Ok(answer) => {
-                self.session.lock().initialize = Some((id.to_owned(), body));
+                {
+                    let mut session = self.session.lock();
+                    session.initialize = Some((id.to_owned(), body));
+                    session.initialized = None;
+                }
+                let this = Arc::clone(self);
+                tokio::spawn(async move { this.end_of(&before).await });
                 self.output.say(&answer).await;
             }
             Err(error) => self.output.say(&error).await,
