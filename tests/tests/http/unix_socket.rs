@@ -143,14 +143,23 @@ fn what_a_socket_cannot_be_used_for_is_said() {
         (with(node, listen(json!({}))), "cannot call a node there"),
         (with(counter(), listen(json!({"socketMode": "9"}))), "socketMode"),
         (with(counter(), listen(json!({"socketMode": "0400"}))), "socketMode"),
-        (with(counter(), json!({"host": "unix:"})), "unix:"),
-        (with(counter(), json!({"host": format!("unix:/{}", "x".repeat(200))})), "listen.host"),
+        (with(counter(), json!({"host": "unix:"})), "listen.host: names no socket behind unix:"),
+        (with(counter(), json!({"host": "unix:/a\u{0}b"})), "zero byte"),
+        (
+            with(counter(), json!({"host": format!("unix:/{}", "x".repeat(199))})),
+            "listen.host: names a socket by a path of 200 bytes, and the system takes 107 at most; use a \
+             shorter one",
+        ),
     ] {
         // The variable of the tests would go first.
         let checked = Setup::new(&settings).env("MOORING_HOST", "").run(&["check"]);
         let errors = String::from_utf8_lossy(&checked.stderr);
         assert!(!checked.status.success() && errors.contains(word), "{settings}: {errors}");
     }
+    let long = format!("unix:/{}", "x".repeat(107));
+    let checked = Setup::new(&counter()).env("MOORING_HOST", &long).run(&["check"]);
+    let errors = String::from_utf8_lossy(&checked.stderr);
+    assert!(errors.contains("MOORING_HOST: names a socket by a path of 108 bytes"), "{errors}");
     let setup = || Setup::new(&counter()).env("MOORING_HOST", &place.host());
     let refused = setup().arg("--take-over").refused();
     assert!(String::from_utf8_lossy(&refused.stderr).contains("a Unix socket is not handed over"));

@@ -12,8 +12,8 @@ use super::listen_tls::{self, ListenTls};
 
 /// What a host that is a Unix socket begins with, before its path.
 const UNIX: &str = "unix:";
-/// Bytes of such a path, as the system has room for.
-const MAX_SOCKET_PATH: usize = 107;
+/// Bytes of such a path that the system has room for: one less than `sun_path`, for the zero behind.
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Who may connect to a Unix socket: the gateway's own user.
 const SOCKET_MODE: u32 = 0o600;
 
@@ -187,29 +187,36 @@ fn base_path(system: &Section<'_>, sources: &Sources<'_>) -> Option<String> {
 }
 
 const NO_HOST: &str = "is not an IP address, a host name or unix: with the path of a socket";
+const SOCKET_ADVICE: &str = "write it like unix:/run/mooring/socket";
+const SHORTER_ADVICE: &str = "use a shorter one, such as unix:/run/mooring/socket";
 const HOST_ADVICE: &str = "write it like 127.0.0.1, :: or unix:/run/mooring/socket";
 
 fn host_of(item: &Item<'_>, folder: &Path) -> Option<Host> {
-    let host = checked_host(&item.text()?, folder);
-    if host.is_none() {
-        // Instead of a socket that is for few, no port is opened.
-        if item.value.as_string_lit().is_some_and(|text| text.value.starts_with("unix:")) {
-            let place = Place { stops: Stops::Load, ..item.place.clone() };
-            item.notes.refuse(&place, NO_HOST, HOST_ADVICE);
-        } else {
-            item.warn(NO_HOST, format!("{HOST_ADVICE}; until then only this machine is served"));
+    let text = item.text()?;
+    match checked_host(&text, folder) {
+        Ok(host) => Some(host),
+        Err((what, advice)) => {
+            // Instead of a socket that is for few, no port is opened.
+            if text.starts_with(UNIX) {
+                let place = Place { stops: Stops::Load, ..item.place.clone() };
+                item.notes.refuse(&place, what, advice);
+            } else {
+                item.warn(what, format!("{advice}; until then only this machine is served"));
+            }
+            None
         }
     }
-    host
 }
 
 fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<Host> {
-    let text = sources.variable(HOST_VARIABLE)?;
-    let host = checked_host(&text, &sources.cwd);
-    if host.is_none() {
-        system.notes.refuse_variable(HOST_VARIABLE, NO_HOST, HOST_ADVICE);
+    let text = sources.variable("MOORING_HOST")?;
+    match checked_host(&text, &sources.cwd) {
+        Ok(host) => Some(host),
+        Err((what, advice)) => {
+            system.notes.refuse_variable("MOORING_HOST", what, advice);
+            None
+        }
     }
-    host
 }
 
 fn port_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<u16> {
@@ -221,18 +228,38 @@ fn port_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<u16> {
     port.ok()
 }
 
-fn checked_host(text: &str, folder: &Path) -> Option<Host> {
+/// What is wrong with an address, and what to do.
+type WrongHost = (String, &'static str);
+
+fn checked_host(text: &str, folder: &Path) -> Result<Host, WrongHost> {
     if let Some(path) = text.strip_prefix(UNIX) {
-        let whole = folder.join(path);
-        let fits = (1..=MAX_SOCKET_PATH).contains(&whole.as_os_str().len());
-        return (fits && !path.is_empty() && !path.contains('\0')).then_some(Host::File(whole));
+        return socket_file(path, folder);
     }
+    let wrong = || (NO_HOST.to_owned(), HOST_ADVICE);
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let host = bare.unwrap_or(text);
     if host.parse::<std::net::IpAddr>().is_ok() {
-        return Some(Host::Name(host.to_owned()));
+        return Ok(Host::Name(host.to_owned()));
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     let named = (1..=MAX_HOST).contains(&host.len()) && host.bytes().all(allowed);
-    (named && bare.is_none()).then(|| Host::Name(host.to_owned()))
+    (named && bare.is_none()).then(|| Host::Name(host.to_owned())).ok_or_else(wrong)
+}
+
+fn socket_file(path: &str, folder: &Path) -> Result<Host, WrongHost> {
+    let whole = folder.join(path);
+    let length = whole.as_os_str().len();
+    match path {
+        "" => Err(("names no socket behind unix:".to_owned(), SOCKET_ADVICE)),
+        _ if path.contains('\0') => {
+            Err(("names a socket by a path with a zero byte".to_owned(), SOCKET_ADVICE))
+        }
+        _ if length > MAX_SOCKET_PATH => {
+            let what = format!(
+                "names a socket by a path of {length} bytes, and the system takes {MAX_SOCKET_PATH} at most"
+            );
+            Err((what, SHORTER_ADVICE))
+        }
+        _ => Ok(Host::File(whole)),
+    }
 }
