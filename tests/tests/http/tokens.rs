@@ -434,6 +434,41 @@ fn an_issuer_that_was_never_reached_is_an_outage_and_no_wrong_token() {
     eventually("the issuer is there", || (ann.try_initialize().status == 200).then_some(()));
 }
 
+/// A client that is told that its token is wrong throws it away, and its user logs in again: the issuer
+/// may have changed its key meanwhile.
+#[test]
+fn a_key_that_nobody_knows_is_an_outage_while_its_issuer_does_not_answer() {
+    let mut issuer = Issuer::start();
+    let gateway = start(&issuer, json!({}));
+    let known = issuer.token("ann");
+    let tried = |token: &str| client(&gateway, "/mcp/counter", token).try_initialize();
+    tried(&known).expect(200);
+    let next = Signer::new("next", "ES256");
+    issuer.publish(&[&issuer.signer, &next]);
+    issuer.is_down(true);
+    issuer.change_key(next);
+    let new = issuer.token("bob");
+    for _ in 0..5 {
+        let refused = tried(&new).expect(503);
+        assert!(refused.header("retry-after").is_some() && challenge(&refused).is_empty());
+        let words = refused.json()["error"]["message"].to_string();
+        assert!(words.contains("issuer does not answer"), "{words}");
+    }
+    // What needs no other key is decided as ever.
+    tried(&known).expect(200);
+    let claims = issuer.claims("eve", json!({}));
+    tried(&Signer::new("first", "EdDSA").token(json!({}), &claims)).expect(401);
+    issuer.is_down(false);
+    eventually("the issuer is there", || (tried(&new).status == 200).then_some(()));
+    // An issuer that answers shows that a key is nobody's.
+    let made_up = Signer::new("made-up", "ES256").token(json!({}), &claims);
+    let refused = eventually("the outage is over", || {
+        let refused = tried(&made_up);
+        (refused.status == 401).then_some(refused)
+    });
+    assert!(challenge(&refused).contains("invalid_token"), "{}", challenge(&refused));
+}
+
 #[test]
 fn metadata_of_another_issuer_is_not_believed() {
     let issuer = Issuer::start();

@@ -30,7 +30,7 @@ pub struct KnownKeys {
     /// Counts the attempts to fetch them, and says when the last one ended.
     tries: u64,
     tried_at: Option<Instant>,
-    /// Why the last attempt failed.
+    /// Why the last attempt failed, or is not waited for any longer.
     pub why: Option<String>,
 }
 
@@ -105,7 +105,10 @@ impl IssuerKeys {
         }
         match self.tried_after(known.tries).await {
             Some(now) => fitting(&now),
-            None => known,
+            None => {
+                let why = format!("it has not answered within {} s", PATIENCE.as_secs());
+                KnownKeys { why: known.why.or(Some(why)), ..known }
+            }
         }
     }
 
@@ -253,6 +256,29 @@ mod tests {
         // Another request has had them fetched.
         assert_eq!(newer(&before).await.map(|now| now.number), Some(now.number));
         fetching.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whether_a_key_is_there_is_not_known_while_the_issuer_does_not_answer() {
+        let of = Arc::new(IssuerKeys::default());
+        of.tried(Ok(keys(&["a"])));
+        // It hangs.
+        let known = of.candidates(Algorithm::EdDsa, Some("b")).await;
+        assert_eq!((count(&known), known.why.is_some()), (Some(0), true));
+        of.tried(Err("down".to_owned()));
+        for _ in 0..ASKED {
+            tokio::spawn({
+                let of = Arc::clone(&of);
+                async move {
+                    of.wanted().await;
+                    of.tried(Err("down".to_owned()));
+                }
+            });
+            let known = of.candidates(Algorithm::EdDsa, Some("b")).await;
+            assert_eq!((count(&known), known.why.is_some()), (Some(0), true));
+        }
+        let known = of.candidates(Algorithm::EdDsa, Some("a")).await;
+        assert_eq!(count(&known), Some(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -211,7 +211,12 @@ async fn signed_with(
         return Ok(known.number);
     }
     if keys.is_empty() {
-        return Err(invalid("the token is signed with a key that its issuer does not have"));
+        // What the issuer has by now cannot be told while it does not answer: only an answer shows
+        // that the token is wrong, and a client that believes it is would throw a good one away.
+        return Err(match known.why {
+            Some(why) => TokenFault::Unknown(why),
+            None => invalid("the token is signed with a key that its issuer does not have"),
+        });
     }
     let newer = all.newer(&known, token.algorithm, token.key.as_deref()).await;
     let newer = newer.filter(signed).ok_or_else(|| invalid("the token's signature is wrong"))?;

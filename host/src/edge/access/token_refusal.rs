@@ -15,7 +15,7 @@ pub enum TokenFault {
     Invalid(String),
     /// It is accepted, and does not open this: it lacks one of the scopes.
     Insufficient,
-    /// The keys of its issuer are not known, for this reason.
+    /// The key that it is signed with is not known, since its issuer does not answer, for this reason.
     Unknown(String),
 }
 
@@ -42,7 +42,8 @@ impl fmt::Display for TokenRefusal {
             }
             // Why is for the operator's log alone: whoever asks is a stranger yet.
             TokenFault::Unknown(_) => f.write_str(
-                "Service Unavailable: the keys of the token's issuer are not known yet; try again",
+                "Service Unavailable: the key that the token is signed with is not known, and its \
+                 issuer does not answer; try again",
             ),
         }
     }
