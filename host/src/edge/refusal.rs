@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::edge::absent_server::AbsentServer;
-use crate::edge::access::rates::LimitMet;
+use crate::edge::access::limit_met::{LimitMet, LimitRemedy};
 use crate::edge::access::token_refusal::TokenRefusal;
 use crate::edge::logins::login_refusal::LoginRefusal;
 use crate::model::{QuotaKey, ServerName};
@@ -245,7 +245,12 @@ impl Refusal {
                 (StatusCode::UNAUTHORIZED, code::TRANSPORT)
             }
             Self::Token(token) => (token.status(), code::TRANSPORT),
-            Self::LimitMet(_) => (StatusCode::TOO_MANY_REQUESTS, code::LIMITED),
+            Self::LimitMet(met) => match met.remedy {
+                LimitRemedy::Wait(_) => (StatusCode::TOO_MANY_REQUESTS, code::LIMITED),
+                LimitRemedy::SmallerBatch { .. } => {
+                    (StatusCode::BAD_REQUEST, code::INVALID_REQUEST)
+                }
+            },
             Self::UnknownPath(_) | Self::UnknownScope(_) => {
                 (StatusCode::NOT_FOUND, code::TRANSPORT)
             }
@@ -410,7 +415,9 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, whole_seconds(absent.retry_after));
             }
             Self::LimitMet(met) => {
-                headers.insert(header::RETRY_AFTER, whole_seconds(met.retry_after));
+                if let Some(after) = met.retry_after() {
+                    headers.insert(header::RETRY_AFTER, whole_seconds(after));
+                }
             }
             Self::Busy(_) => {
                 headers.insert(header::RETRY_AFTER, whole_seconds(SOON));

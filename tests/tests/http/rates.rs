@@ -96,6 +96,49 @@ fn calls_of_a_tool_are_counted_wherever_they_come_in() {
     assert_eq!(refused, 2, "{:?}", answers.messages());
 }
 
+/// A batch for one server passes or is refused as a whole. One that asks for more than may ever pass at
+/// once is not told to try again.
+#[test]
+fn a_batch_that_no_wait_helps_is_told_so_and_a_refused_one_costs_nothing() {
+    let gateway = start(json!([
+        {"name": "few", "per": "principal", "servers": ["counter"], "requests": 1,
+         "within": 1_000_000, "burst": 3},
+        {"name": "narrow", "per": ["principal", "tool"], "servers": ["clock"], "concurrent": 2},
+    ]));
+    let begun = |path: &str| client(&gateway, "ann", path).revision("2025-03-26").initialize();
+    let batch = |session: &Session, tool: &str, number: usize| {
+        let call = |_| session.message("tools/call", json!({"name": tool, "arguments": {}})).0;
+        let messages: Vec<Value> = (0..number).map(call).collect();
+        session.post(&json!(messages)).send(gateway.address()).expect(200)
+    };
+    let (counter, clock) = (begun("/mcp/counter"), begun("/mcp/clock"));
+    for (session, tool, limit, number, at_once) in
+        [(&counter, "count", "few", 4, 3), (&clock, "now", "narrow", 3, 2)]
+    {
+        let refused = batch(session, tool, number);
+        assert_eq!(refused.header("retry-after"), None, "{limit}");
+        let answers = refused.messages();
+        let answers = answers.first().and_then(Value::as_array).unwrap_or(&answers).clone();
+        assert_eq!(answers.len(), number, "{limit}: {answers:?}");
+        for answer in &answers {
+            let error = &answer["error"];
+            assert_eq!((&error["code"], &error["data"]["limit"]), (&json!(-32600), &json!(limit)));
+            assert_eq!(error["data"], json!({"limit": limit, "atOnce": at_once}), "{error}");
+            assert!(error["message"].as_str().unwrap().contains("smaller batches"), "{error}");
+        }
+    }
+    // What was refused has cost nothing: three pass at once still.
+    for _ in 0..2 {
+        batch(&counter, "count", 4);
+    }
+    assert!(!batch(&counter, "count", 1).text().contains("error"));
+    let early = batch(&counter, "count", 3);
+    assert!(early.header("retry-after").is_some(), "{}", early.text());
+    assert!(early.text().contains("-31005"), "{}", early.text());
+    assert!(!batch(&counter, "count", 2).text().contains("error"));
+    assert!(!batch(&clock, "now", 2).text().contains("error"));
+}
+
 #[test]
 fn only_so_many_calls_run_at_the_same_time() {
     let gateway = start(json!([{"name": "narrow", "servers": ["clock"], "concurrent": 1}]));

@@ -14,6 +14,7 @@ pub mod issuer;
 pub mod issuer_fetch;
 pub mod issuer_keys;
 pub mod issuers;
+pub mod limit_met;
 pub mod local_key;
 pub mod management;
 pub mod quota;

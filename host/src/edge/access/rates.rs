@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use crate::model::{QuotaKey, RuleSubject, ServerName, Who, fits};
 use crate::sync::Locked;
 
+use super::limit_met::{LimitMet, LimitRemedy};
+
 /// Most counts at a time. Those that are as good as new go first; if there are more clients than this,
 /// the others are counted together.
 const MOST_COUNTS: usize = 65_536;
@@ -78,37 +80,6 @@ impl RateLimit {
     }
 }
 
-/// A limit that a request has met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitMet {
-    /// The limit's name.
-    pub limit: String,
-    pub retry_after: Duration,
-    /// Whether the request as a whole was refused, before it was read.
-    pub is_whole: bool,
-}
-
-impl std::fmt::Display for LimitMet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let millis = self.retry_after.as_millis();
-        write!(
-            f,
-            "Too Many Requests: the limit {:?} of the gateway is met, and nothing has run; try again \
-             in {millis} ms",
-            self.limit
-        )
-    }
-}
-
-impl LimitMet {
-    /// The same for programs, as JSON.
-    #[must_use]
-    pub fn data(&self) -> String {
-        let millis = u64::try_from(self.retry_after.as_millis()).unwrap_or(u64::MAX);
-        serde_json::json!({"limit": self.limit, "retryAfterMs": millis}).to_string()
-    }
-}
-
 /// All limits, and what was counted.
 #[derive(Debug)]
 pub struct Rates {
@@ -142,18 +113,25 @@ struct Bucket {
 #[derive(Debug)]
 pub struct CountedRequests {
     rates: Arc<Rates>,
-    places: Vec<CountKey>,
+    places: Vec<(CountKey, u32)>,
 }
 
 impl Drop for CountedRequests {
     fn drop(&mut self) {
         let mut counts = self.rates.counts.lock();
-        for place in &self.places {
+        for (place, number) in &self.places {
             if let Some(bucket) = counts.all.get_mut(place) {
-                bucket.running = bucket.running.saturating_sub(1);
+                bucket.running = bucket.running.saturating_sub(*number);
             }
         }
     }
+}
+
+/// What requests that pass together take of one count.
+struct Claim<'a> {
+    limit: &'a RateLimit,
+    key: CountKey,
+    number: u32,
 }
 
 /// Who asks, and for what.
@@ -213,46 +191,70 @@ impl Rates {
         self: &Arc<Self>,
         asking: LimitedRequest<'_>,
     ) -> Result<Option<CountedRequests>, LimitMet> {
-        let limits = asking.limits.iter().filter_map(|number| {
-            let (id, limit) = self.limits.get(usize::from(*number))?;
-            let is_meant = match asking.call {
-                None => limit.is_of_requests(),
-                Some((server, tool)) => !limit.is_of_requests() && limit.is_for_call(server, tool),
-            };
-            is_meant.then(|| (limit, (*id, apart(limit, asking))))
-        });
-        let mut limits: Vec<(&RateLimit, CountKey)> = limits.collect();
-        if limits.is_empty() {
+        self.admit_together(std::slice::from_ref(&asking))
+    }
+
+    /// Counts several requests, of which all pass or none.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_together(
+        self: &Arc<Self>,
+        asking: &[LimitedRequest<'_>],
+    ) -> Result<Option<CountedRequests>, LimitMet> {
+        let mut claims: Vec<Claim<'_>> = Vec::new();
+        for asking in asking {
+            self.claim(*asking, &mut claims);
+        }
+        if claims.is_empty() {
             return Ok(None);
         }
         let now = Instant::now();
         let mut counts = self.counts.lock();
-        self.make_room(&mut counts, limits.iter_mut().map(|(_, key)| key), now);
-        let mut met: Option<LimitMet> = None;
-        for (limit, key) in &limits {
+        self.make_room(&mut counts, claims.iter_mut().map(|claim| &mut claim.key), now);
+        let mut met: Option<(&RateLimit, LimitRemedy)> = None;
+        for Claim { limit, key, number } in &claims {
             let new =
                 || Bucket { left: limit.rate.map_or(0.0, |(_, most)| most), at: now, running: 0 };
             let bucket = counts.all.entry(key.clone()).or_insert_with(new);
             bucket.refill(limit, now);
-            if let Some(wait) = bucket.wait(limit)
-                && met.as_ref().is_none_or(|met| met.retry_after < wait)
-            {
-                let (limit, is_whole) = (limit.name.clone(), asking.call.is_none());
-                met = Some(LimitMet { limit, retry_after: wait, is_whole });
+            let Some(remedy) = bucket.remedy(limit, *number) else { continue };
+            if met.is_none_or(|(_, known)| known.harder(remedy) != known) {
+                met = Some((limit, remedy));
             }
         }
-        if let Some(met) = met {
-            return Err(met);
+        if let Some((limit, remedy)) = met {
+            let is_whole = asking.iter().all(|asking| asking.call.is_none());
+            return Err(LimitMet { limit: limit.name.clone(), remedy, is_whole });
         }
-        for (limit, key) in &limits {
+        for Claim { limit, key, number } in &claims {
             if let Some(bucket) = counts.all.get_mut(key) {
-                bucket.left -= f64::from(u8::from(limit.rate.is_some()));
-                bucket.running += 1;
+                bucket.left -= limit.rate.map_or(0.0, |_| f64::from(*number));
+                bucket.running += number;
             }
         }
         drop(counts);
-        let places = limits.into_iter().map(|(_, key)| key).collect();
+        let places = claims.into_iter().map(|claim| (claim.key, claim.number)).collect();
         Ok(Some(CountedRequests { rates: Arc::clone(self), places }))
+    }
+
+    /// Adds what a request takes of each limit that is for it.
+    fn claim<'r>(&'r self, asking: LimitedRequest<'_>, claims: &mut Vec<Claim<'r>>) {
+        for number in asking.limits {
+            let Some((id, limit)) = self.limits.get(usize::from(*number)) else { continue };
+            let is_meant = match asking.call {
+                None => limit.is_of_requests(),
+                Some((server, tool)) => !limit.is_of_requests() && limit.is_for_call(server, tool),
+            };
+            if !is_meant {
+                continue;
+            }
+            let key = (*id, apart(limit, asking));
+            match claims.iter_mut().find(|claim| claim.key == key) {
+                Some(known) => known.number += 1,
+                None => claims.push(Claim { limit, key, number: 1 }),
+            }
+        }
     }
 
     /// Sees to it that there is room for the counts with these keys. Where there is none, those that are
@@ -303,14 +305,22 @@ impl Bucket {
         self.at = now;
     }
 
-    /// How long the next request has to wait; `None` if it may go.
-    fn wait(&self, limit: &RateLimit) -> Option<Duration> {
-        let is_crowded = limit.concurrent.is_some_and(|most| self.running >= most);
+    /// What helps the next requests, of which there are so many; `None` if they may go.
+    fn remedy(&self, limit: &RateLimit, number: u32) -> Option<LimitRemedy> {
+        let tokens = f64::from(number);
+        let burst = limit.rate.map(|(_, most)| most).filter(|most| *most < tokens);
+        let places = limit.concurrent.filter(|most| *most < number).map(u64::from);
+        // A burst is a whole number.
+        if let Some(most) = burst.map(|most| most as u64).into_iter().chain(places).min() {
+            return Some(LimitRemedy::SmallerBatch { has: number.into(), may_have: most });
+        }
+        let is_crowded =
+            limit.concurrent.is_some_and(|most| self.running.saturating_add(number) > most);
         let crowded = is_crowded.then_some(SOON);
-        let early = limit.rate.filter(|_| self.left < 1.0).map(|(rate, _)| {
-            Duration::try_from_secs_f64((1.0 - self.left) / rate).unwrap_or(Duration::MAX)
+        let early = limit.rate.filter(|_| self.left < tokens).map(|(rate, _)| {
+            Duration::try_from_secs_f64((tokens - self.left) / rate).unwrap_or(Duration::MAX)
         });
-        crowded.max(early)
+        crowded.max(early).map(LimitRemedy::Wait)
     }
 }
 
@@ -381,8 +391,9 @@ mod tests {
         let (ann, bob) = (client("ann", &rates), client("bob", &rates));
         assert!(ask(&rates, &ann, None).is_ok() && ask(&rates, &ann, None).is_ok());
         let met = ask(&rates, &ann, None).unwrap_err();
-        assert!(met.is_whole && met.retry_after > Duration::from_millis(1500), "{met:?}");
-        assert!(met.retry_after <= Duration::from_secs(2), "{met:?}");
+        let wait = met.retry_after().unwrap();
+        assert!(met.is_whole && wait > Duration::from_millis(1500), "{met:?}");
+        assert!(wait <= Duration::from_secs(2), "{met:?}");
         assert!(ask(&rates, &bob, None).is_ok());
         // Calls are not counted twice.
         let server = ServerName::parse("a").unwrap();
@@ -395,11 +406,15 @@ mod tests {
         let now = Instant::now();
         let mut bucket = Bucket { left: 0.0, at: now, running: 0 };
         bucket.refill(&limit, now + Duration::from_millis(150));
-        assert!((bucket.left - 1.5).abs() < 1e-9 && bucket.wait(&limit).is_none());
+        assert!((bucket.left - 1.5).abs() < 1e-9 && bucket.remedy(&limit, 1).is_none());
         bucket.refill(&limit, now + Duration::from_secs(60));
         assert!((bucket.left - 3.0).abs() < 1e-9);
         bucket.left = 0.25;
-        assert_eq!(bucket.wait(&limit), Some(Duration::from_millis(75)));
+        let wait = |millis| Some(LimitRemedy::Wait(Duration::from_millis(millis)));
+        assert_eq!(bucket.remedy(&limit, 1), wait(75));
+        assert_eq!(bucket.remedy(&limit, 3), wait(275));
+        let never = Some(LimitRemedy::SmallerBatch { has: 4, may_have: 3 });
+        assert_eq!(bucket.remedy(&limit, 4), never, "the bucket never has so many");
     }
 
     #[test]
@@ -408,7 +423,7 @@ mod tests {
         let (ann, bob) = (client("ann", &rates), client("bob", &rates));
         let first = ask(&rates, &ann, None).unwrap();
         let second = ask(&rates, &bob, None).unwrap();
-        assert_eq!(ask(&rates, &ann, None).unwrap_err().retry_after, SOON);
+        assert_eq!(ask(&rates, &ann, None).unwrap_err().retry_after(), Some(SOON));
         drop(first);
         let third = ask(&rates, &ann, None).unwrap();
         assert!(ask(&rates, &ann, None).is_err());
@@ -444,6 +459,36 @@ mod tests {
         drop(first);
         assert!(ask(&rates, &ann, None).is_ok());
         assert!(ask(&rates, &ann, None).is_err(), "two are gone");
+    }
+
+    #[test]
+    fn a_batch_passes_as_a_whole_or_costs_nothing() {
+        let mut of_calls = limit(&[CountedBy::Tool], Some((0.001, 3.0)), None);
+        of_calls.servers = Some(vec!["*".into()]);
+        let mut narrow = limit(&[CountedBy::Server], None, Some(2));
+        narrow.name = "narrow".into();
+        let rates = Rates::new(vec![of_calls, narrow]);
+        let ann = client("ann", &rates);
+        let server = ServerName::parse("a").unwrap();
+        let batch = |tools: &[&'static str]| {
+            let calls = tools.iter().map(|tool| LimitedRequest {
+                quota: &ann.quota,
+                key: None,
+                limits: &ann.limits,
+                call: Some((&server, Some(*tool))),
+            });
+            rates.admit_together(&calls.collect::<Vec<_>>())
+        };
+        let met = batch(&["x", "x", "y"]).unwrap_err();
+        let never = LimitRemedy::SmallerBatch { has: 3, may_have: 2 };
+        assert_eq!((&*met.limit, met.remedy, met.is_whole), ("narrow", never, false));
+        let both = batch(&["x", "y"]).unwrap();
+        assert_eq!(batch(&["x"]).unwrap_err().remedy, LimitRemedy::Wait(SOON));
+        drop(both);
+        drop(batch(&["x", "x"]).unwrap());
+        // Three are gone, and what was refused has cost nothing.
+        assert_eq!(batch(&["x"]).unwrap_err().limit, "l");
+        drop(batch(&["y", "y"]).unwrap());
     }
 
     #[test]

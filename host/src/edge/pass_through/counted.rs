@@ -75,7 +75,7 @@ impl PassCounts<'_> {
         &self,
         body: &Bytes,
         takes_batches: bool,
-    ) -> Result<Vec<CountedRequests>, Box<NotCounted>> {
+    ) -> Result<Option<CountedRequests>, Box<NotCounted>> {
         let batch = if takes_batches { jsonrpc::batch(body) } else { Ok(None) };
         let is_batch = matches!(batch, Ok(Some(_)));
         let not_counted = |refusal, ids| Box::new(NotCounted { refusal, ids, is_batch });
@@ -91,18 +91,11 @@ impl PassCounts<'_> {
                 Err(why) => return Err(not_counted(Refusal::Malformed(why), Vec::new())),
             }
         }
-        let mut counted = Vec::new();
-        for envelope in &envelopes {
-            match self.count_one(envelope) {
-                Ok(under_way) => counted.extend(under_way),
-                Err(refusal) => {
-                    let requests = envelopes.iter().filter(|one| one.kind() == Kind::Request);
-                    let ids = requests.filter_map(|one| one.id_text().map(str::to_owned));
-                    return Err(not_counted(refusal, ids.collect()));
-                }
-            }
-        }
-        Ok(counted)
+        self.count_all(&envelopes).map_err(|refusal| {
+            let requests = envelopes.iter().filter(|one| one.kind() == Kind::Request);
+            let ids = requests.filter_map(|one| one.id_text().map(str::to_owned));
+            not_counted(refusal, ids.collect())
+        })
     }
 
     /// Counts one message.
@@ -110,33 +103,56 @@ impl PassCounts<'_> {
     /// # Errors
     /// As [`Self::count`].
     pub fn count_one(&self, envelope: &Envelope<'_>) -> Result<Option<CountedRequests>, Refusal> {
-        if !envelope.has_one_meaning() {
-            return Err(Refusal::Malformed(Malformed::ambiguous()));
-        }
-        let destination = methods::destination(envelope.method());
-        let is_free = matches!(
-            destination,
-            Destination::Initialize
-                | Destination::Ping
-                | Destination::List(_)
-                | Destination::TaskList
-                | Destination::LogLevel
-        );
-        if envelope.kind() != Kind::Request || is_free {
-            return Ok(None);
-        }
-        let tool = match destination {
-            Destination::Tool => {
-                let params = StrictParams::of(envelope.params).map_err(Refusal::from)?;
-                let unreadable = || Refusal::InvalidParams("params.name cannot be read".into());
-                let name = params.target.name;
-                name.map(|name| splice::string(name).ok_or_else(unreadable)).transpose()?
-            }
-            _ => None,
-        };
-        let (key, limits) = (self.identity.key.as_deref(), &self.identity.limits);
-        let call = Some((self.server, tool.as_deref()));
-        let asking = LimitedRequest { quota: &self.context.quota, key, limits, call };
-        self.rates.admit(asking).map_err(|met| Refusal::LimitMet(Box::new(met)))
+        self.count_all(std::slice::from_ref(envelope))
     }
+
+    fn count_all(&self, envelopes: &[Envelope<'_>]) -> Result<Option<CountedRequests>, Refusal> {
+        let calls = envelopes.iter().map(counted_call).collect::<Result<Vec<_>, Refusal>>()?;
+        let (key, limits) = (self.identity.key.as_deref(), &self.identity.limits);
+        let calls: Vec<LimitedRequest<'_>> = calls
+            .iter()
+            .flatten()
+            .map(|call| LimitedRequest {
+                quota: &self.context.quota,
+                key,
+                limits,
+                call: Some((self.server, call.tool.as_deref())),
+            })
+            .collect();
+        self.rates.admit_together(&calls).map_err(|met| Refusal::LimitMet(Box::new(met)))
+    }
+}
+
+/// A message that counts.
+struct CountedCall {
+    tool: Option<String>,
+}
+
+/// What of a message counts; `None` if nothing does.
+fn counted_call(envelope: &Envelope<'_>) -> Result<Option<CountedCall>, Refusal> {
+    if !envelope.has_one_meaning() {
+        return Err(Refusal::Malformed(Malformed::ambiguous()));
+    }
+    let destination = methods::destination(envelope.method());
+    let is_free = matches!(
+        destination,
+        Destination::Initialize
+            | Destination::Ping
+            | Destination::List(_)
+            | Destination::TaskList
+            | Destination::LogLevel
+    );
+    if envelope.kind() != Kind::Request || is_free {
+        return Ok(None);
+    }
+    let tool = match destination {
+        Destination::Tool => {
+            let params = StrictParams::of(envelope.params).map_err(Refusal::from)?;
+            let unreadable = || Refusal::InvalidParams("params.name cannot be read".into());
+            let name = params.target.name;
+            name.map(|name| splice::string(name).ok_or_else(unreadable)).transpose()?
+        }
+        _ => None,
+    };
+    Ok(Some(CountedCall { tool }))
 }

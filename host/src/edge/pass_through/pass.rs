@@ -83,7 +83,7 @@ impl Call<'_> {
             Some(context) => KeptBody::Whole(Box::pin(worker.whole(body, context)).await?),
             None => worker.keep(body, self.context, limit).await?,
         };
-        let mut under_way = Vec::new();
+        let mut under_way = None;
         let (delivered, call) = match kept {
             KeptBody::Whole(message) => {
                 let separator = &worker.edge.config.separator;
@@ -141,10 +141,10 @@ impl Call<'_> {
         call.was_at(&delivered.node.id);
         let mut response = call.answered(relay(delivered.response));
         worker.edge.write_token(delivered.token.as_ref(), response.headers_mut());
-        if under_way.is_empty() {
-            return Ok(response);
-        }
-        Ok(response.map(|body| body.with_guard(under_way)))
+        Ok(match under_way {
+            Some(under_way) => response.map(|body| body.with_guard(under_way)),
+            None => response,
+        })
     }
 
     /// The GET stream of the one server behind the URL, or what is left of a request's stream.
