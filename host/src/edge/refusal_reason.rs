@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
+use crate::protocol::era::fault::EraFault;
+
 use super::refusal::Refusal;
 
 /// Why a request was refused.
@@ -85,6 +87,17 @@ impl Refusal {
         kinds.contains(&self.reason())
     }
 
+    /// Whether the refusal of a request is audited, which may be one of a message that the logs have told
+    /// nothing of as a call.
+    #[must_use]
+    pub fn is_audited(&self, of_message: bool) -> bool {
+        match self {
+            Self::Era(_) => of_message,
+            _ if self.is_answer() => of_message,
+            _ => self.is_of_access(),
+        }
+    }
+
     /// The limit of requests that was met, if that is why.
     #[must_use]
     pub fn limit(&self) -> Option<&str> {
@@ -103,12 +116,16 @@ impl Refusal {
             Self::Token(token) if token.status() == StatusCode::FORBIDDEN => {
                 RefusalReason::Forbidden
             }
+            Self::Token(token) if token.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                RefusalReason::Unavailable
+            }
             Self::Token(_) => RefusalReason::Unauthorized,
             Self::RestrictedKey | Self::NoManagement | Self::ClosedNode => RefusalReason::Forbidden,
             Self::UnknownPath(_) | Self::UnknownScope(_) | Self::ResourceNotFound(_) => {
                 RefusalReason::NotFound
             }
             Self::MethodNotAllowed(_) | Self::MethodNotFound(_) => RefusalReason::Method,
+            Self::Era(fault) if matches!(**fault, EraFault::Method(_)) => RefusalReason::Method,
             Self::ContentType | Self::ContentEncoding | Self::Accept(_) | Self::Coding => {
                 RefusalReason::Media
             }

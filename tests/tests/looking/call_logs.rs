@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mooring_tests::http::Connection;
 use mooring_tests::over_sse::OverSse;
-use mooring_tests::{Cluster, Gateway, Request, Setup, eventually, servers, settings, within};
+use mooring_tests::{
+    Cluster, Gateway, Request, Setup, Stateless, eventually, servers, settings, within,
+};
 use serde_json::{Value, json};
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -239,6 +241,53 @@ fn the_audit_log_says_who_did_what_and_why_not() {
     reload.send(gateway.address()).expect(200);
     let line = wait_for(&path, "the reload", |line| line["action"] == "reload");
     assert_eq!((&line["decision"], &line["why"]), (&json!("allowed"), &json!("unchanged")));
+}
+
+/// A client without a session: what is refused before it is a call of any session is told as well.
+#[test]
+fn a_message_of_no_session_that_is_refused_is_in_both_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let [access, audit] = ["access.log", "audit.log"].map(|name| folder.path().join(name));
+    let servers = json!({"counter": servers::counter(), "clock": servers::clock()});
+    let eras = json!({"systemConfig": {"eras": ["legacy", "modern"]}});
+    let base = settings::merged(settings::standalone(servers), eras);
+    let logs = json!({"accessLog": {"to": access}, "auditLog": {"to": audit}});
+    let gateway = Gateway::start_with(&with_logs(base, logs));
+    gateway.wait_until_discovered(&["counter", "clock"]);
+    for scope in ["/mcp", "/mcp/counter"] {
+        let client = Stateless::new(gateway.address(), scope);
+        let unknown = client.send("acme/none", json!({})).expect(404);
+        let other = Stateless::new(gateway.address(), scope)
+            .meta("io.modelcontextprotocol/protocolVersion", json!("2027-01-01"));
+        let mismatch = other.send("tools/list", json!({})).expect(400);
+        let capable = client.send("tasks/get", json!({"taskId": "x"}));
+        for (method, response) in
+            [("acme/none", unknown), ("tools/list", mismatch), ("tasks/get", capable)]
+        {
+            let error = response.json()["error"].clone();
+            let why = error["message"].as_str().unwrap_or_else(|| panic!("{method}: {error}"));
+            let line = wait_for(&audit, "the refusal", |line| {
+                line["why"] == why && (line["method"] == scope || line["scope"] == scope)
+            });
+            assert_eq!(
+                (&line["decision"], &line["principal"]),
+                (&json!("refused"), &json!("anonymous"))
+            );
+            assert_eq!(line["address"], "127.0.0.1", "{line}");
+        }
+        let refused = |line: &Value| line["scope"] == scope && line["outcome"] == "refused";
+        eventually("the lines of the access log", || {
+            (lines(&access).iter().filter(|line| refused(line)).count() == 3).then_some(())
+        });
+        // What is answered is told once, as a call.
+        let _ = client.answer("tools/call", json!({"name": "nothing", "arguments": {}}));
+        let is_it = |line: &Value| line["target"] == "nothing" && line["scope"] == scope;
+        wait_for(&audit, "the call", is_it);
+        assert_eq!(lines(&audit).iter().filter(|line| is_it(line)).count(), 1);
+    }
+    let page = gateway.get("/metrics").text();
+    let counted = page.lines().find(|line| line.contains("refusals_total{reason=\"method\"}"));
+    assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{counted:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body as _;
 
 use crate::edge::access::admit::Caller;
@@ -59,8 +59,8 @@ impl BegunLine {
     }
 }
 
-/// Counts a refusal, and has it audited if it is one of access. What answers one message of a session was
-/// audited as a call. Returns the line of the access log, unless the call has one.
+/// Counts a refusal, and has it audited if it is one of access, or of a message that no session's call was
+/// made of. What answers one message of a session was audited as a call. Returns the line of the access log, unless the call has one.
 pub fn note(
     edge: &Edge,
     refusal: &Refusal,
@@ -75,7 +75,12 @@ pub fn note(
     let was_told = request.extensions_mut().remove::<ToldAsCall>().is_some();
     let kept = aside.as_ref().and_then(|aside| aside.path.as_deref());
     let path = kept.unwrap_or_else(|| request.uri().path());
-    audit(edge, refusal, aside.as_ref(), (path, peer));
+    // Over HTTP+SSE what answers a message of a session has been told as a call.
+    let is_streamable = aside.as_ref().is_some_and(|aside| aside.path.is_none());
+    let is_message = !was_told && is_streamable && request.method() == Method::POST;
+    if refusal.is_audited(is_message) {
+        audit(edge, refusal, aside.as_ref(), (path, peer));
+    }
     if was_told || edge.telemetry.access.is_none() {
         return None;
     }
@@ -98,9 +103,6 @@ fn audit(
     (path, peer): (&str, IpAddr),
 ) {
     let Some(audit) = &edge.telemetry.audit else { return };
-    if !refusal.is_of_access() || refusal.is_answer() {
-        return;
-    }
     let is_hidden = matches!(refusal, Refusal::UnknownScope(_));
     let ruled = aside.and_then(|aside| aside.ruled.as_ref()).filter(|_| is_hidden);
     audit.add(AuditEntry {
