@@ -170,6 +170,16 @@ impl AuthorizationServer {
         asked.filter_map(|asked| form_of(&asked.body).remove("grant_type")).collect()
     }
 
+    /// The scopes that users were asked for, login by login.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<String> {
+        let asked = self.server.all().into_iter();
+        let queries = asked.filter_map(|asked| {
+            asked.path.strip_prefix("/authorize?").map(|query| form_of(query.as_bytes()))
+        });
+        queries.map(|mut query| query.remove("scope").unwrap_or_default()).collect()
+    }
+
     /// How often a client has registered itself.
     #[must_use]
     pub fn registrations(&self) -> usize {

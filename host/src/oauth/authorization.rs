@@ -122,6 +122,8 @@ pub struct LoginRequest<'a> {
     pub redirect: &'a str,
     pub state: &'a str,
     pub verifier: &'a str,
+    /// What is asked for beside the usual.
+    pub more_scopes: &'a [String],
 }
 
 impl AuthorizationServer {
@@ -136,13 +138,22 @@ impl AuthorizationServer {
         query.append_pair("code_challenge", &pkce::challenge(login.verifier));
         query.append_pair("code_challenge_method", "S256");
         query.append_pair("resource", &terms.resource());
-        let optional = [("scope", &self.scope), ("audience", &terms.audience)];
+        let scope = union(&self.scope, login.more_scopes);
+        let optional = [("scope", &scope), ("audience", &terms.audience)];
         for (name, value) in optional.into_iter().filter(|(_, value)| !value.is_empty()) {
             query.append_pair(name, value);
         }
         let separator = if self.authorize.query().is_some() { '&' } else { '?' };
         format!("{}{separator}{}", self.authorize, query.finish())
     }
+}
+
+/// All of these scopes, each once.
+fn union(usual: &str, more: &[String]) -> String {
+    let usual: Vec<&str> = usual.split_ascii_whitespace().collect();
+    let more = more.iter().map(String::as_str).filter(|scope| !usual.contains(scope));
+    let all: Vec<&str> = usual.iter().copied().chain(more).collect();
+    all.join(" ")
 }
 
 #[cfg(test)]
@@ -204,6 +215,7 @@ mod tests {
             redirect: "https://gw.example/oauth/callback",
             state: "s",
             verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+            more_scopes: &[],
         };
         let url = of(&good()).unwrap().login_url(&terms(), &login);
         let expect = "https://login.example/a?x=1&response_type=code&client_id=c%261\
@@ -212,5 +224,9 @@ mod tests {
                       &code_challenge_method=S256&resource=https%3A%2F%2Fa.example%2Fmcp\
                       &scope=read+write";
         assert_eq!(url, expect);
+        let more_scopes = ["write", "admin"].map(str::to_owned);
+        let more = LoginRequest { more_scopes: &more_scopes, ..login };
+        let url = of(&good()).unwrap().login_url(&terms(), &more);
+        assert!(url.ends_with("&scope=read+write+admin"), "{url}");
     }
 }

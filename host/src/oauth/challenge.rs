@@ -32,18 +32,22 @@ pub struct WantsToken {
     pub scopes: Vec<String>,
     /// Whether the token that it got does not suffice.
     pub is_refused: bool,
+    /// Whether that is for what it is not good for (RFC 6750 §3.1).
+    pub lacks_scope: bool,
     pub given: TokenGiven,
 }
 
 impl WantsToken {
     /// The demand in a response with status 401 or 403. `None` if it wants no bearer token: a 403 is
-    /// one only if it says where to get another token.
+    /// one only if it says where to get another token, or that this one is not good for enough.
     #[must_use]
     pub fn of(response: &Response<Body>) -> Option<Self> {
         let wanted = Self::in_headers(response.headers())?;
         match response.status() {
             StatusCode::UNAUTHORIZED => Some(wanted),
-            StatusCode::FORBIDDEN if wanted.metadata.is_some() => Some(wanted),
+            StatusCode::FORBIDDEN if wanted.metadata.is_some() || wanted.lacks_scope => {
+                Some(wanted)
+            }
             _ => None,
         }
     }
@@ -71,6 +75,7 @@ impl WantsToken {
                 metadata: param("resource_metadata").filter(is_url).cloned(),
                 scopes: scopes.map(str::to_owned).collect(),
                 is_refused: param("error").is_some(),
+                lacks_scope: param("error").is_some_and(|error| error == "insufficient_scope"),
                 given: TokenGiven::default(),
             };
             // The one that says more.
@@ -79,6 +84,13 @@ impl WantsToken {
             }
         }
         bearer
+    }
+
+    /// The scopes for which a token is refused that is good otherwise. `None` if it is for something else,
+    /// or they are not named.
+    #[must_use]
+    pub fn lacking(&self) -> Option<&[String]> {
+        (self.lacks_scope && !self.scopes.is_empty()).then_some(&*self.scopes)
     }
 
     /// What to tell of it, behind "needs OAuth".
@@ -103,8 +115,8 @@ impl WantsToken {
                  its \"oauth\""
             }
             TokenGiven::OfUser => {
-                "it refuses the token of this client's user: if \"scopes\" in its \"oauth\" ask for \
-                 more, users are asked to log in again"
+                "it refuses the token of this client's user, and does not say what would help: if \
+                 \"scopes\" in its \"oauth\" ask for more, users are asked to log in again"
             }
         };
         format!("{refused}{scopes}{metadata}{advice}")
@@ -223,7 +235,11 @@ mod tests {
         assert!(scopes(&"x".repeat(MAX_SCOPES + 1)).is_empty());
         assert_eq!(wanted(403, &["Bearer"]), None);
         let scope = format!("Bearer error=\"insufficient_scope\", resource_metadata=\"{url}\"");
-        assert_eq!(wanted(403, &[&scope]), some(Some(url), true));
+        let lacks = |metadata| {
+            some(metadata, true).map(|wanted| WantsToken { lacks_scope: true, ..wanted })
+        };
+        assert_eq!(wanted(403, &[&scope]), lacks(Some(url)));
+        assert_eq!(wanted(403, &["Bearer error=insufficient_scope"]), lacks(None));
         assert_eq!(wanted(200, &[&scope]), None);
     }
 

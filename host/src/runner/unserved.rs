@@ -8,7 +8,7 @@ use crate::model::{Epoch, ServerName};
 use crate::net::{Body, TooLong};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::{self, Malformed, code};
-use crate::seam::{Outcome, write_epoch, write_token_refused};
+use crate::seam::{Outcome, UserTokenRefused, write_epoch, write_token_refused};
 use crate::streams::response as events;
 
 use super::admission::open_error::OpenError;
@@ -47,7 +47,12 @@ pub fn newer(epoch: Epoch) -> Response<Body> {
 
 /// The answer to an open that has failed.
 pub fn cannot_open(error: &OpenError) -> Response<Body> {
-    let mut response = events::json(jsonrpc::error(None, code::UNAVAILABLE, &error.to_string()));
+    let text = error.to_string();
+    let message = match error {
+        OpenError::UserToken { refused, .. } => refused.error_with(None, &text),
+        _ => jsonrpc::error(None, code::UNAVAILABLE, &text),
+    };
+    let mut response = events::json(message);
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     Outcome::NotSent.write(response.headers_mut());
     if matches!(error, OpenError::UserToken { .. }) {
@@ -61,9 +66,12 @@ pub fn cannot_open(error: &OpenError) -> Response<Body> {
 }
 
 /// The answer to a message whose server does not take the token of its client's user.
-pub fn token_refused(server: &ServerName, id: Option<&str>) -> Response<Body> {
-    let text = OpenError::UserToken { server: server.clone() }.to_string();
-    let mut response = events::json(jsonrpc::error(id, code::UNAVAILABLE, &text));
+pub fn token_refused(
+    server: &ServerName,
+    id: Option<&str>,
+    refused: &UserTokenRefused,
+) -> Response<Body> {
+    let mut response = events::json(refused.error(id, server));
     Outcome::NotSent.write(response.headers_mut());
     write_token_refused(response.headers_mut());
     response

@@ -16,6 +16,7 @@ mod facts;
 mod link;
 mod setting_change;
 mod state_step;
+mod user_token_refused;
 
 pub use facts::{
     Facts, Handshake, Outcome, Start, is_node_answer, is_token_refused, read_epoch, write_epoch,
@@ -24,6 +25,7 @@ pub use facts::{
 pub use link::{CatalogQuery, Endpoint, Link, Outbound};
 pub use setting_change::SettingChange;
 pub use state_step::{StateStep, is_asked, mark_asked};
+pub use user_token_refused::UserTokenRefused;
 
 use crate::net::percent_encoded;
 

@@ -1,9 +1,12 @@
 //! Servers that refuse a user's token in the middle of a session: it is renewed and the call done once,
 //! whatever the transport, and however late the refusal comes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mooring_tests::authorization_server::invited;
+use mooring_tests::scripted::{Asked, Out};
 use mooring_tests::{
     AuthorizationServer, Cluster, Gateway, OddServer, OverSse, Scripted, Session, Stateless, Way,
     eventually, settings,
@@ -17,12 +20,17 @@ use crate::remote::upstreams::{ask, text};
 
 /// Has a user log in at a gateway alone, and then in a cluster, and goes on there.
 fn everywhere(issuer: &AuthorizationServer, server: &Value, go_on: impl Fn(&Session)) {
+    everywhere_at(issuer, server, |_, session| go_on(session));
+}
+
+/// The same, with the gateway.
+fn everywhere_at(issuer: &AuthorizationServer, server: &Value, go_on: impl Fn(&Gateway, &Session)) {
     let in_session = |front: &Gateway| {
         let opener = opens_urls(client(front, "/mcp/far", ANN));
         eventually("the server is there", || (opener.try_initialize().status == 200).then_some(()));
         let session = opener.initialize();
         log_in(front, issuer, &session, "ann");
-        go_on(&session);
+        go_on(front, &session);
     };
     let alone = settings::standalone(json!({"far": server}));
     in_session(&Gateway::start_with(&settings::merged(alone, keys())));
@@ -152,28 +160,123 @@ fn a_stream_that_ends_is_opened_again_with_the_token_of_then() {
     assert_eq!(heard["params"]["data"], "heard");
 }
 
-#[test]
-fn what_a_users_token_lacks_is_told_with_what_to_do() {
-    let issuer = AuthorizationServer::start();
-    let guard = issuer.guard();
-    let far = OddServer::guarded(Way::Http, None, move |asked, out| {
-        let out = guard(asked, out)?;
-        if asked.rpc() != "tools/call" {
-            return Some(out);
+/// A server whose tools want more than users are asked for at first, until that is granted.
+#[derive(Clone, Default)]
+struct MoreWanted {
+    granted: Arc<AtomicBool>,
+    /// Held while a refusal is to come late.
+    gate: Arc<Mutex<()>>,
+}
+
+impl MoreWanted {
+    fn guard(
+        &self,
+        issuer: &AuthorizationServer,
+        challenge: &'static str,
+    ) -> impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static + use<> {
+        let (this, guard) = (self.clone(), issuer.guard());
+        move |asked, out| {
+            let out = guard(asked, out)?;
+            if asked.rpc() != "tools/call" || this.granted.load(Ordering::Acquire) {
+                return Some(out);
+            }
+            drop(this.gate.lock());
+            let challenge = format!("WWW-Authenticate: Bearer {challenge}");
+            out.reply("403 Forbidden", &[&challenge], b"no");
+            None
         }
-        let challenge = "WWW-Authenticate: Bearer error=\"insufficient_scope\", \
-                         scope=\"mcp.write\", resource_metadata=\"http://127.0.0.1/metadata\"";
-        out.reply("403 Forbidden", &[challenge], b"no");
-        None
-    });
-    let gateway = gateway(&far, json!({}));
-    let session = session(&gateway, ANN);
-    log_in(&gateway, &issuer, &session, "ann");
-    let error = ask(&session, "ask").to_string();
-    for part in ["mcp.write", "does not suffice", "this client's user", "asked to log in again"] {
-        assert!(error.contains(part), "{part}: {error}");
     }
-    assert!(!error.contains("accessToken"), "{error}");
+
+    /// What becomes of calls of a session whose user has logged in.
+    fn try_out(&self, issuer: &AuthorizationServer, gateway: &Gateway, session: &Session) {
+        self.granted.store(false, Ordering::Release);
+        let refused = ask(session, "ask");
+        let (url, _) = invited(&refused);
+        assert!(refused.to_string().contains("mcp.write"), "{refused}");
+        assert_eq!(invited(&ask(session, "ask")).0, url, "it is the same login");
+        // What the token is good for goes on meanwhile.
+        let granted = issuer.grants().len();
+        assert!(session.tools().contains(&"ask".to_owned()));
+        assert_eq!(issuer.grants().len(), granted, "no other token helps");
+        self.granted.store(true, Ordering::Release);
+        issuer.log_in(gateway, "ann", &url).expect(200);
+        assert_eq!(issuer.scopes().last().unwrap(), "mcp.call mcp.write");
+        assert_eq!(text(&ask(session, "ask")), "as usual");
+        // Where it is not granted all the same, no user is asked without end.
+        self.granted.store(false, Ordering::Release);
+        let error = ask(session, "ask")["error"].clone();
+        assert_eq!(error["code"], -31002, "{error}");
+        assert!(error["message"].as_str().unwrap().contains("were not granted"), "{error}");
+    }
+}
+
+const LACKS: &str = "error=\"insufficient_scope\", scope=\"mcp.write\"";
+
+#[test]
+fn a_user_is_asked_for_what_a_token_is_not_good_for() {
+    for way in [Way::Http, Way::Sse] {
+        let (issuer, more) = (AuthorizationServer::start(), MoreWanted::default());
+        let far = OddServer::guarded(way, None, more.guard(&issuer, LACKS));
+        let server = entry(&far, json!({}));
+        everywhere_at(&issuer, &server, |gateway, session| {
+            more.try_out(&issuer, gateway, session);
+        });
+    }
+    let (issuer, more) = (AuthorizationServer::start(), MoreWanted::default());
+    let far = modern(more.guard(&issuer, LACKS));
+    let oauth = json!({"oauth": {"grant": "authorization-code"}, "type": "streamable-http"});
+    let server = settings::merged(far.entry(), oauth);
+    everywhere_at(&issuer, &server, |gateway, session| more.try_out(&issuer, gateway, session));
+}
+
+#[test]
+fn a_user_is_asked_for_more_on_a_stream_that_has_begun() {
+    let (issuer, more) = (AuthorizationServer::start(), MoreWanted::default());
+    let far = OddServer::guarded(Way::Http, None, more.guard(&issuer, LACKS));
+    everywhere_at(&issuer, &entry(&far, json!({})), |gateway, session| {
+        more.granted.store(false, Ordering::Release);
+        let held = more.gate.lock().unwrap();
+        let (mut stream, id) = session.start("ask", json!({}), json!({}));
+        assert_eq!(stream.header("content-type"), Some("text/event-stream"), "it takes long");
+        drop(held);
+        let is_answer = |message: &Value| message["id"] == id && message.get("method").is_none();
+        let (url, _) = invited(&stream.message(is_answer));
+        more.granted.store(true, Ordering::Release);
+        issuer.log_in(gateway, "ann", &url).expect(200);
+        assert_eq!(issuer.scopes().last().unwrap(), "mcp.call mcp.write");
+        assert_eq!(text(&ask(session, "ask")), "as usual");
+    });
+}
+
+#[test]
+fn a_client_that_opens_no_urls_is_told_where_its_user_allows_more() {
+    let (issuer, more) = (AuthorizationServer::start(), MoreWanted::default());
+    let far = OddServer::guarded(Way::Http, None, more.guard(&issuer, LACKS));
+    let gateway = gateway(&far, json!({}));
+    log_in(&gateway, &issuer, &session(&gateway, ANN), "ann");
+    let plain = client(&gateway, "/mcp/far", ANN).initialize();
+    let error = ask(&plain, "ask")["error"].clone();
+    assert_eq!(error["code"], -31002, "{error}");
+    let words = error["message"].as_str().unwrap();
+    for part in ["once more", "\"mcp.write\"", "open http", "/oauth/login?id="] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+}
+
+#[test]
+fn a_refusal_that_names_no_scopes_is_told_with_what_to_do() {
+    for challenge in ["error=\"insufficient_scope\"", "resource_metadata=\"http://127.0.0.1/m\""] {
+        let (issuer, more) = (AuthorizationServer::start(), MoreWanted::default());
+        let far = OddServer::guarded(Way::Http, None, more.guard(&issuer, challenge));
+        let gateway = gateway(&far, json!({}));
+        let session = session(&gateway, ANN);
+        log_in(&gateway, &issuer, &session, "ann");
+        let error = ask(&session, "ask").to_string();
+        for part in ["this client's user", "asked to log in again"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!error.contains("accessToken") && !error.contains("-32042"), "{error}");
+    }
 }
 
 #[test]
@@ -198,8 +301,7 @@ fn nobody_waits_for_an_issuer_while_a_token_is_good() {
 }
 
 /// A server of the revision without sessions, which answers nobody without a token.
-fn modern(issuer: &AuthorizationServer) -> Scripted {
-    let guard = issuer.guard();
+fn modern(guard: impl Fn(&Asked, Out) -> Option<Out> + Send + Sync + 'static) -> Scripted {
     Scripted::start(move |asked, out| {
         let out = guard(asked, out)?;
         let (message, common) = (asked.json(), json!({"resultType": "complete"}));
@@ -232,7 +334,7 @@ fn modern(issuer: &AuthorizationServer) -> Scripted {
 #[test]
 fn a_server_without_sessions_serves_each_user_and_its_refusals_are_renewed() {
     let issuer = AuthorizationServer::start();
-    let far = modern(&issuer);
+    let far = modern(issuer.guard());
     for more in [json!({}), json!({"era": "modern"})] {
         let oauth = json!({"oauth": {"grant": "authorization-code"}, "type": "streamable-http"});
         let server = settings::merged(settings::merged(far.entry(), oauth), more);
@@ -253,7 +355,7 @@ fn a_server_without_sessions_serves_each_user_and_its_refusals_are_renewed() {
 #[test]
 fn a_client_without_a_session_gets_a_renewed_token_too() {
     let issuer = AuthorizationServer::start();
-    let (old, new) = (far(&issuer), modern(&issuer));
+    let (old, new) = (far(&issuer), modern(issuer.guard()));
     let oauth = json!({"oauth": {"grant": "authorization-code"}});
     for server in [old.entry(), new.entry()] {
         let server = settings::merged(server, oauth.clone());
@@ -275,7 +377,7 @@ fn a_client_without_a_session_gets_a_renewed_token_too() {
 #[test]
 fn a_server_that_has_let_a_user_in_is_not_said_to_need_oauth_since_the_gateway_has_no_token() {
     let issuer = AuthorizationServer::start();
-    let (old, new) = (far(&issuer), modern(&issuer));
+    let (old, new) = (far(&issuer), modern(issuer.guard()));
     let oauth = json!({"oauth": {"grant": "authorization-code"}});
     for server in [old.entry(), new.entry()] {
         let server = settings::merged(server, oauth.clone());

@@ -15,6 +15,7 @@ use crate::edge::relay::relay;
 use crate::model::ServerName;
 use crate::net::{Body, EventReader, Read, collect, is_event_stream};
 use crate::protocol::sse::{self, Event};
+use crate::seam::UserTokenRefused;
 
 use super::rewrite::Rewriter;
 use super::server_ids;
@@ -101,7 +102,8 @@ impl Again {
         match self.late.take_if(|_| LateRefusal::is_told_by(&event)) {
             None => Some(event),
             Some(late) => {
-                self.sending = Some((late.send_again(self.limit), event));
+                let refused = UserTokenRefused::read(&event.data);
+                self.sending = Some((late.send_again(refused, self.limit), event));
                 None
             }
         }

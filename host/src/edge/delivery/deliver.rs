@@ -17,12 +17,12 @@ use crate::edge::relay::accepted;
 use crate::edge::routing::affinity::Token;
 use crate::edge::routing::bind::Holding;
 use crate::model::{Node, StatePlan};
-use crate::net::{Body, Failure, is_event_stream};
-use crate::seam::{Handshake, Outcome, is_token_refused};
+use crate::net::{Body, Failure, collect, is_event_stream};
+use crate::seam::{Handshake, Outcome, UserTokenRefused, is_token_refused};
 
 use super::call::Call;
 use super::outgoing::Outgoing;
-use super::tried::{Tried, not_opened};
+use super::tried::{MAX_RESULT, Tried, not_opened};
 
 /// Attempts to deliver one message before it is refused: more nodes than that do not fail within
 /// one request by accident.
@@ -137,7 +137,7 @@ impl<'a> MessageDelivery<'a> {
         self.user = self.call.user_token();
         let attempt = match self.call.send(&node, self.outgoing).await {
             Ok(response) if is_token_refused(response.headers()) => {
-                Box::pin(self.call.token_was_refused(self.user.as_ref())).await?;
+                Box::pin(self.user_was_refused(response)).await?;
                 Attempt::Again("it refuses the token that its user has logged in for".to_owned())
             }
             Ok(response) => match Outcome::read(response.headers()) {
@@ -160,6 +160,14 @@ impl<'a> MessageDelivery<'a> {
             Err(failure) => Box::pin(self.failed(&node, failure)).await?,
         };
         Ok((attempt, node))
+    }
+
+    /// The server has refused the token of the client's user, in this response: finds another one.
+    async fn user_was_refused(&self, response: Response<Body>) -> Result<(), Refusal> {
+        // An error of the runner's own.
+        let error = collect(response.into_body(), MAX_RESULT).await.unwrap_or_default();
+        let refused = UserTokenRefused::read(&error);
+        self.call.token_was_refused(self.user.as_ref(), &refused).await
     }
 
     /// Opens the server at the node that the session has moved to, where an instance of before may

@@ -135,7 +135,7 @@ impl Call<'_> {
                 }
                 Err(why) if why.from == RefusedBy::Server && !has_refused_user => {
                     has_refused_user = true;
-                    self.token_was_refused(user.as_ref()).await?;
+                    self.token_was_refused(user.as_ref(), &why.refused).await?;
                 }
                 Err(why) => {
                     if let Some(refusal) = why.ends_the_search(server) {
@@ -254,11 +254,8 @@ impl Call<'_> {
         }
         if !edge.bindings.opened(session.id, server, &node.id, epoch) {
             Box::pin(self.tell(node, &Outgoing::delete())).await;
-            return Err(NotOpened {
-                reason: "the session is at another node by now".to_owned(),
-                retry_after: None,
-                from: RefusedBy::Node,
-            });
+            let reason = "the session is at another node by now".to_owned();
+            return Err(NotOpened { from: RefusedBy::Node, ..reason.into() });
         }
         edge.opened_servers.opened(session.id);
         Ok(())
@@ -280,7 +277,7 @@ impl Call<'_> {
             let outgoing = Outgoing::delete();
             Box::pin(self.tell(node, &outgoing)).await;
             let reason = "the session has ended".to_owned();
-            return Err(NotOpened { reason, retry_after: None, from: RefusedBy::Node });
+            return Err(NotOpened { from: RefusedBy::Node, ..reason.into() });
         }
         Ok(OpenedAt { result, start, epoch })
     }
@@ -316,7 +313,7 @@ impl Call<'_> {
         match self.open(node, Handshake::Runner).await {
             Ok(opened) => self.check_loss(&opened).await,
             Err(why) if why.from == RefusedBy::Server => {
-                self.token_was_refused(user.as_ref()).await
+                self.token_was_refused(user.as_ref(), &why.refused).await
             }
             Err(why) => {
                 if let Some(refusal) = why.ends_the_search(self.server) {

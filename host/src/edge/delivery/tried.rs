@@ -11,7 +11,7 @@ use crate::net::{Body, collect};
 use crate::protocol::headers;
 use crate::protocol::jsonrpc::Envelope;
 use crate::protocol::objects::object_only;
-use crate::seam::is_token_refused;
+use crate::seam::{UserTokenRefused, is_token_refused};
 
 /// Largest `InitializeResult` of a server, in bytes; long instructions fit.
 pub const MAX_RESULT: usize = 4 << 20;
@@ -45,7 +45,7 @@ impl Tried {
     pub fn refusal(self, server: &ServerName, otherwise: &str) -> Refusal {
         let (server, otherwise) = (server.clone(), otherwise.to_owned());
         match self.why {
-            Some(NotOpened { reason, retry_after, from }) => Refusal::Unavailable {
+            Some(NotOpened { reason, retry_after, from, .. }) => Refusal::Unavailable {
                 server,
                 why: reason,
                 retry_after,
@@ -65,6 +65,8 @@ pub struct NotOpened {
     pub reason: String,
     pub retry_after: Option<Duration>,
     pub from: RefusedBy,
+    /// How the server refuses the token of the client's user, if it does.
+    pub refused: UserTokenRefused,
 }
 
 /// Who has not opened a server.
@@ -91,7 +93,8 @@ impl NotOpened {
 /// Of a node that gave no answer.
 impl From<String> for NotOpened {
     fn from(reason: String) -> Self {
-        Self { reason, retry_after: None, from: RefusedBy::Nobody }
+        let (from, refused) = (RefusedBy::Nobody, UserTokenRefused::default());
+        Self { reason, retry_after: None, from, refused }
     }
 }
 
@@ -102,12 +105,18 @@ pub async fn not_opened(node: &Node, response: Response<Body>) -> NotOpened {
         true => RefusedBy::Server,
         false => RefusedBy::Node,
     };
+    let mut refused = UserTokenRefused::default();
     let reason = match collect(response.into_body(), MAX_RESULT).await {
         Ok(body) if body.is_empty() => format!("node {} could not reach the server", node.id),
-        Ok(body) => error_text(&body),
+        Ok(body) => {
+            if from == RefusedBy::Server {
+                refused = UserTokenRefused::read(&body);
+            }
+            error_text(&body)
+        }
         Err(error) => error.to_string(),
     };
-    NotOpened { reason, retry_after, from }
+    NotOpened { reason, retry_after, from, refused }
 }
 
 /// The message of the JSON-RPC error in a body, or else the body's first 300 characters.

@@ -11,13 +11,22 @@ pub struct LoginInvitation {
     /// The elicitation's id.
     pub id: String,
     pub url: String,
+    /// What its user is asked to allow beside what was allowed before; empty for a first login.
+    pub scopes: Vec<String>,
 }
 
 impl LoginInvitation {
     /// What its user is asked.
     #[must_use]
     pub fn question(&self) -> String {
-        format!("Log in at server {}, so that it can act for you.", self.server)
+        match self.scopes.as_slice() {
+            [] => format!("Log in at server {}, so that it can act for you.", self.server),
+            scopes => format!(
+                "Log in at server {} once more, so that it can do more for you: {}.",
+                self.server,
+                scopes.join(" ")
+            ),
+        }
     }
 
     /// The data of an error by which clients open the URL.

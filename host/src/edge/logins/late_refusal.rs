@@ -16,6 +16,7 @@ use crate::model::ServerName;
 use crate::net::{Body, collect, is_event_stream};
 use crate::protocol::headers::seam;
 use crate::protocol::sse::Event;
+use crate::seam::UserTokenRefused;
 
 /// What the call takes to be sent again.
 pub struct LateRefusal {
@@ -73,12 +74,16 @@ impl LateRefusal {
         self.call().token_was_accepted(&self.used);
     }
 
-    /// Sends it again, on a task. Messages have at most `limit` bytes.
+    /// Sends it again, if another token helps, on a task. Messages have at most `limit` bytes.
     #[must_use]
-    pub fn send_again(self: Box<Self>, limit: usize) -> JoinHandle<SentAgain> {
+    pub fn send_again(
+        self: Box<Self>,
+        refused: UserTokenRefused,
+        limit: usize,
+    ) -> JoinHandle<SentAgain> {
         tokio::spawn(async move {
             let call = self.call();
-            let sent = match call.token_was_refused(Some(&self.used)).await {
+            let sent = match call.token_was_refused(Some(&self.used), &refused).await {
                 Ok(()) => call.deliver(&self.outgoing).await,
                 Err(refusal) => Err(refusal),
             };

@@ -9,6 +9,7 @@ use crate::edge::delivery::call::Call;
 use crate::edge::refusal::Refusal;
 use crate::model::Principal;
 use crate::oauth::LoginTerms;
+use crate::seam::UserTokenRefused;
 
 use super::ended_elsewhere;
 use super::invitation::LoginInvitation;
@@ -38,7 +39,7 @@ impl Call<'_> {
         let (key, pool) = (self.login_key(), self.worker.link.pool());
         match self.worker.edge.logins.ready(&key, terms, pool).await {
             Ok(()) => Ok(()),
-            Err(NotReady::LoggedOut) => Err(self.invited(&key, terms).await),
+            Err(NotReady::LoggedOut) => Err(self.invited(&key, terms, &[]).await),
             Err(NotReady::Failed { why, after }) => Err(Refusal::Unavailable {
                 server: self.server.clone(),
                 why,
@@ -70,24 +71,41 @@ impl Call<'_> {
     /// The server has refused the token that was sent: finds another one.
     ///
     /// # Errors
-    /// If there is none.
+    /// If there is none, or its user has to allow more.
     pub(in crate::edge) async fn token_was_refused(
         &self,
         used: Option<&HeaderValue>,
+        refused: &UserTokenRefused,
     ) -> Result<(), Refusal> {
+        if !refused.scopes.is_empty()
+            && let Some(terms) = self.worker.edge.config.logins.get(self.server)
+        {
+            // A renewed token is good for the same. What it is good for, it can still be sent for.
+            return Err(self.asked_for_more(terms, &refused.scopes).await);
+        }
         self.worker.edge.logins.refused(&self.login_key(), used).await;
         self.check_login().await
     }
 
-    /// The refusal by which a user is invited to log in.
-    async fn invited(&self, key: &LoginKey, terms: &Arc<LoginTerms>) -> Refusal {
+    /// The refusal by which a user is invited to log in for more than before.
+    async fn asked_for_more(&self, terms: &Arc<LoginTerms>, scopes: &[String]) -> Refusal {
+        let key = self.login_key();
+        if self.worker.edge.logins.was_asked_for(&key, scopes).await {
+            let (server, scopes) = (self.server.clone(), scopes.to_vec());
+            return Refusal::LogIn(Box::new(LoginRefusal::NotGranted { server, scopes }));
+        }
+        self.invited(&key, terms, scopes).await
+    }
+
+    /// The refusal by which a user is invited to log in, for these scopes beside the usual ones.
+    async fn invited(&self, key: &LoginKey, terms: &Arc<LoginTerms>, more: &[String]) -> Refusal {
         let server = self.server.clone();
         let Some(base) = self.own_url() else {
             return Refusal::LogIn(Box::new(LoginRefusal::NoUrl(server)));
         };
         let edge = &self.worker.edge;
         let redirect = format!("{base}{}", login_routes::CALLBACK);
-        let (asked, pool) = ((terms, &*redirect), self.worker.link.pool());
+        let (asked, pool) = ((terms, &*redirect, more), self.worker.link.pool());
         match edge.logins.invite(key, asked, self.session.id, pool).await {
             Ok((login, is_new)) => {
                 let id = login.id();
@@ -95,7 +113,8 @@ impl Call<'_> {
                     ended_elsewhere::watch(self.worker, id.clone(), key.clone(), Arc::clone(terms));
                 }
                 let url = format!("{base}{}?id={id}", login_routes::LOGIN);
-                let invitation = LoginInvitation { server, id, url };
+                let scopes = if more.is_empty() { Vec::new() } else { login.more_scopes };
+                let invitation = LoginInvitation { server, id, url, scopes };
                 let opens_urls = self.session.client_set().opens_urls();
                 Refusal::LogIn(Box::new(LoginRefusal::LogIn { invitation, opens_urls }))
             }

@@ -20,6 +20,8 @@ pub enum LoginRefusal {
     Anonymous(ServerName),
     /// The gateway does not know by which URL users reach it.
     NoUrl(ServerName),
+    /// The server wants scopes for which its user has logged in just now.
+    NotGranted { server: ServerName, scopes: Vec<String> },
 }
 
 impl LoginRefusal {
@@ -27,7 +29,9 @@ impl LoginRefusal {
     pub fn server(&self) -> &ServerName {
         match self {
             Self::LogIn { invitation, .. } => &invitation.server,
-            Self::Anonymous(server) | Self::NoUrl(server) => server,
+            Self::Anonymous(server) | Self::NoUrl(server) | Self::NotGranted { server, .. } => {
+                server
+            }
         }
     }
 
@@ -54,10 +58,21 @@ impl LoginRefusal {
 impl fmt::Display for LoginRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LogIn { invitation: LoginInvitation { server, url, .. }, .. } => write!(
+            Self::LogIn { invitation: LoginInvitation { server, url, scopes, .. }, .. } => {
+                write!(f, "server {server} wants its user to log in")?;
+                if !scopes.is_empty() {
+                    write!(f, " once more, for the scopes \"{}\"", scopes.join(" "))?;
+                }
+                write!(
+                    f,
+                    ": open {url} in a browser within 10 minutes, then send the request again"
+                )
+            }
+            Self::NotGranted { server, scopes } => write!(
                 f,
-                "server {server} wants its user to log in: open {url} in a browser within 10 minutes, \
-                 then send the request again"
+                "server {server} wants the scopes \"{}\", for which its user has logged in just now and \
+                 which were not granted, or do not suffice; nothing has run",
+                scopes.join(" ")
             ),
             Self::Anonymous(server) => write!(
                 f,
@@ -82,7 +97,8 @@ mod tests {
     fn a_client_that_opens_urls_is_asked_to_and_another_is_told_in_words() {
         let server = ServerName::parse("crm").unwrap();
         let url = "https://gw.example/oauth/login?id=1".to_owned();
-        let invitation = LoginInvitation { server: server.clone(), id: "1".to_owned(), url };
+        let invitation =
+            LoginInvitation { server: server.clone(), id: "1".to_owned(), url, scopes: Vec::new() };
         let refusal =
             |opens_urls| LoginRefusal::LogIn { invitation: invitation.clone(), opens_urls };
         assert_eq!(refusal(true).code(), -32042);
@@ -94,5 +110,8 @@ mod tests {
         let words = refusal(false).to_string();
         assert!(words.contains("open https://gw.example/oauth/login?id=1 in"), "{words}");
         assert_eq!(LoginRefusal::Anonymous(server).data(), None);
+        let invitation = LoginInvitation { scopes: vec!["a".into(), "b".into()], ..invitation };
+        let words = LoginRefusal::LogIn { invitation, opens_urls: false }.to_string();
+        assert!(words.contains("once more, for the scopes \"a b\": open https"), "{words}");
     }
 }

@@ -52,6 +52,9 @@ pub struct PendingLogin {
     pub names_itself: bool,
     /// The sessions that are told when it is over.
     sessions: Vec<String>,
+    /// What is asked for beside the usual.
+    #[serde(default)]
+    pub more_scopes: Vec<String>,
 }
 object_only!(both PendingLogin);
 
@@ -104,6 +107,7 @@ impl PendingLogin {
             issuer: None,
             names_itself: false,
             sessions: Vec::new(),
+            more_scopes: Vec::new(),
         }
     }
 }
@@ -153,12 +157,12 @@ impl PendingLogins {
         Self { kept, own: Locked::default() }
     }
 
-    /// A login to which the same user is invited already, with enough time left: the session is told
-    /// too when it is over.
+    /// A login to which the same user is invited already, for these scopes too, with enough time left: the
+    /// session is told too when it is over.
     pub async fn again(
         &self,
         whose: (&Principal, &ServerName),
-        under: (&str, &str),
+        under: (&str, &str, &[String]),
         session: SessionId,
     ) -> Option<PendingLogin> {
         let own = self.own_again(whose, under, session)?;
@@ -169,7 +173,7 @@ impl PendingLogins {
     fn own_again(
         &self,
         (principal, server): (&Principal, &ServerName),
-        (fingerprint, redirect): (&str, &str),
+        (fingerprint, redirect, more): (&str, &str, &[String]),
         session: SessionId,
     ) -> Option<PendingLogin> {
         let least = now() + LEAST_LEFT;
@@ -182,6 +186,7 @@ impl PendingLogins {
                 && login.server == server.as_str()
                 && login.fingerprint == fingerprint
                 && login.redirect == redirect
+                && more.iter().all(|scope| login.more_scopes.contains(scope))
         };
         let login = &mut own.values_mut().find(is_it)?.login;
         add_session(login, session);
@@ -314,9 +319,14 @@ mod tests {
         logins.begin(ann.clone(), one).await;
         let again = |name: &'static str, redirect: &'static str| {
             let (logins, server) = (&logins, &server);
-            async move { logins.again((&Principal::named(name), server), ("", redirect), other).await }
+            async move {
+                logins.again((&Principal::named(name), server), ("", redirect, &[]), other).await
+            }
         };
         assert_eq!(again("ann", "").await.unwrap().id(), ann.id());
+        let more = ["x".to_owned()];
+        let name = Principal::named("ann");
+        assert!(logins.again((&name, &server), ("", "", &more), other).await.is_none());
         assert!(again("ben", "").await.is_none() && again("ann", "https://else").await.is_none());
         assert_eq!(logins.get(&ann.id()).await.unwrap().sessions(), [one, other]);
     }

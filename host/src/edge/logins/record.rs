@@ -12,6 +12,10 @@ use crate::oauth::fetch::{Granted, bearer};
 use crate::oauth::user_grant::UserClient;
 use crate::protocol::objects::object_only;
 
+/// So soon after a login for more scopes no other one is asked for, if the server wants these scopes still:
+/// clients that send the request again by themselves would ask their users without end.
+const ASKED_JUST_NOW: Duration = Duration::from_secs(60);
+
 /// One login.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(remote = "Self")]
@@ -31,6 +35,11 @@ pub struct LoginRecord {
     issuer: Option<String>,
     #[serde(default)]
     redirect: String,
+    /// What its user was asked for beside the usual, and when, in milliseconds since 1970.
+    #[serde(default)]
+    pub more_scopes: Vec<String>,
+    #[serde(default)]
+    asked_at: u64,
 }
 object_only!(both LoginRecord);
 
@@ -86,6 +95,8 @@ impl LoginRecord {
             client: client.into(),
             issuer: None,
             redirect: String::new(),
+            more_scopes: Vec::new(),
+            asked_at: 0,
         };
         record.renew(granted);
         record
@@ -95,6 +106,19 @@ impl LoginRecord {
     #[must_use]
     pub fn came_by(self, issuer: Option<&str>, redirect: &str) -> Self {
         Self { issuer: issuer.map(str::to_owned), redirect: redirect.to_owned(), ..self }
+    }
+
+    /// The same, of a login that was asked for these scopes beside the usual ones.
+    #[must_use]
+    pub fn asked_for(self, more_scopes: Vec<String>) -> Self {
+        Self { more_scopes, asked_at: UnixMillis::now().0, ..self }
+    }
+
+    /// Whether its user was asked for all of these just now.
+    #[must_use]
+    pub fn was_asked_for(&self, scopes: &[String]) -> bool {
+        UnixMillis::now().since(UnixMillis(self.asked_at)) < ASKED_JUST_NOW
+            && scopes.iter().all(|scope| self.more_scopes.contains(scope))
     }
 
     #[must_use]
@@ -190,6 +214,9 @@ mod tests {
         read.renew(&granted("two", None));
         assert_eq!(read.access().unwrap().0, "Bearer two");
         assert_eq!(read.refresh().unwrap().expose(), "r", "the one of before stays");
+        let [one, two] = ["a", "b"].map(str::to_owned);
+        let asked = read.clone().asked_for(vec![one.clone()]);
+        assert!(asked.was_asked_for(&[one.clone()]) && !asked.was_asked_for(&[one, two]));
         read.end();
         assert!(read.access().is_none());
         assert!(LoginRecord::from_bytes(b"[]").is_none());

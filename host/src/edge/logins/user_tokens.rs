@@ -152,37 +152,57 @@ impl UserTokens {
         self.with(key, |login| login.accept(used));
     }
 
+    /// Whether a user has logged in for all of these scopes just now, and the server wants them still.
+    pub async fn was_asked_for(&self, key: &LoginKey, scopes: &[String]) -> bool {
+        let record = self.record(key).await.ok().flatten();
+        record.is_some_and(|record| record.was_asked_for(scopes))
+    }
+
     /// Invites a user to log in; for as long as that can be done, to the same login. It comes back to
-    /// `redirect`.
+    /// `redirect`, and is for `more` scopes beside the usual ones, and those that the user has been asked
+    /// for before.
     ///
     /// # Errors
     /// Why nobody can log in.
     pub async fn invite(
         self: &Arc<Self>,
         (principal, server): &LoginKey,
-        (terms, redirect): (&Arc<LoginTerms>, &str),
+        (terms, redirect, more): (&Arc<LoginTerms>, &str, &[String]),
         session: SessionId,
         pool: &Pool,
     ) -> Result<(PendingLogin, IsNew), Denied> {
         let fingerprint = terms.fingerprint();
-        let again = || self.pending.again((principal, server), (&fingerprint, redirect), session);
+        let under = (&*fingerprint, redirect, more);
+        let again = || self.pending.again((principal, server), under, session);
         if let Some(login) = again().await {
             return Ok((login, IsNew(false)));
         }
-        let turn = self.turn(&(principal.clone(), server.clone()));
+        let key = (principal.clone(), server.clone());
+        let turn = self.turn(&key);
         let _turn = turn.lock().await;
         if let Some(login) = again().await {
             return Ok((login, IsNew(false)));
         }
+        let before = self.record(&key).await.ok().flatten();
+        let before = before.filter(|record| record.fingerprint == fingerprint);
+        let mut more_scopes = before.map(|record| record.more_scopes).unwrap_or_default();
+        let new: Vec<String> =
+            more.iter().filter(|scope| !more_scopes.contains(scope)).cloned().collect();
+        more_scopes.extend(new);
         let (at, client) = self.issuers.of(server, terms, redirect, pool).await?;
         let random = || pkce::random().ok_or_else(|| Denied::from("no randomness".to_owned()));
         let (state, verifier, cookie) = (random()?, random()?, random()?);
-        let asked =
-            LoginRequest { client: &client.id, redirect, state: &state, verifier: &verifier };
+        let asked = LoginRequest {
+            client: &client.id,
+            redirect,
+            state: &state,
+            verifier: &verifier,
+            more_scopes: &more_scopes,
+        };
         let url = at.login_url(terms, &asked);
         let login = PendingLogin::new(state, verifier, cookie, (&client).into());
         let mut login = login.for_user(principal, server);
-        login.fingerprint = fingerprint;
+        (login.fingerprint, login.more_scopes) = (fingerprint.clone(), more_scopes);
         redirect.clone_into(&mut login.redirect);
         login.url = url;
         login.token_url = at.token.to_string();
@@ -241,7 +261,8 @@ impl UserTokens {
             }
         };
         let record = LoginRecord::of(login.fingerprint.clone(), &granted, &uri, &client)
-            .came_by(login.issuer.as_deref(), redirect);
+            .came_by(login.issuer.as_deref(), redirect)
+            .asked_for(login.more_scopes.clone());
         let key = (login.principal(), server);
         let turn = self.turn(&key);
         let _turn = turn.lock().await;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::model::ServerName;
+use crate::seam::UserTokenRefused;
 
 use super::backoff::Pause;
 use super::process_limits::Full;
@@ -39,8 +40,8 @@ pub enum OpenError {
     #[error("server {server}: {reason}")]
     NoToken { server: ServerName, reason: String, after: Duration },
     /// It does not take the token of the client's user.
-    #[error("server {server} refuses the token that its user has logged in for")]
-    UserToken { server: ServerName },
+    #[error("server {server} {refused}")]
+    UserToken { server: ServerName, refused: UserTokenRefused },
     #[error("server {server} refused initialize: {reason}")]
     Refused { server: ServerName, reason: String },
 }

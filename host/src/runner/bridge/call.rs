@@ -18,6 +18,7 @@ use crate::protocol::methods::{self, List};
 use crate::protocol::splice::{self, RequestTarget};
 use crate::runner::channel::message_ids::{key, progress_token};
 use crate::runner::channel::sink::MessageSink as _;
+use crate::seam::UserTokenRefused;
 
 use super::exchange::{Heard, Unanswered};
 use super::questions::Ready;
@@ -41,7 +42,7 @@ pub async fn call(talk: Arc<Talk>, message: Bytes) -> String {
         Ok(Answer::Message(answer)) => talk.pipe.take(answer).await,
         Ok(Answer::Error(code, text)) => talk.pipe.answer_for_server(id, code, &text),
         Err(NotRun::Unread) => talk.pipe.note_unsent(id),
-        Err(NotRun::Refused) => talk.pipe.note_refused(id),
+        Err(NotRun::Refused(refused)) => talk.pipe.note_refused(id, &refused),
     }
     key(id)
 }
@@ -59,13 +60,13 @@ enum NotRun {
     /// It has not read it.
     Unread,
     /// It has refused the token of the client's user.
-    Refused,
+    Refused(UserTokenRefused),
 }
 
 /// How an exchange ends without an answer to be judged.
 enum Ended {
     Unanswered(Unanswered),
-    Refused,
+    Refused(UserTokenRefused),
 }
 
 struct Call<'a> {
@@ -110,7 +111,7 @@ impl Call<'_> {
             let next = match self.heard(exchange).await {
                 Ok(answer) => self.judge(&answer, &mut course).await,
                 Err(Ended::Unanswered(why)) => self.unanswered(why, &mut course).await?,
-                Err(Ended::Refused) => return Err(NotRun::Refused),
+                Err(Ended::Refused(refused)) => return Err(NotRun::Refused(refused)),
             };
             if let Next::Answer(answer) = next {
                 return Ok(answer);
@@ -125,10 +126,12 @@ impl Call<'_> {
         loop {
             match exchange.next().await {
                 Heard::Notice(notice) => self.pass(notice).await,
-                Heard::Answer(_) if self.talk.at.refuses_user(&exchange) => {
-                    return Err(Ended::Refused);
+                Heard::Answer(answer) => {
+                    return match self.talk.at.refuses_user(&exchange) {
+                        Some(refused) => Err(Ended::Refused(refused)),
+                        None => Ok(answer),
+                    };
                 }
-                Heard::Answer(answer) => return Ok(answer),
                 Heard::Failed(unanswered) => return Err(Ended::Unanswered(unanswered)),
             }
         }

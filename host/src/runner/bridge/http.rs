@@ -18,6 +18,7 @@ use crate::protocol::trace_context;
 use crate::runner::channel::judge::{self, ResponseHead};
 use crate::runner::remote::errors;
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
+use crate::seam::UserTokenRefused;
 use crate::sync::Locked;
 
 use super::exchange::{Heard, Outgoing, Unanswered};
@@ -64,10 +65,10 @@ impl HttpServer {
         self.upstream().is_of_users && self.passed.lock().contains_key(header::AUTHORIZATION)
     }
 
-    /// Whether a response refuses the token of the client's user.
+    /// How a response refuses the token of the client's user, if it does.
     #[must_use]
-    pub fn refuses_user(&self, head: &ResponseHead) -> bool {
-        head.status == StatusCode::UNAUTHORIZED && self.has_user_token()
+    pub fn refuses_user(&self, head: &ResponseHead) -> Option<UserTokenRefused> {
+        self.upstream().refuses_user(head).filter(|_| self.has_user_token())
     }
 
     /// The token that a response demands. One of a user needs no words about it.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Uri;
 
 use crate::runner::channel::judge::ResponseHead;
+use crate::seam::UserTokenRefused;
 
 use super::exchange::{Heard, Outgoing, Unanswered};
 use super::http::{HttpExchange, HttpServer};
@@ -35,12 +36,12 @@ impl ModernServer {
         }
     }
 
-    /// Whether the response to a request refuses the token of the client's user.
+    /// How the response to a request refuses the token of the client's user, if it does.
     #[must_use]
-    pub fn refuses_user(&self, exchange: &Exchange) -> bool {
+    pub fn refuses_user(&self, exchange: &Exchange) -> Option<UserTokenRefused> {
         match self {
-            Self::Http(server) => exchange.head().is_some_and(|head| server.refuses_user(head)),
-            Self::Process(_) => false,
+            Self::Http(server) => server.refuses_user(exchange.head()?),
+            Self::Process(_) => None,
         }
     }
 

@@ -19,8 +19,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::model::ServerName;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
+use crate::seam::UserTokenRefused;
 use crate::streams::{self, Bounds, EventId, KeptOfKey, Part, Reached, Stream, Tag};
 use crate::sync::now;
 
@@ -384,11 +386,10 @@ impl Mailbox {
 
     /// Fails a request whose server has refused the token of the client's user: with another token it may
     /// be repeated.
-    pub fn refused(&mut self, id: &str, message: &str) {
+    pub fn refused(&mut self, id: &str, server: &ServerName, refused: &UserTokenRefused) {
         if let Some(request) = self.in_flight.remove(id) {
             let own = request.own.as_deref().unwrap_or(id);
-            let error = jsonrpc::error(Some(own), code::UNAVAILABLE, message);
-            request.stream.put_instead(error, Reached::Refused);
+            request.stream.put_lost(refused.error(Some(own), server), Reached::Refused);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::net::Body;
 use crate::protocol::jsonrpc::{self, Envelope, Kind, code};
 use crate::protocol::methods;
 use crate::protocol::splice::{self, RequestTarget};
-use crate::seam::Outcome;
+use crate::seam::{Outcome, UserTokenRefused};
 use crate::streams::{Part, Reached, Stream, Way, response as events};
 use crate::sync::{Locked, Signal, now};
 
@@ -393,9 +393,8 @@ impl Pipe {
     }
 
     /// Fails a request whose server has refused the token of the client's user.
-    pub fn note_refused(&self, id: &str) {
-        let text = responses::user_token_refused(&self.server);
-        self.mailbox().refused(id, &text);
+    pub fn note_refused(&self, id: &str, refused: &UserTokenRefused) {
+        self.mailbox().refused(id, &self.server, refused);
     }
 
     /// Fails a request that the server has answered with an invalid message, since no

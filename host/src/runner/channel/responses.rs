@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 
-use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::headers::{self, JSON, JSON_VALUE};
 use crate::protocol::jsonrpc::{self, Envelope, code};
@@ -57,12 +56,6 @@ pub fn listen(
     }
     mailbox.publish(&stream);
     events::event_stream(reader, mailbox.tag(&stream, None), way)
-}
-
-/// What is told of a request whose server has refused the token of the client's user.
-#[must_use]
-pub fn user_token_refused(server: &ServerName) -> String {
-    format!("server {server} refuses the token of this client's user; it has not run the request")
 }
 
 /// Marks the response to so many messages that a server has refused with the token of their client's

@@ -15,7 +15,6 @@ use crate::net::{Body, Failure, Pool, TooLong, Unanswered, collect, is_like_even
 use crate::protocol::answer;
 use crate::protocol::jsonrpc::{self, code};
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
-use crate::runner::channel::responses;
 use crate::runner::channel::timeout;
 use crate::streams::Stream;
 
@@ -158,11 +157,13 @@ async fn late_head(
         }
     }
     let has_user_token = client.upstream().is_of_users && forwarded.contains_key(AUTHORIZATION);
-    if response.status() == StatusCode::UNAUTHORIZED && has_user_token {
-        // The edge finds another one.
-        let text = responses::user_token_refused(server);
-        ids.iter().for_each(|id| session.mailbox().refused(id, &text));
-        return Ok(None);
+    if has_user_token {
+        let upstream = client.upstream();
+        if let Some(refused) = upstream.refuses_user(&upstream.head_of(&response)) {
+            // The edge finds another one.
+            ids.iter().for_each(|id| session.mailbox().refused(id, server, &refused));
+            return Ok(None);
+        }
     }
     if redirects::is_redirect(response.status()) {
         let following = client.follow_post(pool, response, (message, &forwarded), token);

@@ -43,14 +43,14 @@ impl RemoteHttp {
         let session = &self.session;
         let asker = Asker::of(takes_events);
         let response = response.map(without_mark);
-        let head = session.client.upstream().head_of(&response);
-        let is_of_users = session.client.upstream().is_of_users;
-        if is_of_users && head.status == StatusCode::UNAUTHORIZED {
+        let upstream = session.client.upstream();
+        let head = upstream.head_of(&response);
+        if let Some(refused) = upstream.refuses_user(&head) {
             // A server that answers so has not executed it, and still waits for an answer.
             if about.kind() == Kind::Response {
                 session.mailbox().questions.ask(about);
             }
-            return unserved::token_refused(&session.server, about.id_text());
+            return unserved::token_refused(&session.server, about.id_text(), &refused);
         }
         if requests.is_empty() {
             return self.taken(&call, response, &head, about).await;

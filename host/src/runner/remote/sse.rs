@@ -230,13 +230,11 @@ impl Posting {
             }
             return Ok(());
         }
-        let is_of_users = self.client.upstream().is_of_users;
         let has_token = forwarded.contains_key(header::AUTHORIZATION);
-        if head.status == StatusCode::UNAUTHORIZED
-            && is_of_users
+        if let Some(refused) = self.client.upstream().refuses_user(&head)
             && let Some(id) = id.filter(|id| has_token || *id == own_id::OPENING)
         {
-            self.pipe.note_refused(id);
+            self.pipe.note_refused(id, &refused);
             return Ok(());
         }
         let text = match id {

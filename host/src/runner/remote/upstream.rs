@@ -22,6 +22,7 @@ use crate::oauth::challenge::TokenGiven;
 use crate::oauth::source::{AccessToken, TokenSource};
 use crate::oauth::tokens::NoToken;
 use crate::runner::channel::judge::ResponseHead;
+use crate::seam::UserTokenRefused;
 
 pub const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 pub const EVENTS: HeaderValue = HeaderValue::from_static(headers::EVENT_STREAM);
@@ -82,6 +83,22 @@ impl Upstream {
             (true, _) => TokenGiven::OfUser,
             (false, Some(_)) => TokenGiven::Fetched,
             (false, None) => TokenGiven::Set,
+        }
+    }
+
+    /// How the head of a response refuses the token of its client's user. `None` if it does not, or if
+    /// it is about no such token.
+    #[must_use]
+    pub fn refuses_user(&self, head: &ResponseHead) -> Option<UserTokenRefused> {
+        if !self.is_of_users {
+            return None;
+        }
+        match (head.status, &head.wanted) {
+            (StatusCode::UNAUTHORIZED, _) => Some(UserTokenRefused::default()),
+            (StatusCode::FORBIDDEN, Some(wanted)) => {
+                wanted.lacking().map(|scopes| UserTokenRefused { scopes: scopes.to_vec() })
+            }
+            _ => None,
         }
     }
 

@@ -14,6 +14,7 @@ use crate::runner::admission::open_error::OpenError;
 use crate::runner::channel::answer::{self, CallError};
 use crate::runner::channel::judge::{self, Judged, ResponseHead};
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
+use crate::seam::UserTokenRefused;
 use crate::streams::response as events;
 
 /// Bytes read of an answer to `initialize`.
@@ -93,7 +94,8 @@ pub fn wants_token(
     let server = server.clone();
     if upstream.is_of_users {
         if has_token {
-            return OpenError::UserToken { server };
+            let scopes = wanted.lacking().unwrap_or_default().to_vec();
+            return OpenError::UserToken { server, refused: UserTokenRefused { scopes } };
         }
         let reason = format!("of each user ({status}): who uses it logs in");
         return OpenError::NeedsOauth { server, reason };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::model::ServerName;
-use crate::net::Pool;
+use crate::net::{Body, Pool};
 use crate::oauth::challenge::WantsToken;
 use crate::protocol::initialize::{self, InitializeParams};
 use crate::protocol::jsonrpc::{self, Envelope};
@@ -23,7 +23,7 @@ use crate::runner::remote::http::RemoteHttp;
 use crate::runner::remote::sse::RemoteSse;
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
-use crate::seam::is_token_refused;
+use crate::seam::{UserTokenRefused, is_token_refused};
 
 use super::instance::{Backend, Instance};
 use super::launch::Launch;
@@ -189,7 +189,12 @@ impl ServerStart<'_> {
         let envelope = Envelope::parse(&message).map_err(|e| self.failed(e.to_string()))?;
         let response = remote.pipe().post(message.clone(), &envelope, true).await;
         if is_token_refused(response.headers()) {
-            let wanted = WantsToken { is_refused: true, ..WantsToken::default() };
+            let scopes = match response.body() {
+                Body::Full(error) => UserTokenRefused::read(error).scopes,
+                _ => Vec::new(),
+            };
+            let (is_refused, lacks_scope) = (true, !scopes.is_empty());
+            let wanted = WantsToken { is_refused, lacks_scope, scopes, ..WantsToken::default() };
             return Err(self.needs_oauth(upstream, StatusCode::UNAUTHORIZED, &wanted));
         }
         let result = answer::result_of(response).await.map_err(|error| self.refused(error))?;
