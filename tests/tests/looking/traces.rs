@@ -1,6 +1,7 @@
 //! Traces: one from the client through coordinator and node to the server, told to a collector.
 
 use std::path::Path;
+use std::sync::{Mutex, mpsc};
 
 use mooring_tests::spans::{Span, collector, received};
 use mooring_tests::{Cluster, Gateway, Scripted, Setup, eventually, servers, settings};
@@ -138,6 +139,63 @@ fn a_context_in_meta_reaches_a_server_behind_a_url_in_header_and_meta() {
         });
         assert_eq!(asked.header("traceparent"), None);
         assert_eq!(asked.json()["params"].get("_meta"), None);
+    }
+}
+
+/// What a client says beside its requests is in its trace as well, on the URL of one server and on others.
+#[test]
+fn the_answer_to_a_servers_question_stays_in_the_clients_trace() {
+    let collector = collector();
+    let (answered, answers) = mpsc::channel::<()>();
+    let (answered, answers) = (Mutex::new(answered), Mutex::new(answers));
+    let upstream = Scripted::start(move |asked, out| {
+        let message = asked.json();
+        if asked.method == "POST" && message.get("method").is_none() {
+            let _ = answered.lock().map(|answered| answered.send(()));
+            out.reply("202 Accepted", &[], b"");
+            return None;
+        }
+        if asked.rpc() != "tools/call" {
+            return Some(out);
+        }
+        let mut out = out.events();
+        let params = json!({"messages": [], "maxTokens": 1});
+        out.event(&json!({
+            "jsonrpc": "2.0", "id": "q", "method": "sampling/createMessage", "params": params,
+        }));
+        let _ = answers.lock().map(|answers| answers.recv());
+        out.event(&json!({"jsonrpc": "2.0", "id": message["id"], "result": {"content": []}}));
+        None
+    });
+    let base = settings::standalone(json!({"far": upstream.entry()}));
+    let gateway = Gateway::start_with(&traced(base, &collector, json!({"ratio": 0})));
+    gateway.wait_until_discovered(&["far"]);
+    for (scope, tool) in [("/mcp/far", "ask"), ("/mcp", "far-ask")] {
+        let able = json!({
+            "protocolVersion": "2025-11-25", "capabilities": {"sampling": {}},
+            "clientInfo": {"name": "able", "version": "1"},
+        });
+        let client = gateway.client(scope).header("traceparent", &parent("01")).params(able);
+        let session = client.initialize();
+        let (mut stream, id) = session.start(tool, json!({}), json!({}));
+        let question = stream.message(|message| message["method"] == "sampling/createMessage");
+        let content = json!({"type": "text", "text": scope});
+        let result = json!({"role": "assistant", "content": content, "model": "m"});
+        let answer = json!({"jsonrpc": "2.0", "id": question["id"], "result": result});
+        session.post(&answer).send(gateway.address()).expect(202);
+        stream.message(|message| message["id"] == id && message.get("result").is_some());
+        let got = upstream
+            .wait_for("the answer", |asked| asked.json()["result"]["content"]["text"] == scope);
+        let header = got.header("traceparent").unwrap_or_else(|| panic!("{scope}: no header"));
+        let runner = eventually("the runner's span of the answer", || {
+            let mut spans = received(&collector).into_iter();
+            spans.find(|span| header == format!("00-{TRACE}-{}-01", span.id))
+        });
+        let edge = eventually("the edge's span of the answer", || {
+            received(&collector).into_iter().find(|span| span.id == runner.parent)
+        });
+        assert_eq!((edge.name.as_str(), edge.parent.as_str()), ("response", CALLER), "{edge:?}");
+        assert_eq!(edge.attributes["mooring.server"], "far", "{scope}: {edge:?}");
     }
 }
 

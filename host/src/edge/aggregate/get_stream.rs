@@ -366,7 +366,7 @@ impl Feeding {
         tokio::spawn(async move {
             let Ok(envelope) = Envelope::parse(&answer) else { return };
             if let Some(addressed) = addressed::answer_of_client(&answer, &envelope) {
-                worker.tell_one(None, &session, addressed).await;
+                worker.tell_one(None, &session, addressed, None).await;
             }
         });
     }

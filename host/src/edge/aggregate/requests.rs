@@ -28,6 +28,7 @@ use crate::protocol::log_level::LogLevel;
 use crate::protocol::methods::{self, Destination, Notice};
 use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::strict::StrictParams;
+use crate::protocol::trace_context::TraceContext;
 use crate::protocol::version::Version;
 
 use super::addressed::{self, Addressed};
@@ -103,13 +104,14 @@ impl Worker {
                 }
             }
             Kind::Notification => {
-                self.notification(context, scope, session, &message, &envelope).await;
+                self.notification((context, &call), scope, session, &message, &envelope).await;
                 Ok(call.answered(accepted()))
             }
             Kind::Response => {
                 match addressed::answer_of_client(&message, &envelope) {
                     Some(addressed) if scope::has(self, scope, &addressed.server) => {
-                        self.tell_one(Some(context), session, addressed).await;
+                        call.is_for(&addressed.server, &addressed.message);
+                        self.tell_one(Some(context), session, addressed, call.trace()).await;
                     }
                     _ => tracing::debug!(
                         session = %session.id.short(),
@@ -123,7 +125,7 @@ impl Worker {
 
     async fn notification(
         &self,
-        context: &ClientRequest,
+        (context, call): (&ClientRequest, &ObservedCall<'_>),
         scope: &Scope,
         session: &Session,
         message: &Bytes,
@@ -142,10 +144,11 @@ impl Worker {
                 if let Some(addressed) = addressed::progress_of_client(message, &params)
                     && scope::has(self, scope, &addressed.server)
                 {
-                    self.tell_one(Some(context), session, addressed).await;
+                    call.is_for(&addressed.server, &addressed.message);
+                    self.tell_one(Some(context), session, addressed, call.trace()).await;
                 }
             }
-            Notice::All => self.tell_all(context, scope, session, message).await,
+            Notice::All => self.tell_all((context, call), scope, session, message).await,
             Notice::Dropped => dropped(&"none of a client has this method"),
         }
     }
@@ -375,7 +378,7 @@ impl Worker {
     }
 
     async fn set_level(&self, request: &AggregateRequest<'_>) -> Result<(), Refusal> {
-        let AggregateRequest { context, scope, session, message, params, .. } = *request;
+        let AggregateRequest { call, context, scope, session, message, params, .. } = *request;
         let level = params
             .target
             .level
@@ -387,7 +390,7 @@ impl Worker {
             })?;
         self.edge.bindings.goes_on(session.id, &context.quota);
         self.edge.bindings.set_log_level(session.id, level);
-        self.tell_all(context, scope, session, message).await;
+        self.tell_all((context, call), scope, session, message).await;
         Ok(())
     }
 
@@ -397,9 +400,10 @@ impl Worker {
         context: Option<&ClientRequest>,
         session: &Session,
         addressed: Addressed,
+        trace: Option<Box<TraceContext>>,
     ) {
         let call = Call { worker: self, context, session, server: &addressed.server };
-        if !call.tell_holder(&Outgoing::post(addressed.message)).await {
+        if !call.tell_holder(&Outgoing::post(addressed.message).within(trace)).await {
             tracing::debug!(
                 session = %session.id.short(), server = %addressed.server,
                 "dropped a message: the session does not have the server open"
@@ -411,7 +415,7 @@ impl Worker {
     /// opened for it: the message would mean nothing there.
     async fn tell_all(
         &self,
-        context: &ClientRequest,
+        (context, observed): (&ClientRequest, &ObservedCall<'_>),
         scope: &Scope,
         session: &Session,
         message: &Bytes,
@@ -424,7 +428,7 @@ impl Worker {
             let _ = tokio::time::timeout(REPORTS, known).await;
         }
         let Some(record) = look() else { return };
-        let outgoing = Outgoing::post(message.clone());
+        let outgoing = Outgoing::post(message.clone()).within(observed.trace());
         let told = record.servers.iter().filter(|(server, _)| scope::has(self, scope, server));
         let telling = told.map(|(server, _)| {
             let call = Call::of_client(self, context, session, server);

@@ -100,7 +100,7 @@ impl Worker {
     ) {
         let Ok(envelope) = Envelope::parse(answer) else { return };
         if let Some(addressed) = addressed::answer_of_client(answer, &envelope) {
-            self.tell_one(context, session, addressed).await;
+            self.tell_one(context, session, addressed, None).await;
         }
     }
 
