@@ -86,15 +86,20 @@ fn stale(admin: &Admin) -> Option<String> {
     })
 }
 
-/// What is wrong, a line each: with servers, and with the node's place in its cluster.
+/// What is wrong, a line each: with servers, with the node's place in its cluster, and with the store of the
+/// coordinators.
 fn reasons(admin: &Admin, servers: &[ServerCondition], with_reasons: bool) -> Vec<String> {
     let is_apart = match &admin.role {
         ProcessRole::Node { joined, .. } => *joined.borrow() == Joined::Registering,
         ProcessRole::Standalone | ProcessRole::Coordinator { .. } => false,
     };
     let apart = is_apart.then(|| "this node is not registered with its coordinator".to_owned());
+    // Before it has answered once, the start is not over.
+    let stale = admin.sharing.as_ref().is_some_and(|sharing| sharing.standing().stale().is_some());
+    let store = stale.then(|| self::stale(admin)).flatten();
+    let store = store.map(|stale| format!("the store of the coordinators is {stale}"));
     let lines = servers.iter().filter_map(|server| server.line(with_reasons));
-    apart.into_iter().chain(lines).take(MOST_LINES).collect()
+    apart.into_iter().chain(store).chain(lines).take(MOST_LINES).collect()
 }
 
 /// The servers, as far as the caller may know them.

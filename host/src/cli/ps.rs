@@ -72,10 +72,13 @@ pub fn run(gateway: &Gateway, server: Option<&str>, node: Option<&str>, json: bo
     for Unreachable { node, reason } in &all.unreachable {
         // Since when is known of its servers.
         let since = all.servers.iter().find(|server| is_of(server, node));
-        let since = since.and_then(|server| server.last_error.as_deref()).unwrap_or("");
+        let since = since.and_then(|server| server.last_error.as_deref());
+        // Before its silence is noticed, its servers say no more than the reason.
+        let since = since.filter(|since| !since.contains(reason.as_str()));
+        let since = since.map(|since| format!(": {}", visible(since, super::MAX_WHY)));
         let (node, reason) = (visible(node, super::MAX_WHY), visible(reason, super::MAX_WHY));
-        let since = visible(since, super::MAX_WHY);
-        terminal::warn(format!("mooring: node {node} is unreachable: {reason}: {since}"));
+        let since = since.unwrap_or_default();
+        terminal::warn(format!("mooring: node {node} is unreachable: {reason}{since}"));
     }
     ExitCode::SUCCESS
 }

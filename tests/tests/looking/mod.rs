@@ -16,6 +16,7 @@ pub mod log_lines;
 pub mod logs;
 pub mod metrics_page;
 pub mod outage;
+pub mod outage_of_the_store;
 pub mod page;
 pub mod remote_outage;
 pub mod told_calls;

@@ -143,3 +143,23 @@ fn what_became_of_the_last_reload_is_told_whatever_has_asked_for_it() {
     assert_eq!(applied["changed"], json!(["counter"]));
     assert!(applied["at"].as_u64() >= refused["at"].as_u64());
 }
+
+#[test]
+fn what_stays_wrong_in_the_file_is_told_once() {
+    let with = |name: &str, unread: &str| {
+        settings::merged(named(name), json!({"systemConfig": {unread: 1}}))
+    };
+    let gateway = Gateway::start_with(&with("one", "unreadOne"));
+    let told = |word: &str| gateway.log().lines().filter(|line| line.contains(word)).count();
+    let at_start = told("unreadOne");
+    assert!(at_start > 0, "{}", gateway.log());
+    for round in 1..4 {
+        gateway.signal(Signal::HUP);
+        eventually("it was reloaded", || (counted(&gateway, "unchanged") == round).then_some(()));
+    }
+    assert_eq!(told("unreadOne"), at_start);
+    gateway.rewrite(&with("two", "unreadTwo"));
+    gateway.signal(Signal::HUP);
+    wait_for_name(&gateway, "two");
+    assert_eq!((told("unreadTwo"), told("unreadOne")), (1, at_start));
+}

@@ -46,6 +46,13 @@ pub struct Reloader {
     plugin: Option<u64>,
     /// Compares the names in the newest file.
     names: Option<AbortHandle>,
+    /// What the log has told of the file that was read last: it is not told again while it stays.
+    told: Vec<String>,
+}
+
+/// What is found in a file that can be used.
+fn warnings(loaded: &Loaded) -> Vec<String> {
+    loaded.warnings.iter().chain(&loaded.no_servers).map(ToString::to_string).collect()
 }
 
 impl Reloader {
@@ -58,7 +65,7 @@ impl Reloader {
     ) -> Self {
         let plugin = change::digest_of_plugin(&loaded.config.sticky.strategy);
         let (parts, config, path) = (Arc::clone(parts), loaded.config.clone(), loaded.path.clone());
-        Self { parts, read, config, path, address, plugin, names: None }
+        Self { parts, read, config, path, address, plugin, names: None, told: warnings(loaded) }
     }
 
     /// Reloads whenever it is asked for, until it is dropped.
@@ -123,11 +130,11 @@ impl Reloader {
                 format!("{}: is gone; bring it back, or start again without it", path.display());
             return refused(vec![gone]);
         }
-        let warnings = loaded.warnings.iter().chain(&loaded.no_servers);
-        let warnings: Vec<String> = warnings.map(ToString::to_string).collect();
-        for warning in &warnings {
+        let warnings = warnings(&loaded);
+        for warning in warnings.iter().filter(|warning| !self.told.contains(*warning)) {
             tracing::warn!("{warning}");
         }
+        self.told.clone_from(&warnings);
         if let Some(why) = self.without_a_word(&loaded) {
             return ReloadReport { warnings, ..refused(vec![why]) };
         }

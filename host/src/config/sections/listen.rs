@@ -209,11 +209,11 @@ fn host_of(item: &Item<'_>, folder: &Path) -> Option<Host> {
 }
 
 fn host_variable(system: &Section<'_>, sources: &Sources<'_>) -> Option<Host> {
-    let text = sources.variable("MOORING_HOST")?;
+    let text = sources.variable(HOST_VARIABLE)?;
     match checked_host(&text, &sources.cwd) {
         Ok(host) => Some(host),
         Err((what, advice)) => {
-            system.notes.refuse_variable("MOORING_HOST", what, advice);
+            system.notes.refuse_variable(HOST_VARIABLE, what, advice);
             None
         }
     }

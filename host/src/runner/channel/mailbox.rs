@@ -389,7 +389,7 @@ impl Mailbox {
     pub fn refused(&mut self, id: &str, server: &ServerName, refused: &UserTokenRefused) {
         if let Some(request) = self.in_flight.remove(id) {
             let own = request.own.as_deref().unwrap_or(id);
-            request.stream.put_lost(refused.error(Some(own), server), Reached::Refused);
+            request.stream.put_instead(refused.error(Some(own), server), Reached::Refused);
         }
     }
 

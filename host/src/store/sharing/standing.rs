@@ -72,7 +72,8 @@ impl Standing {
             losses: number(&self.losses),
             emptied: number(&self.emptied),
             lost_claims: number(&self.lost_claims),
-            coordinators: self.coordinators.load(Ordering::Relaxed),
+            // Of the others it hears with their next entries; this one is there.
+            coordinators: self.coordinators.load(Ordering::Relaxed).max(1),
         }
     }
 
