@@ -25,6 +25,7 @@ pub mod objects;
 pub mod openapi;
 pub mod other_clients;
 pub mod packages;
+pub mod packaging_scripts;
 pub mod plugin_bounds;
 pub mod plugins;
 pub mod release;

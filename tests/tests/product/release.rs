@@ -69,9 +69,15 @@ fn only_a_tested_tag_is_published() {
         assert!(needs(publish).contains(job), "{job}");
     }
     assert!(
-        needs(&workflow["jobs"]["images"]).contains("test"),
+        needs(&workflow["jobs"]["image-builds"]).contains("test"),
         "images are pushed where they are built"
     );
+    let images = &workflow["jobs"]["images"];
+    assert_eq!(images["if"].as_str(), Some("github.ref_type == 'tag'"));
+    for job in ["test", "packages", "image-builds"] {
+        assert!(needs(images).contains(job), "an image has a name before {job} has passed");
+    }
+    assert!(!commands(&workflow["jobs"]["image-builds"]).contains("--push"), "under a name");
     assert!(commands(&workflow["jobs"]["test"]).contains(".ci/run"), "the whole gate");
     let tags = &workflow["on"]["push"]["tags"];
     assert!(tags[0].as_str().unwrap().starts_with("v["), "{tags:?}");
@@ -89,7 +95,7 @@ fn jobs_have_few_rights() {
         let name = name.as_str().unwrap();
         assert!(job["timeout-minutes"].as_i64().is_some(), "{name} may run for hours");
         let may_write = job["permissions"].as_hash().is_some();
-        assert_eq!(may_write, ["images", "publish"].contains(&name), "{name}");
+        assert_eq!(may_write, ["image-builds", "images", "publish"].contains(&name), "{name}");
     }
 }
 
@@ -128,7 +134,11 @@ fn it_builds_tests_signs_and_publishes_all_of_it() {
                 "SHA256SUMS",
             ],
         ),
-        ("images", &["--target", "linux/amd64,linux/arm64", "--sbom true", "cosign sign"]),
+        ("image-builds", &["--target", "--platform linux/", "--sbom true", "push-by-digest=true"]),
+        (
+            "images",
+            &["for arch in amd64 arm64", "imagetools create", "cosign sign --yes --recursive"],
+        ),
         (
             "publish",
             &["cosign sign-blob", "gh release create", "npm publish", "--provenance", "helm push"],
@@ -139,6 +149,10 @@ fn it_builds_tests_signs_and_publishes_all_of_it() {
             assert!(commands.contains(word), "{job}: {word}");
         }
     }
+    let runners = workflow["jobs"]["image-builds"]["strategy"]["matrix"]["platform"].as_vec();
+    let runners: Vec<_> =
+        runners.unwrap().iter().map(|one| one["runner"].as_str().unwrap()).collect();
+    assert_eq!(runners, ["ubuntu-24.04", "ubuntu-24.04-arm"], "none is emulated");
     let matrix = &workflow["jobs"]["binaries"]["strategy"]["matrix"]["include"];
     let arches: Vec<_> =
         matrix.as_vec().unwrap().iter().map(|one| one["arch"].as_str().unwrap()).collect();
@@ -150,6 +164,28 @@ fn it_builds_tests_signs_and_publishes_all_of_it() {
     {
         assert!(settings::repository().join(script).is_file(), "{script}");
     }
+}
+
+/// Npm takes "folder/file" for a repository of GitHub, and a version before its release for the newest.
+#[test]
+fn npm_is_given_files_and_a_tag() {
+    let publish = commands(&workflow()["jobs"]["publish"]);
+    let list = publish.lines().find(|line| line.trim().starts_with("for package in")).unwrap();
+    let files: Vec<_> = list.split_whitespace().filter(|word| word.contains(".tgz")).collect();
+    assert_eq!(files.len(), 2, "{list}");
+    assert!(files.iter().all(|file| file.starts_with("./")), "{list}");
+    assert!(publish.contains("tag=next") && publish.contains("--tag \"$tag\""), "{publish}");
+    assert!(publish.contains("--prerelease"), "{publish}");
+}
+
+/// Names of images have no capitals, whatever the repository is called.
+#[test]
+fn the_name_of_the_images_is_in_small_letters() {
+    let workflow = workflow();
+    let named = commands(&workflow["jobs"]["version"]);
+    assert!(named.contains("image=ghcr.io/${GITHUB_REPOSITORY,,}"), "{named}");
+    let text = std::fs::read_to_string(settings::repository().join(WORKFLOW)).unwrap();
+    assert!(!text.contains("ghcr.io/${{"), "a name as GitHub spells it");
 }
 
 /// The tag has to be the version of all; here it is one already.
