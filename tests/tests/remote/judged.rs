@@ -130,10 +130,18 @@ fn an_answer_goes_out_as_json_whatever_it_was_called() {
 }
 
 #[test]
-fn a_server_that_calls_all_its_events_something_else_is_used() {
-    let kinds =
-        [None, Some("text/plain"), Some("application/json"), Some("application/octet-stream")];
-    let server = |kind: Option<&'static str>| {
+fn a_server_that_calls_all_its_events_or_answers_something_else_is_used() {
+    let events = |answer: &Value| format!(": first\n\ndata: {answer}\n\n");
+    let plain = |answer: &Value| format!("\n{answer:#}");
+    let kinds: [(Option<&str>, fn(&Value) -> String); 6] = [
+        (None, events),
+        (Some("text/plain"), events),
+        (Some("application/json"), events),
+        (Some("application/octet-stream"), events),
+        (Some("text/event-stream"), plain),
+        (Some("text/event-stream;charset=utf-8"), |answer| format!("\u{feff}[{answer}]")),
+    ];
+    let server = |(kind, written): (Option<&'static str>, fn(&Value) -> String)| {
         Scripted::start(move |asked, out| {
             let result = match asked.rpc().as_str() {
                 "initialize" => json!({
@@ -152,7 +160,7 @@ fn a_server_that_calls_all_its_events_something_else_is_used() {
                 std::thread::sleep(Duration::from_millis(1300));
             }
             let answer = json!({"jsonrpc": "2.0", "id": asked.json()["id"], "result": result});
-            reply(out, "200 OK", kind, &format!(": first\n\ndata: {answer}\n\n"));
+            reply(out, "200 OK", kind, &written(&answer));
             None
         })
     };
@@ -161,7 +169,7 @@ fn a_server_that_calls_all_its_events_something_else_is_used() {
         ups.iter().enumerate().map(|(n, up)| (format!("u{n}"), up.entry())).collect();
     Front::each(&servers.into(), &json!({}), |front| {
         let all = front.client("/mcp").initialize();
-        for (n, kind) in kinds.iter().enumerate() {
+        for (n, (kind, _)) in kinds.iter().enumerate() {
             let one = front.client(&format!("/mcp/u{n}")).initialize();
             for (session, tool) in [(&one, "ask".to_owned()), (&all, format!("u{n}-ask"))] {
                 for slowly in [false, true] {
