@@ -15,6 +15,7 @@ mod plugins;
 mod requests;
 mod skills;
 mod tasks;
+mod unread;
 mod upstreams;
 
 use mooring_tests::{Gateway, Stateless, settings};

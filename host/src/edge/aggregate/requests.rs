@@ -328,7 +328,7 @@ impl Worker {
                     Some(owner) => Ok(addressed(message, requested.raw, &requested.name, owner)),
                     None => {
                         let (asked, name) = (requested.asked, &requested.name);
-                        let absent = self.unlisted_by_absent(scope, session, asked, name);
+                        let absent = self.not_listed_yet(scope, session, asked, name);
                         Err(absent.unwrap_or_else(|| requested.unknown()))
                     }
                 }

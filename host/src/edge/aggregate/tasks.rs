@@ -75,7 +75,7 @@ impl Worker {
     /// Whether a server has the tool of this name, and the client may use it.
     ///
     /// # Errors
-    /// If all nodes are away that may have it.
+    /// If a server may have it whose lists are unknown.
     pub(in crate::edge) async fn has_tool(
         &self,
         scope: &Scope,
@@ -91,7 +91,7 @@ impl Worker {
         match found {
             Some(owner) => Ok(owner.server == *server),
             None => {
-                let absent = self.unlisted_by_absent(scope, session, Asked::Tool, name);
+                let absent = self.not_listed_yet(scope, session, Asked::Tool, name);
                 absent.map_or(Ok(false), Err)
             }
         }

@@ -1,6 +1,6 @@
-//! What a scope offers while nodes of before a start of the gateway have not come back yet, or while
-//! all nodes of a server are away. A client takes a list without their servers for the truth, and
-//! "unknown" too.
+//! What a scope offers while nodes of before a start of the gateway have not come back yet, while all
+//! nodes of a server are away, or while a server could not be opened yet. A client takes a list without
+//! their servers for the truth, and "unknown" too.
 
 use crate::edge::refusal::Refusal;
 use crate::edge::routing::cold_start::ColdStart;
@@ -12,6 +12,10 @@ use crate::protocol::initialize::ClientSet;
 use crate::protocol::methods::List;
 
 use super::merge::{Asked, ScopeCatalog};
+
+/// Why a server that is there has no lists.
+const UNREAD: &str = "what it offers is not known, since it does not start, cannot be reached, or has \
+                      not answered yet";
 
 impl Worker {
     /// Right after a start, waits for the nodes whose servers' lists are unknown.
@@ -56,9 +60,9 @@ impl Worker {
         cold_start.had_nodes() && !members.iter().any(|member| is_unknown(&member.server))
     }
 
-    /// The refusal of a request for an entry that no list has. A server whose lists are unknown,
-    /// since its nodes are away or do not answer, may have it if the name begins with the server's.
-    pub(in crate::edge) fn unlisted_by_absent(
+    /// The refusal of a request for an entry that no list has. A server whose lists are unknown may
+    /// have it if the name begins with the server's.
+    pub(in crate::edge) fn not_listed_yet(
         &self,
         scope: &Scope,
         session: &Session,
@@ -77,11 +81,25 @@ impl Worker {
             };
             is_meant && self.edge.catalogs.known(&topology, &member.server, set).is_none()
         });
-        members.find_map(|member| self.edge.absent(&member.server))
+        members.find_map(|member| self.unread(&member.server))
+    }
+
+    /// Why a server's lists are unknown: all of its nodes are away, or none could open it so far. `None`
+    /// if no node has it at all.
+    fn unread(&self, server: &ServerName) -> Option<Refusal> {
+        self.edge.absent(server).or_else(|| {
+            let is_there = self.edge.topology.load().knows(server);
+            is_there.then(|| Refusal::Unavailable {
+                server: server.clone(),
+                why: UNREAD.to_owned(),
+                retry_after: None,
+                by_node: false,
+            })
+        })
     }
 
     /// The refusal of a list in which nothing is, since every node of the scope's servers is away
-    /// and their lists are unknown.
+    /// and their lists are unknown; of one server's, also since it could not be opened yet.
     pub(in crate::edge) fn nothing_to_list(
         &self,
         scope: &Scope,
@@ -92,6 +110,7 @@ impl Worker {
             return None;
         }
         let (set, topology) = (self.set_of(session), self.edge.topology.load());
+        let is_single = matches!(scope.of_url(), Scope::Server(_));
         let mut refusal = None;
         for member in scope::members(self, scope) {
             if !topology.knows(&member.server) {
@@ -100,8 +119,11 @@ impl Worker {
             if self.edge.catalogs.known(&topology, &member.server, set).is_some() {
                 return None;
             }
-            let absent = self.edge.absent(&member.server)?;
-            refusal = refusal.or(Some(absent));
+            let why = match is_single {
+                true => self.unread(&member.server),
+                false => self.edge.absent(&member.server),
+            };
+            refusal = refusal.or(Some(why?));
         }
         refusal
     }
