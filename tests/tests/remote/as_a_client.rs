@@ -154,13 +154,25 @@ fn other_redirects_are_refused_by_name() {
 /// An HTTP+SSE server that redirects what has no slash at its end.
 #[test]
 fn an_old_server_may_redirect_its_stream_and_its_messages() {
+    for status in ["307 Temporary Redirect", "308 Permanent Redirect"] {
+        follows(status, status);
+    }
+    // What only GET is sent on with.
+    for status in ["301 Moved Permanently", "302 Found", "303 See Other"] {
+        follows(status, "307 Temporary Redirect");
+    }
+}
+
+/// A stream that is redirected so, and messages likewise.
+fn follows(stream: &'static str, messages: &'static str) {
     let streams: Arc<Mutex<HashMap<String, Sender<Value>>>> = Arc::default();
     let old = Scripted::start(move |asked, out| {
         let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
         match (asked.method.as_str(), path) {
             (_, "/old/sse" | "/old/messages") => {
                 let place = format!("Location: {path}/?{query}");
-                out.reply("307 Temporary Redirect", &[&place], b"");
+                let status = if asked.method == "GET" { stream } else { messages };
+                out.reply(status, &[&place], b"");
             }
             ("GET", "/old/sse/") => {
                 let (sender, messages) = channel();
@@ -199,7 +211,7 @@ fn an_old_server_may_redirect_its_stream_and_its_messages() {
     let gateway = gateway(&json!({"type": "sse", "url": old.url("/old/sse")}));
     for (path, tool) in SCOPES {
         let session = gateway.client(path).initialize();
-        assert_eq!(text(&ask(&session, tool)), "as usual", "{path}");
+        assert_eq!(text(&ask(&session, tool)), "as usual", "{stream} {path}");
     }
 }
 

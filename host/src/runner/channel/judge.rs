@@ -240,7 +240,8 @@ pub fn complaint(head: &ResponseHead, body: &[u8]) -> String {
     if let Some(place) = &head.place {
         return format!(
             "redirects ({status}) to {place}, which the gateway does not follow: it follows 307 and \
-             308 within one origin, a few times; set the server's url to where it is"
+             308 (and to GET 301, 302 and 303) within one origin, a few times; set the server's url to \
+             where it is"
         );
     }
     let begins = match status.is_success() {

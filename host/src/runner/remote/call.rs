@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::runtime::Handle;
 
 use crate::net::{Body, Pool, Unanswered};
@@ -136,7 +136,8 @@ impl<'a> HttpCall<'a> {
                     }
                     if redirects::is_redirect(response.status())
                         && redirects < redirects::MOST
-                        && let Some(to) = client.redirected(moved.as_ref(), &response)
+                        && let Some(to) =
+                            client.redirected(&Method::POST, moved.as_ref(), &response)
                     {
                         redirects += 1;
                         let token = token.as_ref();

@@ -269,9 +269,15 @@ impl UpstreamClient {
 
     /// Where a redirect in answer to a request for `path` leads to, if it is followed.
     #[must_use]
-    pub fn redirected(&self, path: Option<&Uri>, response: &Response<Body>) -> Option<Uri> {
+    pub fn redirected(
+        &self,
+        method: &Method,
+        path: Option<&Uri>,
+        response: &Response<Body>,
+    ) -> Option<Uri> {
         let Upstream { uri, path: own, .. } = &self.upstream;
-        redirects::next(uri, path.unwrap_or(own), response.status(), response.headers())
+        let at = (uri, path.unwrap_or(own));
+        redirects::next(method, at, response.status(), response.headers())
     }
 
     /// Opens an event stream, or resumes it after `last_event_id`.
@@ -335,7 +341,7 @@ impl UpstreamClient {
                 response = self.once(pool, path, sent, token.as_ref()).await?;
             }
         }
-        if !redirects::is_redirect(response.status()) {
+        if !redirects::may_follow(&sent.method, response.status()) {
             return Ok(Came { response, moved: None });
         }
         Box::pin(self.follow(pool, response, path.cloned(), sent, token)).await
@@ -362,7 +368,7 @@ impl UpstreamClient {
     ) -> Result<Came, Failure> {
         let mut moved = None;
         for _ in 0..redirects::MOST {
-            let Some(next) = self.redirected(path.as_ref(), &response) else { break };
+            let Some(next) = self.redirected(&sent.method, path.as_ref(), &response) else { break };
             response = self.once(pool, Some(&next), sent, token.as_ref()).await?;
             moved = Some(next.clone());
             path = Some(next);
