@@ -171,9 +171,10 @@ fn follows(stream: &'static str, messages: &'static str) {
         match (asked.method.as_str(), path) {
             (_, "/old/sse" | "/old/messages") => {
                 let place = format!("Location: {path}/?{query}");
-                let status = if asked.method == "GET" { stream } else { messages };
+                let status = if path == "/old/sse" { stream } else { messages };
                 out.reply(status, &[&place], b"");
             }
+            ("POST", "/old/sse/") => out.reply("405 Method Not Allowed", &["Allow: GET"], b""),
             ("GET", "/old/sse/") => {
                 let (sender, messages) = channel();
                 let mut streams = streams.lock().unwrap();
@@ -208,10 +209,15 @@ fn follows(stream: &'static str, messages: &'static str) {
         }
         None
     });
-    let gateway = gateway(&json!({"type": "sse", "url": old.url("/old/sse")}));
-    for (path, tool) in SCOPES {
-        let session = gateway.client(path).initialize();
-        assert_eq!(text(&ask(&session, tool)), "as usual", "{stream} {path}");
+    // Whether or not the settings say what it is.
+    for entry in
+        [json!({"type": "sse", "url": old.url("/old/sse")}), json!({"url": old.url("/old/sse")})]
+    {
+        let gateway = gateway(&entry);
+        for (path, tool) in SCOPES {
+            let session = gateway.client(path).initialize();
+            assert_eq!(text(&ask(&session, tool)), "as usual", "{stream} {path} {entry}");
+        }
     }
 }
 

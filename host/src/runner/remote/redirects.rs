@@ -11,9 +11,13 @@ pub const MOST: usize = 5;
 /// Whether the status may be followed by a request of this method.
 #[must_use]
 pub fn may_follow(method: &Method, status: StatusCode) -> bool {
-    let becomes_get =
-        matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER);
-    is_redirect(status) || *method == Method::GET && becomes_get
+    is_redirect(status) || (*method == Method::GET && becomes_get(status))
+}
+
+/// Whether clients follow the status by GET, whatever they have sent.
+#[must_use]
+pub fn becomes_get(status: StatusCode) -> bool {
+    matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND | StatusCode::SEE_OTHER)
 }
 
 /// Whether the status may be followed by any request.

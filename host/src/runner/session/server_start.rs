@@ -20,6 +20,7 @@ use crate::runner::channel::own_answers::{self, Absent};
 use crate::runner::channel::terms::SessionTerms;
 use crate::runner::process::program::Program;
 use crate::runner::remote::http::RemoteHttp;
+use crate::runner::remote::redirects;
 use crate::runner::remote::sse::RemoteSse;
 use crate::runner::remote::upstream::{Came, Upstream, UpstreamClient};
 use crate::runner::shared_process::process::{Beginning, SharedProcessKey, Sharers, Sharing};
@@ -267,7 +268,7 @@ impl ServerStart<'_> {
                         let (server, reason) = (self.server.clone(), no_result.why);
                         return Err(OpenError::Refused { server, reason });
                     }
-                    if is_another_transport(status) {
+                    if is_another_transport(status) || redirects::becomes_get(status) {
                         return Ok(Err(no_result));
                     }
                     return Err(self.without_result(no_result));
