@@ -331,7 +331,10 @@ impl Feeding {
         let Ok(envelope) = Envelope::parse(&message) else { return };
         let list = List::NOTIFIED.into_iter().find(|list| list.changed() == envelope.method());
         if let Some(list) = list {
-            self.changed.insert(list);
+            // On this stream the same would come a second time.
+            if !self.worker.tells_of_lists_itself(&self.scope, &self.session, server) {
+                self.changed.insert(list);
+            }
             return;
         }
         let part = match envelope.kind() {

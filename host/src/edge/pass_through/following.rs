@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::model::{Node, NodeId};
@@ -31,16 +31,20 @@ const GONE: Duration = Duration::from_secs(10);
 
 impl ListenedServer {
     /// Asks the server at all of its nodes, for as long as somebody hears what they say. Returns how
-    /// many they are now: so many of them acknowledge, end or fail. What comes later says nothing but
-    /// what has changed.
-    pub fn ask(self, sender: &mpsc::Sender<(NodeId, NodeSaid)>) -> usize {
+    /// many they are now: so many of them acknowledge, end or fail, unless it `is_late`. What comes
+    /// late says nothing but what has changed. The handle tells when that has ended.
+    pub fn ask(
+        self,
+        sender: &mpsc::Sender<(NodeId, NodeSaid)>,
+        is_late: bool,
+    ) -> (usize, AbortHandle) {
         let this = Arc::new(self);
         let nodes = Self::nodes(&this.worker, &this.server);
         let count = nodes.len();
         let sender = sender.clone();
         let mut following = Following::of(this);
-        following.begin(nodes, false);
-        tokio::spawn(async move {
+        following.begin(nodes, is_late);
+        let task = tokio::spawn(async move {
             tokio::select! {
                 biased;
                 // Dropping the listeners cancels their requests.
@@ -48,7 +52,7 @@ impl ListenedServer {
                 () = following.run(&sender) => {}
             }
         });
-        count
+        (count, task.abort_handle())
     }
 }
 

@@ -62,7 +62,7 @@ impl ListenedServer {
         let (out, receiver) = mpsc::channel(ahead::AHEAD);
         let (server, id) = (self.server.clone(), self.id());
         let leaving = self.worker.edge.leaving.watch();
-        let awaited = self.ask(&sender);
+        let (awaited, _) = self.ask(&sender, false);
         let (notes, granted, last) = (Vec::new(), Vec::new(), None);
         let tried = Tried::default();
         let merging = Merging { said, awaited, notes, granted, last, tried, leaving, id };

@@ -89,6 +89,17 @@ impl Worker {
         members.filter(|server| self.era_marks(server).has_no_sessions).collect()
     }
 
+    /// Whether those who listen to a session hear of this server's lists from itself.
+    #[must_use]
+    pub(in crate::edge) fn tells_of_lists_itself(
+        &self,
+        scope: &Scope,
+        session: &Session,
+        server: &ServerName,
+    ) -> bool {
+        session.origin != Origin::Client && self.stateless_members(scope).contains(server)
+    }
+
     fn era_marks(&self, server: &ServerName) -> EraMarks {
         self.edge.catalogs.marks(&self.edge.topology.load(), server)
     }

@@ -13,7 +13,6 @@ use crate::edge::bridge::ahead::AHEAD;
 use crate::edge::bridge::inner_session::InnerInUse;
 use crate::edge::bridge::session_feeds::FeedItem;
 use crate::edge::client_request::ClientRequest;
-use crate::edge::pass_through::listened::NodeSaid;
 use crate::edge::refusal::Refusal;
 use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
@@ -24,6 +23,7 @@ use crate::protocol::{splice, sse};
 use crate::sync::until;
 
 use super::changed_lists::ChangedLists;
+use super::list_servers::ListServers;
 use super::own_view::OwnView;
 use super::request::ModernRequest;
 use super::respond::event_stream;
@@ -32,8 +32,6 @@ use super::task_watch::TaskWatch;
 use super::tasks::KnownTask;
 use super::unheard::{Unheard, next_change};
 
-/// How long servers without sessions are waited for. They need not be started for the client.
-const ACKNOWLEDGES: Duration = Duration::from_secs(2);
 /// Between two looks whether the servers that have granted resources are still heard.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long one that is not heard any more may take to be heard elsewhere by itself.
@@ -54,9 +52,8 @@ pub(super) struct Listening {
     tasks: Vec<KnownTask>,
     /// What of all this is for the client; `None` if everything is.
     view: Option<OwnView>,
-    /// What servers without sessions say of their lists, and how many of their nodes are asked.
-    at_servers: mpsc::Receiver<(NodeId, NodeSaid)>,
-    asked: usize,
+    /// Servers without sessions, which say of their lists themselves.
+    list_servers: ListServers,
 }
 
 impl ModernRequest<'_> {
@@ -93,8 +90,7 @@ impl ModernRequest<'_> {
         // Before anything is subscribed to, so that nothing is missed.
         let feed = self.worker.session_feed(self.scope, &session)?;
         let view = OwnView::of(self.worker, self.scope, &session).await;
-        let (node_said, at_servers) = mpsc::channel(AHEAD);
-        let asked = self.ask_for_lists(&wanted, &node_said);
+        let list_servers = self.list_servers(&wanted);
         let listening = Listening {
             worker: self.worker.clone(),
             context: self.context.clone(),
@@ -106,8 +102,7 @@ impl ModernRequest<'_> {
             wanted,
             tasks,
             view,
-            at_servers,
-            asked,
+            list_servers,
         };
         let (sender, receiver) = mpsc::channel(AHEAD);
         tokio::spawn(listening.run(feed, sender));
@@ -132,8 +127,9 @@ impl ModernRequest<'_> {
 
 impl Listening {
     async fn run(mut self, mut feed: broadcast::Receiver<FeedItem>, sender: mpsc::Sender<Bytes>) {
+        self.list_servers.begin().await;
         self.subscribe(&sender).await;
-        let early = self.acknowledged_by_servers().await;
+        let early = self.list_servers.acknowledged().await;
         let first = self.wanted.acknowledged(&self.id);
         let watch = TaskWatch {
             worker: self.worker.clone(),
@@ -154,24 +150,6 @@ impl Listening {
             }
         }
         self.unsubscribe().await;
-    }
-
-    /// Waits, for a while, until the servers without sessions have taken the request. Returns what they
-    /// have said besides.
-    async fn acknowledged_by_servers(&mut self) -> Vec<Bytes> {
-        let (mut awaited, mut early) = (self.asked, Vec::new());
-        let until = tokio::time::Instant::now() + ACKNOWLEDGES;
-        while awaited > 0 && early.len() < AHEAD {
-            let said = tokio::time::timeout_at(until, self.at_servers.recv()).await;
-            match said {
-                Ok(Some((_, said))) if said.is_acknowledgement() => awaited -= 1,
-                Ok(Some((_, NodeSaid::Note(note)))) => early.push(note),
-                Ok(Some((_, NodeSaid::LateGrant(_)))) => {}
-                Ok(Some((_, NodeSaid::End(..) | NodeSaid::Failed(_)))) => awaited -= 1,
-                Ok(None) | Err(_) => break,
-            }
-        }
-        early
     }
 
     /// Hands notifications on, until this process leaves; first those that came early.
@@ -195,10 +173,8 @@ impl Listening {
         loop {
             let heard = tokio::select! {
                 heard = tokio::time::timeout_at(quiet + keep_alive, feed.recv()) => heard,
-                Some((_, said)) = self.at_servers.recv() => {
-                    if let NodeSaid::Note(note) = said {
-                        changed.put(&note, self.has_open(), Instant::now());
-                    }
+                note = self.list_servers.next() => {
+                    changed.put(&note, self.has_open(), Instant::now());
                     continue;
                 }
                 () = until(changed.due()) => {

@@ -5,14 +5,15 @@
 //! tasks: `tasks`; `passed`, if that server has no sessions either), or for as long as the client listens
 //! (`listen`, within its `listener_place`; for whom servers are subscribed to, `listened_resources`, and to
 //! which again, `unheard`; what of it is the client's, where it may use only some, `own_view`; how tasks are
-//! watched for it, `task_watch`; what is told once, `changed_lists`). `respond` makes the response: JSON for
-//! as long as there is
+//! watched for it, `task_watch`; what is told once, `changed_lists`; who is asked for its lists itself,
+//! `list_servers`). `respond` makes the response: JSON for as long as there is
 //! nothing but the answer to say, else an event stream, which the client closes to cancel.
 
 pub mod calls;
 pub mod changed_lists;
 pub mod discover;
 pub mod entry;
+pub mod list_servers;
 pub mod listen;
 pub mod listened_resources;
 pub mod listener_place;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Response;
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
 
 use crate::edge::aggregate::reply::rewritten;
 use crate::edge::aggregate::requested::Requested;
@@ -15,11 +14,10 @@ use crate::edge::catalog::merge::ScopeCatalog;
 use crate::edge::catalog::part::Owner;
 use crate::edge::observed::call::ObservedCall;
 use crate::edge::observed::notes::CallOrigin;
-use crate::edge::pass_through::listened::{ListenedServer, NodeSaid};
 use crate::edge::pass_through::stateless::{Passed, StatelessPass};
 use crate::edge::refusal::{Refusal, lost_words};
 use crate::edge::session::client_session::Session;
-use crate::model::{NodeId, ServerName};
+use crate::model::ServerName;
 use crate::net::Body;
 use crate::protocol::era::answered::without;
 use crate::protocol::era::methods::{LISTEN, Method};
@@ -29,6 +27,7 @@ use crate::protocol::methods;
 use crate::protocol::splice::{self, RequestTarget};
 use crate::protocol::strict::StrictParams;
 
+use super::list_servers::{ListServers, ListsRequest};
 use super::request::ModernRequest;
 use super::subscribed::Wanted;
 
@@ -172,30 +171,16 @@ impl ModernRequest<'_> {
         said.unwrap_or_else(|| "{}".to_owned())
     }
 
-    /// Listens to the lists of the servers that have no sessions themselves. Those with sessions are
-    /// heard in the conversation's own. Returns how many nodes are asked.
-    pub(super) fn ask_for_lists(
-        &self,
-        wanted: &Wanted,
-        sender: &mpsc::Sender<(NodeId, NodeSaid)>,
-    ) -> usize {
-        if wanted.lists.is_empty() {
-            return 0;
-        }
-        let params = wanted.lists_alone(&self.own_meta());
-        let message = jsonrpc::request(self.id, LISTEN, &params);
-        let servers = self.worker.stateless_members(self.scope).into_iter();
-        let asked = servers.map(|server| {
-            let listened = ListenedServer {
-                worker: self.worker.clone(),
-                context: self.context.clone(),
-                scope: self.scope.clone(),
-                principal: self.principal.clone(),
-                server,
-                message: message.clone(),
-            };
-            listened.ask(sender)
-        });
-        asked.sum()
+    /// The servers that have no sessions themselves, to be asked for their lists.
+    pub(super) fn list_servers(&self, wanted: &Wanted) -> ListServers {
+        let params = || wanted.lists_alone(&self.own_meta());
+        let is_wanted = !wanted.lists.is_empty();
+        ListServers::of(ListsRequest {
+            worker: self.worker.clone(),
+            context: self.context.clone(),
+            scope: self.scope.clone(),
+            principal: self.principal.clone(),
+            message: is_wanted.then(|| jsonrpc::request(self.id, LISTEN, &params())),
+        })
     }
 }
