@@ -86,6 +86,31 @@ fn the_operator_says_what_names_a_conversation() {
     assert_eq!((client.count("count"), client.count("count")), (1, 2));
 }
 
+/// A client's cookies go to every URL of the gateway, and one may be of a secret that it has no more.
+#[test]
+fn a_cookie_names_a_conversation_at_each_url_and_one_that_opens_nothing_is_replaced() {
+    let servers = settings::standalone(json!({"counter": servers::counter()}));
+    let system = json!({"systemConfig": both(&json!(["cookie"]))});
+    let gateway = Gateway::start_with(&settings::merged(servers, system));
+    let given = |client: &Stateless| {
+        let discovered = client.send("server/discover", json!({})).expect(200);
+        let cookie = discovered.header("set-cookie")?;
+        Some(cookie.split(';').next().unwrap_or_default().to_owned())
+    };
+    let single = stateless(&gateway, "/mcp/counter");
+    let cookie = given(&single).expect("a cookie");
+    let single = single.header("Cookie", &cookie);
+    let whole = stateless(&gateway, "/mcp").header("Cookie", &cookie);
+    assert_eq!((given(&single), given(&whole)), (None, None), "it has one");
+    for round in 1..=3 {
+        assert_eq!((single.count("count"), whole.count("counter-count")), (round, round));
+    }
+    let old = stateless(&gateway, "/mcp").header("Cookie", "MOORING_CONVERSATION=old");
+    let new = given(&old).expect("it is given another");
+    let renewed = stateless(&gateway, "/mcp").header("Cookie", &new);
+    assert_eq!((renewed.count("counter-count"), renewed.count("counter-count")), (1, 2));
+}
+
 /// Operators see what told the conversations of clients apart.
 #[test]
 fn explanations_and_metrics_say_what_named_a_conversation() {

@@ -23,6 +23,9 @@ use super::named_by::NONE;
 
 /// The cookie that names a conversation.
 pub const COOKIE: &str = "MOORING_CONVERSATION";
+/// What a cookie is sealed to. A client sends it to every URL of the gateway, and at each it names
+/// another conversation.
+const OF_COOKIE: Scope = Scope::All;
 /// Bytes of the longest name of a conversation that a client makes up.
 const MAX_NAME: usize = 1024;
 
@@ -153,6 +156,13 @@ impl Worker {
     }
 }
 
+/// The names that the gateway gives a new conversation.
+pub struct NewConversation {
+    pub handle: String,
+    /// The same for the cookie, where cookies count.
+    pub cookie: Option<String>,
+}
+
 /// The conversation that the gateway has named, as its client returns it.
 pub struct OpenedHandle {
     pub id: SessionId,
@@ -188,17 +198,29 @@ impl Edge {
     }
 
     /// The conversation that the gateway's cookie names.
-    pub(super) fn cookie_handle(&self, speaker: &Speaker<'_>) -> Option<OpenedHandle> {
+    #[must_use]
+    pub fn cookie_handle(&self, speaker: &Speaker<'_>) -> Option<OpenedHandle> {
         let text = headers::cookie(&speaker.context.headers, COOKIE)?;
-        self.opened_handle(speaker, text)
+        let opened = self.keys.open_conversation(text, &OF_COOKIE, speaker.principal);
+        opened.map(|(id, named_at)| OpenedHandle { id, named_at })
     }
 
-    /// A name for a new conversation, if clients may name them so.
+    /// Names for a new conversation, if clients may name them so.
     #[must_use]
-    pub fn new_handle(&self, scope: &Scope, principal: &Principal) -> Option<String> {
-        let named_so = [ConversationBy::Handle, ConversationBy::Cookie];
-        let may = self.config.eras.conversations.iter().any(|by| named_so.contains(by));
-        may.then(|| self.keys.seal_conversation(SessionId::mint(), scope, principal))?
+    pub fn new_conversation(
+        &self,
+        scope: &Scope,
+        principal: &Principal,
+    ) -> Option<NewConversation> {
+        let ladder = &self.config.eras.conversations;
+        let by_cookie = ladder.contains(&ConversationBy::Cookie);
+        if !by_cookie && !ladder.contains(&ConversationBy::Handle) {
+            return None;
+        }
+        let id = SessionId::mint();
+        let sealed = |scope: &Scope| self.keys.seal_conversation(id, scope, principal);
+        let cookie = if by_cookie { sealed(&OF_COOKIE) } else { None };
+        Some(NewConversation { handle: sealed(scope)?, cookie })
     }
 }
 

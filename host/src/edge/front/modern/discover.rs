@@ -4,7 +4,6 @@ use http::Response;
 use http::header::{self, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use crate::config::ConversationBy;
 use crate::edge::bridge::conversation::COOKIE;
 use crate::edge::refusal::Refusal;
 use crate::edge::scope;
@@ -15,8 +14,8 @@ use crate::protocol::era::{REVISION, meta, tasks};
 use crate::protocol::initialize::InitializeResult;
 use crate::protocol::lenient::Members;
 use crate::protocol::methods::List;
+use crate::protocol::splice;
 use crate::protocol::version::Version;
-use crate::protocol::{headers, splice};
 
 use super::request::ModernRequest;
 
@@ -47,27 +46,27 @@ impl ModernRequest<'_> {
         }
         let mut additions = self.additions(session);
         let edge = &self.worker.edge;
-        let handle = edge.new_handle(self.scope, self.principal);
-        if let Some(handle) = &handle
+        let new = edge.new_conversation(self.scope, self.principal);
+        if let Some(new) = &new
             && self.claim.conversation.is_none()
         {
-            additions.meta.push((meta::CONVERSATION, splice::quoted(handle)));
+            additions.meta.push((meta::CONVERSATION, splice::quoted(&new.handle)));
         }
         let mut response = self.answer(result.to_string().as_bytes(), &additions);
-        let by_cookie = edge.config.eras.conversations.contains(&ConversationBy::Cookie);
-        let has_none = headers::cookie(&self.context.headers, COOKIE).is_none();
-        if let Some(handle) = handle.filter(|_| by_cookie && has_none)
-            && let Ok(cookie) = HeaderValue::from_str(&self.cookie(&handle))
+        // One that does not open, as of another key, is replaced.
+        let has_none = edge.cookie_handle(&self.speaker()).is_none();
+        if let Some(text) = new.and_then(|new| new.cookie).filter(|_| has_none)
+            && let Ok(cookie) = HeaderValue::from_str(&self.cookie(&text))
         {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         response
     }
 
-    fn cookie(&self, handle: &str) -> String {
+    fn cookie(&self, name: &str) -> String {
         let base = &self.worker.edge.config.base_path;
         let path = if base.is_empty() { "/" } else { base };
-        format!("{COOKIE}={handle}; Path={path}; HttpOnly; SameSite=Lax")
+        format!("{COOKIE}={name}; Path={path}; HttpOnly; SameSite=Lax")
     }
 
     async fn offered(&self, session: &Session) -> Offered {

@@ -46,10 +46,14 @@ impl ModernRequest<'_> {
     /// # Errors
     /// If it names one that this client does not have.
     pub fn conversation(&self) -> Result<Option<Conversation>, Refusal> {
+        self.worker.conversation(&self.speaker())
+    }
+
+    /// What its conversation is told by.
+    #[must_use]
+    pub fn speaker(&self) -> Speaker<'_> {
         let Self { context, scope, principal, envelope, claim, recent, .. } = *self;
-        let message = self.message;
-        let speaker = Speaker { context, scope, principal, envelope, message, claim, recent };
-        self.worker.conversation(&speaker)
+        Speaker { context, scope, principal, envelope, message: self.message, claim, recent }
     }
 
     /// The conversation that it names by the gateway's own name.
