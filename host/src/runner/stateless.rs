@@ -29,6 +29,7 @@ use super::bridge::discover::NotDiscovered;
 use super::bridge::exchange::{Heard, Outgoing, Unanswered};
 use super::bridge::mux::{MuxExchange, Place};
 use super::bridge::passing::{OwnNames, wants_logs};
+use super::bridge::replaced;
 use super::channel::answer::mark_own;
 use super::channel::error_counts::code_in;
 use super::channel::judge::{self, Judged};
@@ -200,6 +201,10 @@ impl Passing<'_> {
                 return self.error(code::SERVER_LOST, &text, Some(Outcome::Sent));
             }
         };
+        if replaced::may_be(Some(&head), &body) {
+            // Sessions are needed by now, perhaps: its next reading tells.
+            self.runner.shared.discovery.doubt(self.server);
+        }
         match judge::judge(self.server, self.id, &head, &body) {
             Judged::Answer(answer) => {
                 let mut response = events::json(answer);

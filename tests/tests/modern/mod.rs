@@ -12,6 +12,7 @@ mod listeners;
 mod listening;
 mod passed_on;
 mod plugins;
+mod replaced;
 mod requests;
 mod skills;
 mod tasks;

@@ -22,6 +22,7 @@ use crate::seam::UserTokenRefused;
 
 use super::exchange::{Heard, Unanswered};
 use super::questions::Ready;
+use super::replaced;
 use super::server::Exchange;
 use super::talk::{Talk, Turn};
 
@@ -66,7 +67,9 @@ enum NotRun {
 /// How an exchange ends without an answer to be judged.
 enum Ended {
     Unanswered(Unanswered),
-    Refused(UserTokenRefused),
+    Refused,
+    /// Another server has answered, of the era with sessions.
+    Replaced,
 }
 
 struct Call<'a> {
@@ -108,10 +111,12 @@ impl Call<'_> {
             let Some(exchange) = self.talk.send(turn).await else {
                 return Ok(error(code::INVALID_PARAMS, "params must be an object"));
             };
-            let next = match self.heard(exchange).await {
+            let is_first = course.answers.is_none() && course.state.is_none();
+            let next = match self.heard(exchange, is_first).await {
                 Ok(answer) => self.judge(&answer, &mut course).await,
                 Err(Ended::Unanswered(why)) => self.unanswered(why, &mut course).await?,
-                Err(Ended::Refused(refused)) => return Err(NotRun::Refused(refused)),
+                Err(Ended::Refused) => return Err(NotRun::Refused),
+                Err(Ended::Replaced) => return Err(NotRun::Unread),
             };
             if let Next::Answer(answer) = next {
                 return Ok(answer);
@@ -121,8 +126,9 @@ impl Call<'_> {
         Ok(self.failed(&text))
     }
 
-    /// Reads on to the answer; what comes before it goes to the client.
-    async fn heard(&self, mut exchange: Exchange) -> Result<Bytes, Ended> {
+    /// Reads on to the answer; what comes before it goes to the client. `is_first`: whether the client
+    /// has answered nothing yet, so that the request may begin anew.
+    async fn heard(&self, mut exchange: Exchange, is_first: bool) -> Result<Bytes, Ended> {
         loop {
             match exchange.next().await {
                 Heard::Notice(notice) => self.pass(notice).await,
@@ -131,6 +137,13 @@ impl Call<'_> {
                         Some(refused) => Err(Ended::Refused(refused)),
                         None => Ok(answer),
                     };
+                }
+                Heard::Answer(answer) => {
+                    let is_odd = is_first && replaced::may_be(exchange.head(), &answer);
+                    if is_odd && self.talk.has_been_replaced().await {
+                        return Err(Ended::Replaced);
+                    }
+                    return Ok(answer);
                 }
                 Heard::Failed(unanswered) => return Err(Ended::Unanswered(unanswered)),
             }

@@ -21,6 +21,7 @@ pub mod mux;
 pub mod passing;
 pub mod process;
 pub mod questions;
+pub mod replaced;
 pub mod server;
 pub mod session;
 pub mod setting;

@@ -26,6 +26,7 @@ use crate::sync::{Locked, Signal, Watcher};
 
 use super::eras::Eras;
 use super::questions::Questions;
+use super::replaced::REPLACED;
 use super::server::ModernServer;
 use super::talk::Talk;
 use super::tools::ToolHeaders;
@@ -86,6 +87,7 @@ impl Bridged {
             questions: Questions::default(),
             subscribed: watch::Sender::default(),
             acknowledged: watch::Sender::default(),
+            replaced: Signal::default(),
         };
         let closing = Signal::default();
         tokio::spawn(serve(Arc::new(talk), outbox, closing.watch()));
@@ -152,6 +154,7 @@ async fn serve(talk: Arc<Talk>, mut outbox: Unwritten, mut closing: Watcher) {
         ModernServer::Process(place) => Some(place.mux().lost.subscribe()),
         ModernServer::Http(_) => None,
     };
+    let mut replaced = talk.replaced.watch();
     let how = loop {
         tokio::select! {
             biased;
@@ -173,6 +176,7 @@ async fn serve(talk: Arc<Talk>, mut outbox: Unwritten, mut closing: Watcher) {
                 }
             }
             how = ended(&mut lost) => break Some(how),
+            () = replaced.raised() => break Some(REPLACED.to_owned()),
         }
     };
     if how.is_some() {

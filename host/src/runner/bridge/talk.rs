@@ -19,7 +19,7 @@ use crate::protocol::lenient::Members;
 use crate::protocol::log_level::LogLevel;
 use crate::protocol::splice::{self, RequestTarget, quoted};
 use crate::runner::channel::pipe::Pipe;
-use crate::sync::Locked;
+use crate::sync::{Locked, Signal};
 
 use super::eras::Eras;
 use super::exchange::Outgoing;
@@ -59,6 +59,8 @@ pub struct Talk {
     pub subscribed: watch::Sender<BTreeSet<String>>,
     /// What the server has last said that it will tell of.
     pub acknowledged: watch::Sender<Acknowledged>,
+    /// Raised once a server of another era answers in the server's place.
+    pub replaced: Signal,
 }
 
 /// A request of the session, as it is to be sent once.

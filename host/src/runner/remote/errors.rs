@@ -74,12 +74,39 @@ fn tells_of_loss(error: &str) -> bool {
     let code = error.get("code").and_then(|code| code.get().parse::<i64>().ok());
     match code {
         Some(code::SESSION) => true,
+        _ if has_no_sessions(code, &error) => true,
         Some(code::INVALID_REQUEST | code::TRANSPORT) => {
             let text = error.text("message").unwrap_or_default();
             text.to_ascii_lowercase().contains("session")
         }
         _ => false,
     }
+}
+
+/// Whether an error is that of a server that has no sessions, to a request of one: it has been replaced.
+/// It misses what each request says there of itself, or does not serve the revision.
+fn has_no_sessions(code: Option<i64>, error: &Members<'_>) -> bool {
+    match code {
+        Some(code::HEADER_MISMATCH | code::UNSUPPORTED_VERSION) => true,
+        Some(code::INVALID_PARAMS) => {
+            let text = error.text("message").unwrap_or_default().to_ascii_lowercase();
+            let is_about_era = ["io.modelcontextprotocol/", "version", "envelope"];
+            text.contains("_meta") && is_about_era.iter().any(|word| text.contains(word))
+        }
+        _ => false,
+    }
+}
+
+/// The same of the body of a response that refuses the request.
+#[must_use]
+pub fn is_of_no_session(status: StatusCode, text: &[u8]) -> bool {
+    let error = || Envelope::parse(answer::without_mark(text)).ok()?.error;
+    status == StatusCode::BAD_REQUEST
+        && error().is_some_and(|error| {
+            let error = Members::of(error.get()).unwrap_or_default();
+            let code = error.get("code").and_then(|code| code.get().parse::<i64>().ok());
+            has_no_sessions(code, &error)
+        })
 }
 
 /// Whether the response means that the upstream's session is lost. The specification demands 404;
@@ -135,6 +162,10 @@ mod tests {
             (error("7", -32000, "No valid session ID provided"), false),
             (error("8", -32004, "no such tool"), false),
             (error("null", -32004, "no such tool"), false),
+            (error("7", -32022, "Unsupported protocol version"), false),
+            (error("7", -32020, "Header mismatch"), false),
+            (error("7", -32602, "_meta says no protocol version"), false),
+            (error("7", -32602, "params._meta must be an object"), true),
             (error("\"server-error\"", -32600, "Session not found"), false),
             ("<html>".to_owned(), false),
         ] {

@@ -60,8 +60,9 @@ impl UpstreamSession {
         self.closing.raise();
     }
 
-    /// Whether a response means that the upstream has lost the session.
+    /// Whether a response means that the upstream has lost the session, or has none any more.
     pub fn is_forgotten_by(&self, status: StatusCode, text: &[u8]) -> bool {
-        self.has_session && errors::is_lost(status, text)
+        (self.has_session && errors::is_lost(status, text))
+            || errors::is_of_no_session(status, text)
     }
 }
