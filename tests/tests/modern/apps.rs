@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 
 use mooring_tests::odd_server::{answer, initialized};
-use mooring_tests::{Front, OddServer, Stateless, Way, eventually};
+use mooring_tests::{Front, Gateway, OddServer, Stateless, Way, eventually, settings};
 use serde_json::{Map, Value, json};
 
-use super::both;
+use super::{both, stateless};
 
 const UI: &str = "io.modelcontextprotocol/ui";
 const PAGE: &str = "ui://app/main.html";
@@ -74,4 +74,40 @@ fn tools_with_a_user_interface_are_offered_to_those_who_can_show_it() {
         let plain = named(&client());
         assert!(!plain.iter().any(|tool| tool["_meta"].is_object()), "{plain:?}");
     });
+}
+
+/// What the operator hides of one server is not another one's in its place.
+#[test]
+fn a_user_interface_that_is_hidden_is_not_that_of_another_server() {
+    let servers = Way::ALL.map(|way| (way, app(way)));
+    for hidden in Way::ALL {
+        let entries = servers.iter().map(|(way, server)| {
+            let mut entry = server.entry();
+            if *way == hidden {
+                entry["resources"] = json!({PAGE: {"enabled": false}});
+            }
+            (way.name().to_owned(), entry)
+        });
+        let entries: Map<String, Value> = entries.collect();
+        let system = json!({"systemConfig": both(&json!(["handle"]))});
+        let own = settings::standalone(Value::Object(entries));
+        let gateway = Gateway::start_with(&settings::merged(own, system));
+        let ui = json!({"extensions": {UI: {"mimeTypes": ["text/html;profile=mcp-app"]}}});
+        let host = stateless(&gateway, "/mcp").able(ui);
+        for way in Way::ALL {
+            let name = format!("{}-chart", way.name());
+            let tool = eventually("the tool", || {
+                let page = host.result("tools/list", json!({}));
+                let tools = page["tools"].as_array().cloned().unwrap_or_default();
+                tools.into_iter().find(|tool| tool["name"] == name)
+            });
+            let uri = &tool["_meta"]["ui"]["resourceUri"];
+            let read = host.answer("resources/read", json!({"uri": uri}));
+            if way == hidden {
+                assert_eq!(read["error"]["code"], -32602, "{tool} {read}");
+            } else {
+                assert_eq!(read["result"]["contents"][0]["text"], way.name(), "{tool} {read}");
+            }
+        }
+    }
 }

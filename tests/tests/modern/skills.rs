@@ -1,6 +1,7 @@
 //! The skills extension, merged where a URL has several servers.
 
-use mooring_tests::{Canned, Front, Stateless, servers};
+use mooring_tests::odd_server::{answer, initialized};
+use mooring_tests::{Canned, Front, OddServer, Stateless, Way, servers};
 use serde_json::{Value, json};
 
 use super::both;
@@ -97,5 +98,61 @@ fn a_server_of_which_something_is_hidden_offers_no_skills() {
         let _ = client.result("resources/list", json!({}));
         let listed = client.result("skills/list", json!({}));
         assert_eq!(uris(&listed), [uri("two"), "skill://shared/SKILL.md".into()]);
+    });
+}
+
+/// A tool that is hidden, or described otherwise, has nothing to do with skills.
+#[test]
+fn a_server_of_which_a_tool_is_hidden_offers_its_skills() {
+    let (one, two) = (skilled("one"), skilled("two"));
+    let mut entry = one.entry();
+    entry["tools"] = json!({"secret": {"enabled": false}});
+    let servers = json!({"one": entry, "two": two.entry()});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["one", "two"]);
+        let client = Stateless::new(front.gateway().address(), "/mcp").conversation_of_its_own();
+        let _ = client.result("resources/list", json!({}));
+        let listed = client.result("skills/list", json!({}));
+        assert_eq!(uris(&listed), [uri("one"), "skill://shared/SKILL.md".into(), uri("two")]);
+        let got = client.result("skills/get", json!({"uri": uri("one")}));
+        assert_eq!(got["of"], "one", "{got}");
+    });
+}
+
+/// That one server does not read directories says nothing of what another one does.
+#[test]
+fn servers_that_do_not_read_directories_are_passed_over() {
+    let refusing = |code: i64| {
+        OddServer::start(Way::Stdio, move |_, message, say| {
+            let id = &message["id"];
+            let capabilities = json!({"resources": {}, "extensions": {SKILLS: {}}});
+            let result = match message["method"].as_str().unwrap_or("") {
+                _ if id.is_null() => return,
+                "initialize" => initialized(message, &capabilities),
+                "resources/list" => json!({"resources": []}),
+                "resources/templates/list" => json!({"resourceTemplates": []}),
+                "resources/directory/read" => {
+                    let error = json!({"code": code, "message": "no"});
+                    return say(json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string());
+                }
+                _ => json!({}),
+            };
+            say(answer(message, &result));
+        })
+    };
+    let (one, two) = (refusing(-32601), refusing(-32602));
+    let servers = json!({"one": one.entry(), "two": two.entry()});
+    Front::each(&servers, &both(&json!(["handle"])), |front| {
+        front.wait_until_discovered(&["one", "two"]);
+        let client = |path: &str| {
+            let client = Stateless::new(front.gateway().address(), path).conversation_of_its_own();
+            let _ = client.result("resources/list", json!({}));
+            client
+        };
+        let read = json!({"uri": "skill://three"});
+        let all = client("/mcp").answer("resources/directory/read", read.clone());
+        assert_eq!(all["error"]["code"], -32602, "{all}");
+        let none = client("/mcp/one").send("resources/directory/read", read).expect(404);
+        assert_eq!(none.error_code(), -32601, "{}", none.text());
     });
 }

@@ -17,7 +17,8 @@ use crate::edge::session::client_session::Session;
 use crate::edge::worker::Worker;
 use crate::model::{Scope, ServerName};
 use crate::net::{Body, collect};
-use crate::protocol::jsonrpc::{self, Envelope};
+use crate::protocol::era::answered::code_of;
+use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::lenient::{self, Members};
 use crate::protocol::{methods, splice};
 
@@ -156,7 +157,7 @@ impl Worker {
             servers.sort_by_key(|(server, _)| *server != owner);
         }
         let asked = own_params(envelope.params);
-        let mut refused = None;
+        let (mut refused, mut is_unknown) = (None, false);
         for (server, _) in &servers {
             let said = self.asked(request, server, envelope.method(), &asked).await;
             let Some(said) = said else { continue };
@@ -166,6 +167,10 @@ impl Worker {
                     self.edge.found_owners.keep(session.id, &uri, server);
                     let answer = jsonrpc::result(request.id, result.get().as_bytes());
                     return Ok(json(StatusCode::OK, answer));
+                }
+                // Not all of them read directories: another one says what is wrong.
+                (None, Some(error)) if code_of(error) == Some(code::METHOD_NOT_FOUND) => {
+                    is_unknown = true;
                 }
                 (None, Some(error)) => refused = refused.or_else(|| Some(error.get().to_owned())),
                 (None, None) => {}
@@ -177,6 +182,7 @@ impl Worker {
                 let text = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{error}}}");
                 Ok(json(StatusCode::OK, Bytes::from(text)))
             }
+            None if is_unknown => Err(Refusal::MethodNotFound(envelope.method().to_owned())),
             None => Err(Refusal::InvalidParams(format!("Resource not found: {uri}"))),
         }
     }

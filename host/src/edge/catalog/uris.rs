@@ -139,21 +139,26 @@ impl Uris {
     }
 
     /// Adds the resources that tools name as their user interface: they need not be listed. Where
-    /// anything of a server is hidden, its judge decides as of any that is not listed.
+    /// anything of a server is hidden, its judge decides as of any that is not listed: one that is hidden
+    /// leads nowhere, and to no other server that has the same URI.
     pub fn link(&mut self, parts: &[ServerPart<'_>]) {
-        for part in parts {
-            let tools = part.catalog.items(List::Tools).iter();
-            for (_, own) in tools.flat_map(|tool| app_links::of_tool(tool)) {
-                self.link_one(part, own);
+        for is_hidden in [false, true] {
+            for part in parts {
+                let tools = part.catalog.items(List::Tools).iter();
+                for (_, own) in tools.flat_map(|tool| app_links::of_tool(tool)) {
+                    if self.allows(&part.member.server, &own) != is_hidden {
+                        self.link_one(part, own, is_hidden);
+                    }
+                }
             }
         }
     }
 
-    fn link_one(&mut self, part: &ServerPart<'_>, own: String) {
+    fn link_one(&mut self, part: &ServerPart<'_>, own: String, is_hidden: bool) {
         let server = &part.member.server;
         let is_known = self.shared.get(server).is_some_and(|shared| shared.contains_key(&own));
         let owner = self.resources.get(&own).map(|owner| &owner.server);
-        if is_known || owner == Some(server) || !self.allows(server, &own) {
+        if is_known || owner == Some(server) || (is_hidden && owner.is_none()) {
             return;
         }
         let shown = match owner {
@@ -165,7 +170,9 @@ impl Uris {
                 shown
             }
         };
-        self.resources.insert(shown, Owner { server: server.clone(), name: own });
+        if !is_hidden {
+            self.resources.insert(shown, Owner { server: server.clone(), name: own });
+        }
     }
 
     fn judge_of(&mut self, part: &ServerPart<'_>) {

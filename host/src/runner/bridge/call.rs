@@ -67,7 +67,7 @@ enum NotRun {
 /// How an exchange ends without an answer to be judged.
 enum Ended {
     Unanswered(Unanswered),
-    Refused,
+    Refused(UserTokenRefused),
     /// Another server has answered, of the era with sessions.
     Replaced,
 }
@@ -115,7 +115,7 @@ impl Call<'_> {
             let next = match self.heard(exchange, is_first).await {
                 Ok(answer) => self.judge(&answer, &mut course).await,
                 Err(Ended::Unanswered(why)) => self.unanswered(why, &mut course).await?,
-                Err(Ended::Refused) => return Err(NotRun::Refused),
+                Err(Ended::Refused(refused)) => return Err(NotRun::Refused(refused)),
                 Err(Ended::Replaced) => return Err(NotRun::Unread),
             };
             if let Next::Answer(answer) = next {
@@ -133,12 +133,9 @@ impl Call<'_> {
             match exchange.next().await {
                 Heard::Notice(notice) => self.pass(notice).await,
                 Heard::Answer(answer) => {
-                    return match self.talk.at.refuses_user(&exchange) {
-                        Some(refused) => Err(Ended::Refused(refused)),
-                        None => Ok(answer),
-                    };
-                }
-                Heard::Answer(answer) => {
+                    if let Some(refused) = self.talk.at.refuses_user(&exchange) {
+                        return Err(Ended::Refused(refused));
+                    }
                     let is_odd = is_first && replaced::may_be(exchange.head(), &answer);
                     if is_odd && self.talk.has_been_replaced().await {
                         return Err(Ended::Replaced);

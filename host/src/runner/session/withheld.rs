@@ -49,6 +49,10 @@ pub fn from(envelope: &Envelope<'_>, selection: &Selection) -> Option<Withheld> 
         Destination::Prompt => (target.name, prompts, none),
         Destination::Resource => (none, prompts, target.uri),
         Destination::Completion => (reference.name, prompts, reference.uri),
+        // Skills are made of resources: where none is hidden, all may be read.
+        Destination::Skills | Destination::Skill if ResourceJudge::hiding(selection).is_none() => {
+            return None;
+        }
         // Nobody has judged what skills are made of.
         Destination::Skills | Destination::Skill | Destination::Unknown => {
             return refused(code::METHOD_NOT_FOUND, "Method not found".into());
