@@ -216,7 +216,9 @@ mod tests {
         assert_eq!(read.refresh().unwrap().expose(), "r", "the one of before stays");
         let [one, two] = ["a", "b"].map(str::to_owned);
         let asked = read.clone().asked_for(vec![one.clone()]);
-        assert!(asked.was_asked_for(&[one.clone()]) && !asked.was_asked_for(&[one, two]));
+        assert!(
+            asked.was_asked_for(std::slice::from_ref(&one)) && !asked.was_asked_for(&[one, two])
+        );
         read.end();
         assert!(read.access().is_none());
         assert!(LoginRecord::from_bytes(b"[]").is_none());
