@@ -129,11 +129,14 @@ fn an_answer_goes_out_as_json_whatever_it_was_called() {
     });
 }
 
+/// How an answer is written.
+type Written = fn(&Value) -> String;
+
 #[test]
 fn a_server_that_calls_all_its_events_or_answers_something_else_is_used() {
     let events = |answer: &Value| format!(": first\n\ndata: {answer}\n\n");
     let plain = |answer: &Value| format!("\n{answer:#}");
-    let kinds: [(Option<&str>, fn(&Value) -> String); 6] = [
+    let kinds: [(Option<&str>, Written); 6] = [
         (None, events),
         (Some("text/plain"), events),
         (Some("application/json"), events),
@@ -141,7 +144,7 @@ fn a_server_that_calls_all_its_events_or_answers_something_else_is_used() {
         (Some("text/event-stream"), plain),
         (Some("text/event-stream;charset=utf-8"), |answer| format!("\u{feff}[{answer}]")),
     ];
-    let server = |(kind, written): (Option<&'static str>, fn(&Value) -> String)| {
+    let server = |(kind, written): (Option<&'static str>, Written)| {
         Scripted::start(move |asked, out| {
             let result = match asked.rpc().as_str() {
                 "initialize" => json!({
