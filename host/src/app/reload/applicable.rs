@@ -249,8 +249,10 @@ mod tests {
 
     #[test]
     fn an_address_that_the_file_does_not_name_any_more_is_named() {
-        let listen =
-            |text: &str| config(&format!(r#"{{"systemConfig": {{"listen": {text}}}}}"#), &[]);
+        let listen = |text: &str| {
+            let file = format!(r#"{{"systemConfig": {{"listen": {text}}}}}"#);
+            config(&file, &[("MOORING_DATA", "/a")])
+        };
         for (now, new, keys) in [
             (r#"{"host": "::", "port": 4000}"#, "{}", &["listen.host", "listen.port"][..]),
             (r#"{"host": "unix:/run/s"}"#, r#"{"host": "::"}"#, &["listen.host"]),
@@ -269,6 +271,7 @@ mod tests {
 
     #[test]
     fn cookie_and_header_go_with_the_strategy_and_the_timeout_stays() {
+        let data = [("MOORING_DATA", "/a")];
         let cluster = |more: &str| {
             let sticky =
                 r#"{"strategy": "header", "cookieName": "C", "headerName": "X-H", "signed": true}"#;
@@ -276,10 +279,10 @@ mod tests {
                 &format!(
                     r#"{{"systemConfig": {{"cluster": {{"stickySession": {sticky}{more}}}}}}}"#
                 ),
-                &[],
+                &data,
             )
         };
-        let (now, new) = (config("{}", &[]), cluster(""));
+        let (now, new) = (config("{}", &data), cluster(""));
         let (made, stays) = applicable(&now, &new);
         assert_eq!((made.sticky, stays), (new.sticky.clone(), vec![]));
         let later = cluster(r#", "coordinator": {"stickySessionTimeout": 5000}"#);

@@ -87,7 +87,8 @@ fn feed(
     if decoder.is_none() {
         let Some(head) = scan.take(buffer, &Method::POST)? else { return Ok(()) };
         found.status = Some(head.response.status());
-        let fields = head.response.headers().iter();
+        // A body that has arrived with its head is told without its length.
+        let fields = head.response.headers().iter().filter(|(name, _)| *name != "content-length");
         found.fields =
             fields.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
         found.keeps = head.keeps;
