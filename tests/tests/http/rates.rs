@@ -212,7 +212,8 @@ fn limits_alone_change_nothing_of_what_a_server_says() {
     let answers = batch.post(&json!(calls)).send(gateway.address()).expect(200).json();
     let ids = |all: &[Value]| all.iter().map(|one| one["id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(answers.as_array().unwrap()), ids(&calls));
-    assert!(answers.as_array().unwrap().iter().all(|one| one["error"]["code"] == -31005));
+    // It is larger than what may pass at once, so that waiting does not help.
+    assert!(answers.as_array().unwrap().iter().all(|one| one["error"]["code"] == -32600));
 }
 
 #[test]

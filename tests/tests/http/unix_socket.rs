@@ -144,7 +144,10 @@ fn what_a_socket_cannot_be_used_for_is_said() {
         (with(counter(), listen(json!({"socketMode": "9"}))), "socketMode"),
         (with(counter(), listen(json!({"socketMode": "0400"}))), "socketMode"),
         (with(counter(), json!({"host": "unix:"})), "listen.host: names no socket behind unix:"),
-        (with(counter(), json!({"host": "unix:/a\u{0}b"})), "zero byte"),
+        (
+            with(counter(), json!({"host": "unix:/a\u{0}b"})),
+            "names a socket by a path with control characters",
+        ),
         (
             with(counter(), json!({"host": format!("unix:/{}", "x".repeat(199))})),
             "listen.host: names a socket by a path of 200 bytes, and the system takes 107 at most; use a \

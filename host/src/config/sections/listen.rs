@@ -192,7 +192,10 @@ const SHORTER_ADVICE: &str = "use a shorter one, such as unix:/run/mooring/socke
 const HOST_ADVICE: &str = "write it like 127.0.0.1, :: or unix:/run/mooring/socket";
 
 fn host_of(item: &Item<'_>, folder: &Path) -> Option<Host> {
-    let text = item.text()?;
+    let text = match item.value.as_string_lit() {
+        Some(text) if text.value.starts_with(UNIX) => text.value.clone().into_owned(),
+        _ => item.text()?,
+    };
     match checked_host(&text, folder) {
         Ok(host) => Some(host),
         Err((what, advice)) => {
@@ -251,8 +254,8 @@ fn socket_file(path: &str, folder: &Path) -> Result<Host, WrongHost> {
     let length = whole.as_os_str().len();
     match path {
         "" => Err(("names no socket behind unix:".to_owned(), SOCKET_ADVICE)),
-        _ if path.contains('\0') => {
-            Err(("names a socket by a path with a zero byte".to_owned(), SOCKET_ADVICE))
+        _ if path.contains(char::is_control) => {
+            Err(("names a socket by a path with control characters".to_owned(), SOCKET_ADVICE))
         }
         _ if length > MAX_SOCKET_PATH => {
             let what = format!(

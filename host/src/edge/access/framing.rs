@@ -122,8 +122,8 @@ mod tests {
     fn a_revision_that_is_named_twice_is_refused_in_the_words_of_one_without_sessions() {
         let named = |version: &str| {
             let request = Request::builder().header("host", "a");
-            let request = request.header("mcp-protocol-version", version);
-            let request = request.header("mcp-protocol-version", "2025-11-25");
+            let request = request.header(headers::PROTOCOL_VERSION, version);
+            let request = request.header(headers::PROTOCOL_VERSION, "2025-11-25");
             check(&request.body(()).unwrap()).unwrap_err()
         };
         assert!(matches!(named("2026-07-28"), Refusal::Era(fault) if fault.code() == -32020));

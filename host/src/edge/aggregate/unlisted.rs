@@ -99,6 +99,9 @@ impl Worker {
         let AggregateRequest { scope, session, .. } = *request;
         let set = self.set_of(session);
         let merged = self.scope_catalog_now(scope, set);
+        if merged.uris.leads_nowhere(uri) {
+            return (false, Vec::new());
+        }
         let record = self.edge.bindings.record(session.id);
         let is_open = |server: &ServerName| {
             record.as_ref().is_some_and(|record| record.servers.iter().any(|(s, _)| s == server))

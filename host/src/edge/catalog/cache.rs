@@ -188,8 +188,10 @@ impl Catalogs {
         // Read before the catalogs: what is found later than that is found again.
         let state = (*self.changes.borrow(), topology.generation);
         self.marks.in_state(state, server, || {
-            let known = self.known(topology, server, ClientSet::default());
-            known.map(|catalog| EraMarks::of(catalog.initialize.get())).unwrap_or_default()
+            let set = ClientSet::default();
+            let Some(known) = self.known(topology, server, set) else { return EraMarks::default() };
+            let is_outdated = !self.are_settled(topology, std::iter::once(server), set);
+            EraMarks { is_outdated, ..EraMarks::of(known.initialize.get()) }
         })
     }
 

@@ -14,13 +14,16 @@ pub struct EraMarks {
     pub takes_requests: bool,
     /// It does, and opens no sessions.
     pub has_no_sessions: bool,
+    /// A replica has told of other lists meanwhile, which are not fetched yet.
+    pub is_outdated: bool,
 }
 
 impl EraMarks {
     /// In an `InitializeResult` as catalogs have it.
     #[must_use]
     pub fn of(initialize: &str) -> Self {
-        Self { takes_requests: is_marked(initialize), has_no_sessions: has_no_sessions(initialize) }
+        let has_no_sessions = has_no_sessions(initialize);
+        Self { takes_requests: is_marked(initialize), has_no_sessions, is_outdated: false }
     }
 }
 
@@ -65,9 +68,9 @@ mod tests {
     fn what_was_found_holds_until_the_state_is_another() {
         let (known, server) = (KnownMarks::default(), ServerName::parse("s").unwrap());
         let marked = EraMarks::of(r#"{"_meta":{"mooring/era":"modern"}}"#);
-        assert_eq!(marked, EraMarks { takes_requests: true, has_no_sessions: true });
         let both = EraMarks::of(r#"{"_meta":{"mooring/era":"modern","mooring/sessions":true}}"#);
-        assert_eq!(both, EraMarks { takes_requests: true, has_no_sessions: false });
+        assert_eq!(both, EraMarks { takes_requests: true, ..EraMarks::default() });
+        assert_eq!(marked, EraMarks { has_no_sessions: true, ..both });
         assert_eq!(EraMarks::of("{}"), EraMarks::default());
         let ask = |state, finds| known.in_state(state, &server, || finds);
         assert_eq!(ask((1, 1), marked), marked);

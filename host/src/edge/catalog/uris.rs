@@ -65,9 +65,7 @@ impl Uris {
     /// The server that may have a URI which none lists.
     #[must_use]
     pub fn likely(&self, uri: &str) -> Option<Owner> {
-        if let Some((alias, own)) = uri.split_once('+')
-            && let Some(server) = self.aliases.get(alias)
-        {
+        if let Some((server, own)) = self.of_alias(uri) {
             let owner = Owner { server: server.clone(), name: own.to_owned() };
             return self.allows(server, own).then_some(owner);
         }
@@ -88,6 +86,18 @@ impl Uris {
         let mut owners = listed.chain(templates).filter(|server| allows(server));
         let first = owners.next()?;
         owners.all(|owner| owner == first).then(|| owned(first))
+    }
+
+    /// Whether a URI has the prefix of a server that must not be asked for it: no other has it either.
+    #[must_use]
+    pub fn leads_nowhere(&self, uri: &str) -> bool {
+        self.of_alias(uri).is_some_and(|(server, own)| !self.allows(server, own))
+    }
+
+    /// The server whose prefix a URI has, and its own URI.
+    fn of_alias<'u>(&self, uri: &'u str) -> Option<(&ServerName, &'u str)> {
+        let (alias, own) = uri.split_once('+')?;
+        Some((self.aliases.get(alias)?, own))
     }
 
     /// Whether a server may be asked for a URI that it does not list.

@@ -35,6 +35,7 @@ use crate::protocol::era::methods::Method;
 use crate::protocol::era::read_places::ReadPlaces;
 use crate::protocol::glance::MethodLabel;
 use crate::protocol::headers::{NAME, is_stateless};
+use crate::protocol::initialize::ClientSet;
 use crate::protocol::jsonrpc::{self, Envelope, code};
 use crate::protocol::methods;
 use crate::protocol::trace_context::TraceContext;
@@ -101,7 +102,12 @@ impl Worker {
     }
 
     fn era_marks(&self, server: &ServerName) -> EraMarks {
-        self.edge.catalogs.marks(&self.edge.topology.load(), server)
+        let marks = self.edge.catalogs.marks(&self.edge.topology.load(), server);
+        if marks.takes_requests && marks.is_outdated {
+            // Requests that are passed on ask for no lists, and the server may have become another one.
+            let _ = self.scope_catalog_now(&Scope::Server(server.clone()), ClientSet::default());
+        }
+        marks
     }
 }
 
