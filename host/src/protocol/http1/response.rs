@@ -5,9 +5,10 @@ use std::mem::MaybeUninit;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 
-use crate::protocol::headers::{JSON, JSON_VALUE};
-
 use super::{BodyDecoder, ResponseFault};
+
+/// The type of nearly all answers.
+const JSON: &str = "application/json";
 
 /// The largest head, in bytes: status line, fields and the empty line.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -161,7 +162,7 @@ fn name_of(name: &str) -> Option<HeaderName> {
 /// A field's value, which is part of the head. The one that nearly every response has is no part of it.
 fn value_of(head: &Bytes, value: &[u8]) -> Option<HeaderValue> {
     if value == JSON.as_bytes() {
-        return Some(JSON_VALUE);
+        return Some(const { HeaderValue::from_static(JSON) });
     }
     HeaderValue::from_maybe_shared(head.slice_ref(value)).ok()
 }
