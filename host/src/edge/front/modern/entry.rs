@@ -34,6 +34,32 @@ pub struct Sessionless<'a> {
     pub recent: &'a RecentSession,
 }
 
+impl<'a> Sessionless<'a> {
+    /// The message on its way to a server, as it came.
+    fn pass(
+        self,
+        worker: &'a Worker,
+        server: &'a ServerName,
+        message: &'a Bytes,
+        method: &'a str,
+    ) -> StatelessPass<'a> {
+        let Self { context, scope, principal, .. } = self;
+        let (named, trace, read) = (None, None, None);
+        StatelessPass {
+            worker,
+            context,
+            scope,
+            principal,
+            server,
+            message,
+            method,
+            named,
+            trace,
+            read,
+        }
+    }
+}
+
 impl Worker {
     /// Takes a message without a session. One that is not of this era gets what it got before:
     /// `initialize` begins a session, any other is refused with `otherwise`.
@@ -83,22 +109,8 @@ impl Worker {
         message: &Bytes,
         read: &UsualRequest<'_>,
     ) -> Result<Response<Body>, Refusal> {
-        let Sessionless { context, scope, principal, .. } = sent;
-        let (worker, named, trace) = (self, None, None);
-        let (method, read) = (read.method, ReadPlaces::of(read, message));
-        let pass = StatelessPass {
-            worker,
-            context,
-            scope,
-            principal,
-            server,
-            message,
-            method,
-            named,
-            trace,
-            read,
-        };
-        pass.run().await
+        let pass = sent.pass(self, server, message, read.method);
+        StatelessPass { read: ReadPlaces::of(read, message), ..pass }.run().await
     }
 
     async fn by_ladder(
@@ -207,19 +219,6 @@ impl Worker {
             };
             return listened.respond().await;
         }
-        let (worker, named, trace, read) = (self, None, None, None);
-        let pass = StatelessPass {
-            worker,
-            context,
-            scope,
-            principal,
-            server,
-            message,
-            method,
-            named,
-            trace,
-            read,
-        };
-        pass.run().await
+        sent.pass(self, server, message, method).run().await
     }
 }
